@@ -1,0 +1,39 @@
+# Everything runs from .venv: the launcher (mlflow, uv) and what the tests need, pinned and hashed.
+PYTHON ?= python3.11
+BIN := .venv/bin
+export UV_COMPILE_BYTECODE := 1
+
+.PHONY: setup run test soak bench ui lock lint clean
+
+setup: .venv/ready ## the launcher: .venv/bin/mlflow, with uv beside it
+
+# uv comes first, by pip and by hash; uv then installs the rest, by hash, in seconds.
+# launcher.pth puts .venv/bin on PATH, so that .venv/bin/mlflow finds uv without an activated environment.
+.venv/ready: requirements.lock requirements-dev.lock launcher.pth
+	$(PYTHON) -m venv --clear .venv
+	grep -A100 '^uv==' requirements-dev.lock | awk 'NR > 1 && !/^ / {exit} {print}' > .venv/uv.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock requirements-dev.lock
+	cp launcher.pth "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	touch $@
+
+run: setup ## the whole chain on the embedded default, in its own pinned environment
+	$(BIN)/mlflow run . --env-manager uv
+
+test: setup ## the test suite
+	$(BIN)/python -m pytest
+
+soak: setup ## the long tests, under 30 minutes
+	$(BIN)/python -m pytest -m slow
+
+ui: setup ## MLflow's pages on the same store
+	$(BIN)/mlflow ui
+
+lock: setup ## renew requirements*.lock from conda.yaml and pyproject.toml
+	$(BIN)/python lock.py
+
+lint: setup
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+clean: ## the launcher; stores and environments stay
+	rm -rf .venv
