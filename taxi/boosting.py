@@ -1,0 +1,179 @@
+"""Gradient boosting: XGBoost's histogram trees on minutes, zones as categories, stopped on validation."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from taxi.family import Dimension, ModelError, Params, Range, check_deadline, read_json, write_json
+from taxi.split import Split
+
+
+@dataclass(frozen=True)
+class BoostingParams(Params):
+    family: ClassVar[str] = "xgboost"
+    ranges: ClassVar = {
+        "n_estimators": Range(1, 20_000),
+        "early_stopping_rounds": Range(0, 20_000),
+        "learning_rate": Range(1e-4, 1.0),
+        "max_depth": Range(1, 20),
+        "min_child_weight": Range(0.0, 1e9),
+        "subsample": Range(0.05, 1.0),
+        "colsample_bytree": Range(0.05, 1.0),
+        "reg_lambda": Range(0.0, 1e9),
+        "reg_alpha": Range(0.0, 1e9),
+        "gamma": Range(0.0, 1e9),
+        "max_bin": Range(2, 4096),
+        "max_cat_to_onehot": Range(1, 10_000),
+    }
+
+    n_estimators: int = 1000  # boosting rounds, at most
+    early_stopping_rounds: int = 30  # rounds without a better validation RMSE; 0 = never stop
+    learning_rate: float = 0.05  # share of each tree's answer that is added
+    max_depth: int = 8  # levels
+    min_child_weight: float = 10.0  # trips in a leaf, at least
+    subsample: float = 0.8  # share of trips for each tree
+    colsample_bytree: float = 0.6  # share of columns for each tree
+    reg_lambda: float = 5.0  # penalty on squared leaf answers
+    reg_alpha: float = 0.0  # penalty on absolute leaf answers
+    gamma: float = 0.0  # squared minutes that a split must take away
+    max_bin: int = 256  # bins a column
+    max_cat_to_onehot: int = 4  # categories up to which a split takes one against all
+
+
+class BoostingEstimator:
+    family = "xgboost"
+
+    def __init__(self, params: BoostingParams, columns: tuple[str, ...], booster, best_iteration: int) -> None:
+        self.params, self.columns, self.booster, self.best_iteration = params, columns, booster, best_iteration
+
+    def predict(self, X) -> np.ndarray:
+        """Minutes, float64 of shape (n,)."""
+        return np.asarray(self.booster.inplace_predict(X, validate_features=False), dtype=np.float64)
+
+    def importance(self) -> dict[str, float]:
+        """Share of the squared error that splits on each column take away, largest first."""
+        gain = self.booster.get_score(importance_type="total_gain")
+        by_column = {name: float(gain.get(f"f{i}", 0.0)) for i, name in enumerate(self.columns)}
+        total = sum(by_column.values()) or 1.0
+        return {name: by_column[name] / total for name in sorted(by_column, key=lambda name: -by_column[name])}
+
+    def save(self, folder: Path) -> None:
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.ubj").write_bytes(self.booster.save_raw("ubj"))
+        params, best = self.params.as_dict(), self.best_iteration
+        model = {"family": self.family, "params": params, "columns": list(self.columns), "best_iteration": best}
+        write_json(folder / "model.json", model)
+
+    @classmethod
+    def load(cls, folder: Path) -> "BoostingEstimator":
+        import xgboost as xgb
+
+        folder = Path(folder)
+        meta = read_json(folder / "model.json")
+        if meta.get("family") != cls.family:
+            raise ModelError(f"{folder} holds a {meta.get('family')} model, not a {cls.family} one")
+        booster = xgb.Booster(params={"nthread": 1})
+        try:
+            booster.load_model(bytearray((folder / "model.ubj").read_bytes()))
+        except (OSError, xgb.core.XGBoostError) as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ModelError(f"{folder / 'model.ubj'} is not a saved XGBoost model ({reason})") from None
+        booster.set_param({"nthread": 1})
+        return cls(BoostingParams.parse(meta["params"]), tuple(meta["columns"]), booster, meta["best_iteration"])
+
+
+class Boosting:
+    """The family: see taxi.models.Family."""
+
+    name = "xgboost"
+    params = BoostingParams
+
+    def default_params(self, features: str) -> BoostingParams:
+        return BoostingParams()
+
+    def parse(self, values: dict, features: str = "full") -> BoostingParams:
+        return BoostingParams.parse(values, self.default_params(features))
+
+    def dimensions(self, features: str) -> tuple[Dimension, ...]:
+        return (
+            Dimension("max_depth", 5, 10, unit="levels"),
+            Dimension("learning_rate", 0.03, 0.15, "log", "share"),
+            Dimension("min_child_weight", 3.0, 100.0, "log", "trips"),
+            Dimension("subsample", 0.6, 1.0, unit="share of trips"),
+            Dimension("colsample_bytree", 0.3, 0.9, unit="share of columns"),
+            Dimension("reg_lambda", 0.5, 50.0, "log", "penalty"),
+        )
+
+    def fit(
+        self,
+        train: Split,
+        val: Split | None,
+        params: BoostingParams,
+        seed: int,
+        threads: int = 1,
+        deadline: float | None = None,
+    ) -> BoostingEstimator:
+        """Boost on `train`; with `val`, up to the round that is best there. Raises TrialTimeout."""
+        import xgboost as xgb
+
+        rounds, patience = params.n_estimators, params.early_stopping_rounds
+        stops = val is not None and patience > 0
+        callbacks = [xgb.callback.EarlyStopping(rounds=patience, metric_name="rmse", data_name="val")] if stops else []
+        if deadline is not None:
+            callbacks.append(_clock(deadline))
+        train_matrix, val_matrix = _matrices(train, val if stops else None, params.max_bin, threads)
+        booster = xgb.train(
+            _native(params, seed, threads),
+            train_matrix,
+            num_boost_round=rounds,
+            evals=[(val_matrix, "val")] if stops else [],
+            callbacks=callbacks,
+            verbose_eval=False,
+        )
+        best = booster.best_iteration if stops else booster.num_boosted_rounds() - 1
+        booster = booster[: best + 1]
+        booster.set_param({"nthread": 1})
+        booster.set_attr(best_iteration=None, best_score=None)
+        return BoostingEstimator(replace(params, n_estimators=best + 1), train.columns, booster, best)
+
+
+def _native(params: BoostingParams, seed: int, threads: int) -> dict:
+    """`params` as xgb.train takes them."""
+    values = params.as_dict()
+    for ours in ("n_estimators", "early_stopping_rounds"):
+        values.pop(ours)
+    return {**values, "objective": "reg:squarederror", "tree_method": "hist", "seed": seed, "nthread": threads}
+
+
+def _matrices(train: Split, val: Split | None, max_bin: int, threads: int):
+    """Binned matrices, made once for a pair of splits and used by every trial."""
+    import xgboost as xgb
+
+    memo = train.memo.get("xgboost")
+    if memo is not None and memo[0] == max_bin and (val is None or memo[1] is val):
+        return memo[2], memo[3]
+
+    def matrix(split: Split, ref=None):
+        types = ["c" if name in split.categorical else "float" for name in split.columns]
+        return xgb.QuantileDMatrix(
+            split.X, split.y, feature_types=types, enable_categorical=True, max_bin=max_bin, nthread=threads, ref=ref
+        )
+
+    train_matrix = matrix(train)
+    val_matrix = None if val is None else matrix(val, ref=train_matrix)
+    train.memo["xgboost"] = (max_bin, val, train_matrix, val_matrix)
+    return train_matrix, val_matrix
+
+
+def _clock(deadline: float):
+    import xgboost as xgb
+
+    class Clock(xgb.callback.TrainingCallback):
+        def after_iteration(self, model, epoch, evals_log) -> bool:
+            check_deadline(deadline)
+            return False
+
+    return Clock()

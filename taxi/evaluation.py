@@ -1,0 +1,22 @@
+"""How far predicted minutes are from measured ones."""
+
+import numpy as np
+
+
+def metrics(y: np.ndarray, predicted: np.ndarray, prefix: str) -> dict[str, float]:
+    """`{prefix}_rmse`, `{prefix}_mae` in minutes and `{prefix}_r2` of arrays of shape (n,), n > 0.
+
+    R2 is 0.0 when every measured duration is the same and any prediction misses (1.0 when none does),
+    as in scikit-learn. Raises ValueError for empty or unequal shapes.
+    """
+    y, predicted = np.asarray(y, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
+    if y.shape != predicted.shape or y.ndim != 1 or not len(y):
+        raise ValueError(f"metrics need two equal, non-empty arrays of minutes, got {y.shape} and {predicted.shape}")
+    error = predicted - y
+    squared, spread = float(np.mean(error**2)), float(np.mean((y - y.mean()) ** 2))
+    r2 = 1.0 - squared / spread if spread > 0 else float(squared == 0)
+    return {
+        f"{prefix}_rmse": squared**0.5,
+        f"{prefix}_mae": float(np.mean(np.abs(error))),
+        f"{prefix}_r2": r2,
+    }

@@ -1,0 +1,29 @@
+"""One split of a dataset in memory: what models are fitted and judged on."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Rows and their durations, in the order of the dataset's files.
+
+    X: float32 array of shape (n, k), NaN = missing, categorical columns as whole codes; for `course` a CSR of float64.
+    y: float64 minutes of shape (n,). columns: the k names. categorical: the names among them that hold codes.
+    memo: what a family made of X once and uses in every trial; never part of the data, never pickled.
+    """
+
+    X: Any
+    y: Any
+    columns: tuple[str, ...]
+    categorical: frozenset[str] = frozenset()
+    memo: dict = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return self.X.shape[0]
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "memo": {}}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
