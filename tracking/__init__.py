@@ -1,0 +1,1 @@
+"""What this project says to and asks of MLflow: lineage, cache, chain, registry. Importing it costs nothing heavy."""
