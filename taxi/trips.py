@@ -117,15 +117,16 @@ def kept_trips(
 
     Raises SchemaError, at the end also if no trip was usable.
     """
-    found = 0
+    found, reasons = 0, Counter()
     for raw in read_trips(month, batch_rows):
-        batch, reasons = valid_trips(raw, month.name, in_month)
-        dropped.update(reasons)
+        batch, dropped_here = valid_trips(raw, month.name, in_month)
+        reasons += dropped_here
         found += batch.num_rows
         if batch.num_rows:
             yield batch
+    dropped += reasons
     if not found:
-        why = ", ".join(f"{count:,} {reason}" for reason, count in dropped.most_common()) or "the file has no rows"
+        why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common()) or "the file has no rows"
         raise SchemaError(f"{month.path} has no usable trip ({why}).\nLeave month {month.name} out, or fetch it again.")
 
 
@@ -194,11 +195,11 @@ def _check_schema(schema: pa.Schema, names: list[str], month: Month) -> None:
 
 def _wrong_columns(schema: pa.Schema, name: str, count: int, month: Month) -> str:
     others = [taxi for taxi in TAXIS if taxi != month.taxi and set(raw_names(taxi)) <= set(schema.names)]
-    advice = f"pass taxi={others[0]}, which this file is of" if others else "use TLC files of 2011 or later"
+    advice = f", or pass taxi={others[0]}, which this file is of" if others else ""
     how_many = "no column" if not count else f"{count} columns"
-    found = ", ".join(schema.names)
+    found = " ".join(", ".join(schema.names).split())
     found = found if len(found) <= 300 else found[:300] + "..."
-    return f"{month.path} has {how_many} {name!r} (found: {found}).\nUse a TLC {month.taxi} trip file, or {advice}."
+    return f"{month.path} has {how_many} {name!r} (found: {found}).\nUse a TLC {month.taxi} trip file of 2011 or later{advice}."
 
 
 def _is_number(kind: pa.DataType) -> bool:

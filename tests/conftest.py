@@ -1,0 +1,69 @@
+"""What several test files share: real months where there are any, and twelve trips written out by hand."""
+
+import hashlib
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from taxi.months import Month, file_name
+
+REAL_MONTHS = Path(__file__).parents[2] / "shared" / "tlc"  # beside a checkout; never part of the project
+
+
+@pytest.fixture(scope="session")
+def tlc() -> Path:
+    """The folder of real TLC months, green 2021-01, 2021-02 and 2023-01..03; skips where it is absent."""
+    if not REAL_MONTHS.is_dir():
+        pytest.skip(f"left out: check on real months, there is no folder {REAL_MONTHS}")
+    return REAL_MONTHS
+
+
+@pytest.fixture
+def tiny_trips() -> pa.Table:
+    """Twelve raw green trips of January 2023, of which seven are within 1 to 60 minutes and six of those in January."""
+    rows = [
+        # zones, miles, pickup, drop-off (day of January 2023 unless said)
+        (74, 75, 1.2, "2023-01-02 08:00:00", "2023-01-02 08:09:00"),  # 9 minutes
+        (74, 75, 1.4, "2023-01-02 17:30:00", "2023-01-02 17:42:30"),  # 12.5
+        (75, 74, 1.3, "2023-01-03 09:00:00", "2023-01-03 09:01:00"),  # 1: the shortest kept
+        (75, 166, 3.0, "2023-01-03 10:00:00", "2023-01-03 11:00:00"),  # 60: the longest kept
+        (166, 74, 0.0, "2023-01-04 23:55:00", "2023-01-05 00:15:00"),  # 20, over midnight, meter stuck
+        (166, 166, 0.7, "2023-01-31 23:59:59", "2023-02-01 00:05:59"),  # 6, over the end of the month
+        (74, 166, 2.1, "2009-01-01 00:10:00", "2009-01-01 00:25:00"),  # 15, but of a clock never set
+        (74, 75, 1.2, "2023-01-06 12:00:00", "2023-01-06 12:00:59"),  # 59 seconds
+        (74, 75, 1.2, "2023-01-06 12:00:00", "2023-01-06 13:00:01"),  # an hour and a second
+        (75, 75, 0.1, "2023-01-07 12:00:00", "2023-01-08 11:58:00"),  # most of a day
+        (75, 74, 1.1, "2023-01-08 12:10:00", "2023-01-08 12:00:00"),  # back in time
+        (74, None, 1.1, "2023-01-09 12:00:00", "2023-01-09 12:10:00"),  # to nowhere
+    ]
+    pickup_zone, dropoff_zone, distance, pickup, dropoff = zip(*rows, strict=True)
+    return pa.table(
+        {
+            "VendorID": pa.array([2] * len(rows), pa.int64()),
+            "lpep_pickup_datetime": pa.array([datetime.fromisoformat(text) for text in pickup], pa.timestamp("us")),
+            "lpep_dropoff_datetime": pa.array([datetime.fromisoformat(text) for text in dropoff], pa.timestamp("us")),
+            "PULocationID": pa.array(pickup_zone, pa.int64()),
+            "DOLocationID": pa.array(dropoff_zone, pa.int64()),
+            "trip_distance": pa.array(distance, pa.float64()),
+            "passenger_count": pa.array([1.0] * len(rows), pa.float64()),
+        }
+    )
+
+
+@pytest.fixture
+def month_of(tmp_path: Path) -> Callable[..., Month]:
+    """A function that writes a table, or any bytes, as a raw month and returns the `Month`."""
+
+    def write(content: pa.Table | bytes, name: str = "2023-01", taxi: str = "green") -> Month:
+        path = tmp_path / file_name(taxi, name)
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            pq.write_table(content, path)
+        return Month(taxi, name, path, hashlib.sha256(path.read_bytes()).hexdigest(), str(path))
+
+    return write
