@@ -1,0 +1,129 @@
+"""Packages: what the lock asks for on this platform, and what is installed in this interpreter."""
+
+import json
+import os
+import re
+import sys
+
+ABSENT = "absent"
+_REQUIREMENT = re.compile(r"([A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*===?\s*([^\s;\\]+)\s*(?:;\s*(.*))?")
+
+
+def normal(name: str) -> str:
+    """A package's name as PyPI compares it: "Foo_Bar.baz" -> "foo-bar-baz"."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def locked(text: str) -> dict[str, str]:
+    """Name -> pinned version, sorted, of the lock's lines whose marker holds here.
+
+    Raises ValueError with the line's number for a line that pins nothing.
+    """
+    versions, held = {}, _Markers()
+    lines = iter(enumerate(text.splitlines(), 1))
+    for number, line in lines:
+        whole = line
+        while whole.endswith("\\"):
+            whole = whole[:-1] + next(lines, (0, ""))[1]
+        whole = re.sub(r"(^|\s)#.*", "", whole)
+        whole = re.sub(r"\s--hash[= ]\S+", "", whole).strip()
+        if not whole or whole.startswith("--"):
+            continue
+        match = _REQUIREMENT.fullmatch(whole)
+        if not match:
+            raise ValueError(f"line {number} pins no version: {whole[:80]!r}. Renew it with `make lock`.")
+        name, version, marker = match.groups()
+        if marker and not held(marker, number):
+            continue
+        if versions.setdefault(normal(name), version) != version:
+            raise ValueError(f"line {number} pins {name} a second time. Renew it with `make lock`.")
+    return dict(sorted(versions.items()))
+
+
+class _Markers:
+    """Evaluates environment markers, each text once."""
+
+    def __init__(self):
+        self.known: dict[str, bool] = {}
+
+    def __call__(self, marker: str, number: int) -> bool:
+        if marker not in self.known:
+            from packaging.markers import InvalidMarker, Marker
+
+            try:
+                self.known[marker] = Marker(marker).evaluate()
+            except InvalidMarker:
+                raise ValueError(
+                    f"line {number} has a marker that cannot be read: {marker!r}. Run `make lock`."
+                ) from None
+        return self.known[marker]
+
+
+def installed(path: list[str] | None = None) -> dict[str, str]:
+    """Name -> version of every package on `path` (sys.path), sorted; the first folder that has a package wins.
+
+    Two versions in one folder are both named ("1.0 and 2.0"); a package that did not come from an index says so
+    ("1.0 (editable)"), because its version does not tell its content.
+    """
+    versions: dict[str, str] = {}
+    for folder in dict.fromkeys(sys.path if path is None else path):
+        here: dict[str, set[str]] = {}
+        try:
+            entries = [entry.name for entry in os.scandir(folder or ".")]
+        except OSError:  # a zip file, or a folder that is gone
+            continue
+        for entry in entries:
+            if entry.endswith((".dist-info", ".egg-info")) and (found := _read(os.path.join(folder, entry), entry)):
+                here.setdefault(normal(found[0]), set()).add(found[1])
+        for name, several in here.items():
+            versions.setdefault(name, " and ".join(sorted(several)))
+    return dict(sorted(versions.items()))
+
+
+def same_version(wanted: str, found: str) -> bool:
+    """Whether both are one version, as PEP 440 compares them (1.0 = 1.0.0)."""
+    if wanted == found or found == ABSENT or " " in found:
+        return wanted == found
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return Version(wanted) == Version(found)
+    except InvalidVersion:
+        return False
+
+
+def _read(folder: str, entry: str) -> tuple[str, str] | None:
+    """(name, version) of one metadata folder; the name of a .dist-info tells both, which saves reading 120 files."""
+    stem = entry.rpartition(".")[0]
+    if stem.startswith("~"):  # what pip leaves of a removal that failed
+        return None
+    if entry.endswith(".dist-info"):
+        name, _, version = stem.partition("-")
+        if not version or not os.path.exists(os.path.join(folder, "METADATA")):
+            return None
+        return name, version + _origin(folder)
+    header = folder if os.path.isfile(folder) else os.path.join(folder, "PKG-INFO")
+    try:
+        with open(header, encoding="utf-8", errors="replace") as file:
+            text = file.read(65536)
+    except OSError:
+        return None
+    name, version = (re.search(rf"(?m)^{key}: *(\S+)", text) for key in ("Name", "Version"))
+    return (name[1], version[1] + " (in development)") if name and version else None
+
+
+def _origin(folder: str) -> str:
+    """What direct_url.json (PEP 610) says; "" when the package came from an index."""
+    try:
+        with open(os.path.join(folder, "direct_url.json"), encoding="utf-8") as file:
+            origin = json.load(file)
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError):
+        return " (from elsewhere)"
+    if "vcs_info" in origin:
+        return f" (commit {str(origin['vcs_info'].get('commit_id'))[:12]})"
+    if origin.get("dir_info", {}).get("editable"):
+        return " (editable)"
+    sha256 = origin.get("archive_info", {}).get("hashes", {}).get("sha256", "")
+    return f" (file {sha256[:12]})" if sha256 else " (from elsewhere)"
