@@ -199,7 +199,8 @@ def _wrong_columns(schema: pa.Schema, name: str, count: int, month: Month) -> st
     how_many = "no column" if not count else f"{count} columns"
     found = " ".join(", ".join(schema.names).split())
     found = found if len(found) <= 300 else found[:300] + "..."
-    return f"{month.path} has {how_many} {name!r} (found: {found}).\nUse a TLC {month.taxi} trip file of 2011 or later{advice}."
+    remedy = f"Use a TLC {month.taxi} trip file of 2011 or later{advice}."
+    return f"{month.path} has {how_many} {name!r} (found: {found}).\n{remedy}"
 
 
 def _is_number(kind: pa.DataType) -> bool:
