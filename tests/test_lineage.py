@@ -1,0 +1,119 @@
+"""The record of a run and its key."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracking.digest import Listing, digest_json
+from tracking.lineage import Input, Lineage, LineageError, Output, normalise
+
+LINEAGE = Lineage(
+    step="train",
+    params={"model": "xgboost", "seed": "42"},
+    placement={"workers": "2"},
+    inputs=(Input("dataset", "runs:/1/dataset", "d1"),),
+    code={"steps/train.py": "c1"},
+    code_digest="c",
+    environment={"differences": [], "python": "3.11.7"},
+    environment_key="e",
+    source={"commit": "a" * 40, "dirty": False},
+).with_key()
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("0.10", "0.1"),
+        ("1e-1", "0.1"),
+        ("5.0", "5"),
+        ("+7", "7"),
+        (True, "true"),
+        ('{"b": 1.0, "a": 2}', '{"a":2,"b":1}'),
+    ],
+)
+def test_one_value_has_one_spelling(text, same):
+    """Two spellings of one number or object must not be two keys."""
+    assert normalise(text) == same
+
+
+@pytest.mark.parametrize("text", ["2023-01", "0x10", "1_000", "nan", "{not json", "runs:/1/x", "$(id)"])
+def test_what_is_no_number_stays_as_it_is(text):
+    """Months, URIs and hostile text are no numbers."""
+    assert normalise(text) == text
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_normalising_keeps_the_value(number):
+    """A normalised number is the same float, to the last bit."""
+    assert float(normalise(repr(number))) == number
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"step": "hpo"},
+        {"params": {"model": "xgboost", "seed": "43"}},
+        {"inputs": (Input("dataset", "runs:/1/dataset", "d2"),)},
+        {"code_digest": "other"},
+        {"environment_key": "other"},
+        {"key_inputs": {"dataset": "recipe"}},
+    ],
+)
+def test_the_key_changes_with_each_part_it_is_made_of(other):
+    """A part that the key forgot would make the cache lie."""
+    assert replace(LINEAGE, **other).with_key().key != LINEAGE.key
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"placement": {"workers": "4"}},
+        {"inputs": (Input("dataset", "runs:/2/dataset", "d1"),)},
+        {"source": {"commit": "b" * 40, "dirty": True}},
+        {"environment": {"cpu": "another"}},
+    ],
+)
+def test_the_key_ignores_place_commit_and_machine(other):
+    """Another checkout, commit message, machine or worker count is the same work."""
+    assert replace(LINEAGE, **other).with_key().key == LINEAGE.key
+
+
+def outputs() -> tuple[Output, ...]:
+    files = {"a.txt": (3, "0" * 64)}
+    digest = __import__("hashlib").sha256(f"{'0' * 64}  a.txt\n".encode()).hexdigest()
+    return (Output.of("model", "models:/m-1", Listing(digest, files)),)
+
+
+def test_a_record_survives_json():
+    """What is read back equals what was written, outputs and their files included."""
+    whole = replace(LINEAGE, outputs=outputs())
+    assert Lineage.from_json(whole.to_json()).outputs_digest() == whole.outputs_digest()
+    assert Lineage.from_json(whole.to_json()).key == whole.key
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 1}', '{"schema": 99}', "null"])
+def test_a_record_that_is_none_is_refused(text):
+    """Hostile or half-written JSON gives one clear error."""
+    with pytest.raises(LineageError):
+        Lineage.from_json(text)
+
+
+def test_a_listing_that_was_altered_is_refused():
+    """The digest of an output must be that of its files."""
+    text = replace(LINEAGE, outputs=outputs()).to_json().replace('"0' + "0" * 63, '"1' + "0" * 63)
+    with pytest.raises(LineageError):
+        Lineage.from_json(text)
+
+
+def test_the_description_is_one_table_whatever_the_values():
+    """A pipe or newline in a parameter must not break the table."""
+    hostile = replace(LINEAGE, params={"model_name": "a|b\nc"})
+    lines = hostile.description().splitlines()
+    assert all(line.startswith("| ") and line.endswith(" |") for line in lines[2:])
+
+
+def test_digest_of_params_does_not_depend_on_their_order():
+    """Mappings are unordered."""
+    assert digest_json({"a": 1, "b": 2}) == digest_json({"b": 2, "a": 1})

@@ -1,0 +1,76 @@
+"""Every tag, artifact and run name this project writes to MLflow. Nobody else spells one."""
+
+PREFIX = "lineage."
+
+# Who and what: searchable in the UI, e.g. tags.`lineage.step` = 'hpo'.
+SCHEMA = PREFIX + "schema"
+STEP = PREFIX + "step"
+KEY = PREFIX + "key"
+CODE = PREFIX + "code"
+COMMIT = PREFIX + "commit"
+REMOTE = PREFIX + "remote"
+BRANCH = PREFIX + "branch"
+DIRTY = PREFIX + "dirty"
+PATCH = PREFIX + "patch"
+LOCK = PREFIX + "lock"
+ENVIRONMENT = PREFIX + "environment"
+ENVIRONMENT_EQUALS_LOCK = PREFIX + "environment_equals_lock"
+PYTHON = PREFIX + "python"
+PLATFORM = PREFIX + "platform"
+CPU = PREFIX + "cpu"
+CORES = PREFIX + "cores"
+MANAGER = PREFIX + "env_manager"
+PARAM = PREFIX + "param."
+INPUT = PREFIX + "input."
+OUTPUT = PREFIX + "output."
+
+# Written last: the digest of the outputs record. A run without it left nothing that can be used.
+OUTPUTS = PREFIX + "outputs"
+# On a run that did no work: the run whose outputs stand for its own.
+REUSED = PREFIX + "reused"
+# hpo: what a trial's result depends on; runs that share it share trials.
+SEARCH_KEY = PREFIX + "search_key"
+TRIAL = PREFIX + "trial"
+TRIAL_RESULT = PREFIX + "trial_result"
+
+# Signs of life of the process behind a RUNNING run, and its place in the queue for its key.
+HOST = "alive.host"
+PROCESS = "alive.process"
+BEAT = "alive.beat"
+TICKET = "alive.ticket"
+
+# To filter and sort by in the UI.
+FAMILY = "family"
+FEATURES = "features"
+TAXI = "taxi"
+TRAIN_MONTHS = "train_months"
+VAL_MONTHS = "val_months"
+TEST_MONTHS = "test_months"
+CHAIN = "chain"
+
+# MLflow's own.
+PARENT = "mlflow.parentRunId"
+RUN_NAME = "mlflow.runName"
+NOTE = "mlflow.note.content"
+PROJECT_ENV = "mlflow.project.env"
+ENTRY_POINT = "mlflow.project.entryPoint"
+USER = "mlflow.user"
+
+# Artifacts.
+LINEAGE_FILE = "lineage.json"
+PATCH_FILE = "patch.diff"
+DATASET = "dataset"
+MODEL = "model"
+SEARCH = "search"
+ESTIMATOR = "estimator"
+TRIALS_FILE = "trials.parquet"
+BEST_PARAMS_FILE = "best_params.json"
+SPACE_FILE = "search_space.json"
+CANDIDATES_FILE = "candidates.json"
+MODELS_FILE = "models.json"
+VERSION = "version"
+PLOTS = "plots"
+
+# Aliases of a registered model.
+CANDIDATE = "candidate"
+CHAMPION = "champion"
