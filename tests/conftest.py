@@ -1,6 +1,7 @@
 """What several test files share: real months where there are any, and twelve trips written out by hand."""
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -67,3 +68,29 @@ def month_of(tmp_path: Path) -> Callable[..., Month]:
         return Month(taxi, name, path, hashlib.sha256(path.read_bytes()).hexdigest(), str(path))
 
     return write
+
+
+@pytest.fixture(scope="session")
+def migrated_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty sqlite store, made once: the first use of a new one migrates for seconds, a copy takes none."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def client(migrated_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A client of a store of the test's own, which MLflow's fluent calls use too; artifacts beside it."""
+    import mlflow
+
+    shutil.copy(migrated_store, tmp_path / "mlflow.db")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    client = mlflow.MlflowClient(uri)
+    client.create_experiment("trips", artifact_location=(tmp_path / "artifacts").as_uri())
+    yield client
+    mlflow.set_tracking_uri(before)

@@ -1,0 +1,100 @@
+"""Artifacts by URI: log a folder so that a half-written one shows, fetch one, check one against its record."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
+from mlflow.store.artifact.runs_artifact_repo import RunsArtifactRepository
+
+from tracking.digest import DigestError, list_tree, verify
+from tracking.lineage import Output
+
+
+class ArtifactError(ValueError):
+    """An artifact that is not there, cannot be fetched or is not what its record says."""
+
+
+def log_folder(client: MlflowClient, run_id: str, folder: Path, name: str, last: str | None = None,
+               volatile: tuple[str, ...] = ()) -> Output:  # fmt: skip
+    """Log `folder` as artifact `name`, the file `last` (its manifest) after all others; its record."""
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir():
+            client.log_artifacts(run_id, str(entry), f"{name}/{entry.name}")
+        elif entry.name != last:
+            client.log_artifact(run_id, str(entry), name)
+    if last:
+        client.log_artifact(run_id, str(folder / last), name)
+    return record(folder, name, f"runs:/{run_id}/{name}", volatile)
+
+
+def record(folder: Path, name: str, uri: str, volatile: tuple[str, ...] = ()) -> Output:
+    return Output.of(name, uri, list_tree(folder, volatile))
+
+
+def _local_folder(uri: str) -> Path | None:
+    """Where `uri` lies on this machine, when the artifact store is a folder."""
+    repository = get_artifact_repository(uri)
+    if isinstance(repository, RunsArtifactRepository | ModelsArtifactRepository):
+        repository = repository.repo
+    return Path(repository.artifact_dir) if isinstance(repository, LocalArtifactRepository) else None
+
+
+@contextlib.contextmanager
+def fetched(uri: str) -> Iterator[Path]:
+    """The artifact at `uri` as a local folder or file: in place where the store is a folder, else a temporary copy."""
+    try:
+        path = Path(uri) if "://" not in uri and ":/" not in uri else _local_folder(uri)
+    except MlflowException as error:
+        raise ArtifactError(f"{uri} cannot be resolved: {error.message}\n Give runs:/<run id>/<artifact>.") from error
+    if path is not None:
+        if not path.exists():
+            raise ArtifactError(f"{uri} is not there ({path})\n Run the step that makes it again.")
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="artifact-") as folder:
+        try:
+            copy = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
+        except (MlflowException, OSError) as error:
+            raise ArtifactError(f"{uri} cannot be fetched: {error}\n Run the step that makes it again.") from error
+        yield copy
+
+
+def problems(output: Output) -> list[str]:
+    """What keeps `output` from being what its record says: empty when every file is there with its digest.
+
+    A store that is a folder is hashed in place; any other is asked for names and sizes first, which finds what
+    was deleted or truncated without moving a byte.
+    """
+    try:
+        if _local_folder(output.uri) is None and (found := _wrong_sizes(output)):
+            return found
+        with fetched(output.uri) as folder:
+            return [f"output {output.name}: {problem}" for problem in verify(folder, output.listing)]
+    except (ArtifactError, DigestError, MlflowException) as error:
+        return [f"output {output.name}: {str(error).splitlines()[0]}"]
+
+
+def _wrong_sizes(output: Output) -> list[str]:
+    repository = get_artifact_repository(output.uri)
+    sizes: dict[str, int] = {}
+    folders: list[str | None] = [None]
+    while folders:
+        for info in repository.list_artifacts(folders.pop()):
+            if info.is_dir:
+                folders.append(info.path)
+            else:
+                sizes[info.path] = info.file_size
+    return [
+        f"output {output.name}: {path} {'missing' if path not in sizes else 'truncated or altered'}"
+        for path, (size, _) in output.files.items()
+        if sizes.get(path) != size
+    ]
