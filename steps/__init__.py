@@ -1,0 +1,1 @@
+"""Doors: one module per entry point of MLproject."""

@@ -1,0 +1,57 @@
+"""A run that is a chain of steps: nothing of its own but the order, the links and the closing words."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from steps.door import session_for
+
+PLACEMENT = {"source", "workers", "engine", "reuse", "quiet"}
+
+
+def run_chain(name: str, params: Mapping, steps: Callable, conclude: Callable, tags: Mapping[str, str]) -> None:
+    """One run called `name` over `steps(session)`, the finished steps by name; their outputs are its own, by reference.
+
+    `conclude(session, steps)` prints the result and returns the exit code: a run that ends in another than 0 failed.
+    """
+    import mlflow
+    from mlflow.entities import Metric
+
+    from tracking import alive, names
+    from tracking.lineage import normalise
+    from tracking.record import describe, finish, start
+
+    with mlflow.start_run() as run:
+        session = session_for(params, run)
+        client, run_id = session.client, run.info.run_id
+        with alive.Heartbeat(client, run_id) as heartbeat:
+            describe(client, run_id, heartbeat.tags() | {names.RUN_NAME: name, names.CHAIN: run_id, **tags})
+            alive.bury(client, session.experiments)
+            given = {key: normalise(value) for key, value in params.items()}
+            lineage = session.lineage(
+                name,
+                params={key: value for key, value in given.items() if key not in PLACEMENT},
+                placement={key: value for key, value in given.items() if key in PLACEMENT},
+                inputs=(),
+                key_inputs={},
+            )
+            start(session, lineage)
+            made = steps(session)
+            scores = {
+                key: value for hit in made.values() for key, value in hit.metrics.items() if key != "best_val_rmse"
+            }
+            client.log_batch(run_id, metrics=[Metric(key, value, 0, 0) for key, value in scores.items()])
+            describe(client, run_id, {f"{names.PREFIX}run.{step}": hit.run_id for step, hit in made.items()})
+            outputs = tuple(
+                replace(output, name=f"{step}.{output.name}")
+                for step, hit in made.items()
+                for output in hit.lineage.outputs
+            )
+            inputs = next(iter(made.values())).lineage.inputs
+            finish(session, replace(lineage, inputs=inputs, outputs=outputs))
+            exit_code = conclude(session, made)
+        print(f"run {run_id}", flush=True)
+        if exit_code:
+            sys.exit(exit_code)

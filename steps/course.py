@@ -1,0 +1,95 @@
+"""course: the MLOps Zoomcamp's homework re-run, published answers beside reproduced ones; exit 1 if any differs."""
+
+import json
+
+import click
+
+from steps.door import checked
+from steps.options import RUN, options
+
+# Published by the MLOps Zoomcamp (module 2, experiment tracking; module 1 for LinearRegression), digits as printed.
+SEARCHED = {
+    "train_months": "2023-01",
+    "val_months": "2023-02",
+    "test_months": "2023-03",
+    "features": "course",
+    "model": "random_forest",
+    "params": "default",
+    "max_evals": 15,
+    "batch": 1,
+    "seed": 42,
+    "top_n": 5,
+    "select": "test",
+    "trial_timeout": 0.0,
+    "stop_after": 0,
+    "engine": "local",
+}
+LINEAR = {**SEARCHED, "train_months": "2021-01", "val_months": "2021-02", "test_months": "none", "model": "linear"}
+PUBLISHED = {
+    "rows 2023-01": "65,946",
+    "rows 2023-02": "62,574",
+    "rows 2023-03": "69,392",
+    "best validation RMSE": "5.335",
+    "lowest test RMSE": "5.567",
+    "rows 2021-01": "73,908",
+    "rows 2021-02": "61,921",
+    "LinearRegression validation RMSE": "7.7587",
+}
+
+
+@click.command()
+@options("source", "model_name", "workers", *RUN, source="tlc", model_name="nyc-taxi-duration-course")
+@checked
+def course(**params) -> None:
+    """Reproduce the published answers of the course's homework on its own months."""
+    from steps.chain_run import run_chain
+
+    searched = {**SEARCHED, "taxi": "green", **params}
+    linear = {**LINEAR, "taxi": "green", **params}
+
+    def steps(session) -> dict:
+        from steps.graph import Graph
+
+        graphs = {"": (Graph(session, searched), ("preprocess", "hpo", "register")),
+                  "linear ": (Graph(session, linear), ("preprocess", "train"))}  # fmt: skip
+        return {
+            prefix + step: graph.made_by(step, reuse=params["reuse"])
+            for prefix, (graph, chain) in graphs.items()
+            for step in chain
+        }
+
+    run_chain("course", searched, steps, conclude, {"features": "course"})
+
+
+def conclude(session, made: dict) -> int:
+    """Print published against reproduced; 1 if any differs."""
+    reproduced = {
+        **rows(made["preprocess"]),
+        **rows(made["linear preprocess"]),
+        "best validation RMSE": f"{made['hpo'].metrics['val_rmse']:.3f}",
+        "lowest test RMSE": f"{made['register'].metrics['test_rmse']:.3f}",
+        "LinearRegression validation RMSE": f"{made['linear train'].metrics['val_rmse']:.4f}",
+    }
+    click.echo(f"{'':34}{'published':>10} {'reproduced':>10}")
+    for name, published in PUBLISHED.items():
+        click.echo(
+            f"{name:34}{published:>10} {reproduced[name]:>10}{'' if reproduced[name] == published else '  DIFFERS'}"
+        )
+    if reproduced == PUBLISHED:
+        return 0
+    click.echo("The answers differ: compare the months' sha256 in the runs' lineage with the course's files.", err=True)
+    return 1
+
+
+def rows(hit) -> dict[str, str]:
+    """Kept rows of each month of a preprocess run."""
+    from tracking import names
+    from tracking.artifacts import fetched
+
+    with fetched(hit.outputs[names.DATASET].uri) as folder:
+        manifest = json.loads((folder / "manifest.json").read_text())
+    return {f"rows {month}": f"{counts['kept']:,}" for month, counts in manifest["months"].items()}
+
+
+if __name__ == "__main__":
+    course()

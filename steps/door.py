@@ -1,0 +1,162 @@
+"""The shell around every step: errors to one clear line, signals, the run, its lineage, reuse, outputs."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import click
+
+HIT_METRICS_NOTE = "metrics are those of the reused run"
+
+
+class Refused(click.ClickException):
+    """A user's mistake: what, where, what next; exit code 2."""
+
+    exit_code = 2
+
+
+# What the machine or the store did, not what the code got wrong.
+_ENVIRONMENT_ERRORS = {
+    errno.ENOSPC: "no space left on the device; free some and run again: finished steps are reused",
+    errno.EDQUOT: "disk quota exceeded; free some and run again: finished steps are reused",
+    errno.EROFS: "the file system is read-only; choose another folder",
+    errno.EACCES: "permission denied; choose a folder you may write to",
+    errno.EPERM: "not permitted; choose a folder you may write to",
+}
+
+
+def checked(command: Callable) -> Callable:
+    """Wrap a command so that signals end it and a user's mistake ends in one clear line, not a traceback."""
+
+    @functools.wraps(command)
+    def guarded(*args, **kwargs):
+        # A SIGTERM must unwind like Ctrl-C, or the run stays RUNNING.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        _check_tracking_uri()
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return command(*args, **kwargs)
+        except MlflowException as error:
+            raise Refused(f"MLflow: {error.message}") from error
+        except MemoryError as error:
+            raise Refused("out of memory\n Give it more, or choose fewer months or workers.") from error
+        except OSError as error:
+            if error.errno not in _ENVIRONMENT_ERRORS:
+                raise
+            raise Refused(f"{error.filename or 'a write'}: {_ENVIRONMENT_ERRORS[error.errno]}") from error
+        except ValueError as error:
+            if type(error).__module__.split(".")[0] not in ("taxi", "tracking", "steps"):
+                raise
+            raise Refused(str(error)) from error
+
+    return guarded
+
+
+def _check_tracking_uri() -> None:
+    """A relative sqlite URI is opened relative to each process's folder: two different databases."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
+        # The step runs in the project's folder; the user's is the one `mlflow run` was started in.
+        folder = os.environ.get("PWD", os.getcwd())
+        raise Refused(
+            f"MLFLOW_TRACKING_URI={uri} is relative: `mlflow run` and its steps would open two different databases\n"
+            f" Use MLFLOW_TRACKING_URI=sqlite:///{os.path.join(folder, uri.removeprefix('sqlite:///'))}"
+        )
+
+
+@dataclass
+class StepRun:
+    """An open step: what its work may use, and where it puts what it leaves behind."""
+
+    session: object
+    params: Mapping[str, object]
+    lineage: object
+    graph: object
+    outputs: list = field(default_factory=list)
+
+    @property
+    def client(self):
+        return self.session.client
+
+    @property
+    def run_id(self) -> str:
+        return self.session.run.info.run_id
+
+    def say(self, line: str) -> None:
+        self.session.say(line)
+
+    def keep(self, output) -> None:
+        """Record an output; all of them become usable together when the step ends."""
+        self.outputs.append(output)
+
+    def input(self, role: str):
+        return next(item for item in self.lineage.inputs if item.role == role)
+
+
+def session_for(params: Mapping[str, object], run) -> object:
+    from mlflow import MlflowClient
+
+    from tracking.session import Session
+
+    base_url = os.environ.get("TLC_BASE_URL")
+    fetch = {"base_url": base_url} if base_url else {}
+    return Session(MlflowClient(), run, quiet=bool(params.get("quiet")), fetch=fetch)
+
+
+def run_step(step, params: dict, work: Callable[[StepRun], None], report: Callable, tags: Mapping[str, str] | None = None,
+             accept: Callable | None = None) -> None:  # fmt: skip
+    """Run `work` as one run of `step`, or link the run to a finished one with the same key.
+
+    `report(hit)` gives the lines printed at the end, the same for both. `accept(hit)` may say why a finished run
+    that is whole does not stand for this one (a moved alias).
+    """
+    import mlflow
+    from mlflow.entities import Metric
+
+    from steps.graph import Graph
+    from tracking import alive, cache, names
+    from tracking.cache import Hit
+    from tracking.record import describe, finish, start
+
+    with mlflow.start_run() as run:
+        session = session_for(params, run)
+        client, run_id = session.client, run.info.run_id
+        client.set_tag(run_id, names.RUN_NAME, step.name)
+        with alive.Heartbeat(client, run_id) as heartbeat:
+            describe(client, run_id, heartbeat.tags() | dict(tags or {}))
+            alive.bury(client, session.experiments)
+            graph = Graph(session, params)
+            lineage = graph.lineage(step, graph.made_by)
+            start(session, lineage)
+            found = None
+            if params.get("reuse", True):
+                alive.wait_for_turn(client, session.experiments, run_id, lineage.key, session.say)
+                found = session.find(lineage)
+                if isinstance(found, Hit) and accept and (refusal := accept(session, found)):
+                    found = cache.Miss((refusal,))
+                if not isinstance(found, Hit):
+                    for reason in found.reasons:
+                        session.say(f"cannot reuse: {reason}")
+            if isinstance(found, Hit):
+                session.say(f"reused run {found.run_id} (by {found.user}, {session.when(found)})")
+                metrics = [Metric(name, value, found.end_time, 0) for name, value in found.metrics.items()]
+                client.log_batch(run_id, metrics=metrics)
+                describe(client, run_id, {names.REUSED: found.run_id})
+                finish(session, replace(lineage, outputs=found.lineage.outputs), reused=found.run_id)
+            else:
+                open_step = StepRun(session, params, lineage, graph)
+                work(open_step)
+                finish(session, replace(open_step.lineage, outputs=tuple(open_step.outputs)))
+                found = Hit(run_id, "", 0, replace(open_step.lineage, outputs=tuple(open_step.outputs)),
+                            dict(client.get_run(run_id).data.metrics))  # fmt: skip
+        for line in report(session, found):
+            click.echo(line)
+        click.echo(f"run {run_id}")
+        sys.stdout.flush()

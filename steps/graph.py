@@ -1,0 +1,152 @@
+"""The chain as a graph: what each step depends on, its key before it runs, and who makes its input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from taxi.months import parse_months
+from tracking import chain, names
+from tracking.artifacts import ArtifactError, fetched
+from tracking.cache import Hit, Miss
+from tracking.digest import DigestError, list_tree
+from tracking.lineage import Input, Lineage, normalise
+from tracking.session import Session
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One entry point that leaves outputs: which parameters can change them, and which step makes its input.
+
+    `result` parameters are part of the key, `placement` ones are only recorded. `needs` is the parameter that
+    takes the input's URI, the step that makes it and the name of the output there; None for the first step.
+    """
+
+    name: str
+    result: tuple[str, ...]
+    placement: tuple[str, ...] = ()
+    needs: tuple[str, str, str] | None = None
+
+
+PREPROCESS = Step(
+    "preprocess", ("taxi", "train_months", "val_months", "test_months", "features"), placement=("source",)
+)
+TRAIN = Step("train", ("model", "params", "seed"), needs=("dataset", "preprocess", names.DATASET))
+HPO = Step(
+    "hpo",
+    ("model", "max_evals", "batch", "seed", "top_n", "trial_timeout", "stop_after"),
+    placement=("workers", "engine"),
+    needs=("dataset", "preprocess", names.DATASET),
+)
+REGISTER = Step("register", ("top_n", "select", "model_name"), needs=("search", "hpo", names.SEARCH))
+
+STEPS = {step.name: step for step in (PREPROCESS, TRAIN, HPO, REGISTER)}
+CHAIN = ("preprocess", "train", "hpo", "register")
+SPLITS = ("train", "val", "test")
+
+
+def months(params: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
+    """Split name -> its months. Raises MonthsError when a month is in two splits."""
+    split_months = {split: parse_months(str(params[f"{split}_months"])) for split in SPLITS}
+    seen: dict[str, str] = {}
+    for split, wanted in split_months.items():
+        for month in wanted:
+            if month in seen:
+                raise MonthsError(
+                    f"{month} is both a {seen[month]} and a {split} month: a model would be judged on what it saw\n"
+                    f" Choose other {seen[month]}_months or {split}_months."
+                )
+            seen[month] = split
+    return {split: wanted for split, wanted in split_months.items() if wanted}
+
+
+class MonthsError(ValueError):
+    """Months that cannot be split as asked."""
+
+
+class InputError(ValueError):
+    """An input that was named and is not what the step needs."""
+
+
+def parameters_for(step: Step, params: Mapping[str, object]) -> dict[str, str]:
+    """What `mlflow run -e <step>` is given: all of `params` that the step takes."""
+    wanted = {*step.result, *step.placement, "reuse", "quiet"}
+    if step.needs:
+        wanted.add(step.needs[0])
+    return {name: _text(params[name]) for name in sorted(wanted) if name in params}
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+class Graph:
+    """One user's wish (parameters) over the steps: what each step's record and key will be, and its outputs.
+
+    Each step is looked up once; `reused` and `ran` say afterwards what happened.
+    """
+
+    def __init__(self, session: Session, params: Mapping[str, object]):
+        self.session, self.params = session, params
+        self.made: dict[str, Hit] = {}
+        self.reused: list[str] = []
+        self.ran: list[str] = []
+
+    def made_by(self, name: str, *, reuse: bool = True) -> Hit:
+        """The outputs of step `name` under these parameters: a finished run's, or those of a run made now."""
+        if name not in self.made:
+            step = STEPS[name]
+            lineage = self.lineage(step, self.made_by)
+            found = self.session.find(lineage) if reuse else Miss()
+            if isinstance(found, Hit):
+                self.session.say(f"{name}: reused run {found.run_id} (by {found.user}, {self.session.when(found)})")
+                self.reused.append(name)
+            else:
+                for reason in found.reasons:
+                    self.session.say(f"{name}: cannot reuse: {reason}")
+                parameters = parameters_for(step, self.params)
+                if step.needs:
+                    parameters[step.needs[0]] = lineage.inputs[0].uri
+                run = chain.launch(self.session.client, self.session.run, name, parameters)
+                found = self.session.hit(run.info.run_id)
+                self.ran.append(name)
+            self.made[name] = found
+        return self.made[name]
+
+    def lineage(self, step: Step, made_by: Callable[[str], Hit]) -> Lineage:
+        """The record `step` would start with; `made_by` is asked for the step before when its output is not given."""
+        inputs, key_inputs = (
+            self._months() if step.needs is None else (self._input(step.needs, made_by), dict[str, str]())
+        )
+        return self.session.lineage(
+            step=step.name,
+            params={name: normalise(self.params[name]) for name in step.result},
+            placement={name: normalise(self.params[name]) for name in step.placement if name in self.params},
+            inputs=inputs,
+            key_inputs=key_inputs,
+        )
+
+    def _months(self) -> tuple[tuple[Input, ...], dict[str, str]]:
+        from taxi.sources import known_digests
+
+        source, taxi = str(self.params["source"]), str(self.params["taxi"])
+        wanted = sorted({month for split in months(self.params).values() for month in split})
+        digests = known_digests(source, taxi, wanted, **self.session.fetch)
+        return tuple(Input(month, source, digest) for month, digest in digests.items()), digests
+
+    def _input(self, needs: tuple[str, str, str], made_by: Callable[[str], Hit]) -> tuple[Input, ...]:
+        role, maker, output_name = needs
+        given = str(self.params.get(role, AUTO))
+        if given == AUTO:
+            output = made_by(maker).outputs[output_name]
+            return (Input(role, output.uri, output.digest),)
+        uri = self.session.canonical_uri(given, maker, output_name)
+        try:
+            with fetched(uri) as folder:
+                if not folder.is_dir():
+                    raise InputError(f"--{role} {given} is a file, not the folder that {maker} leaves behind")
+                return (Input(role, uri, list_tree(folder).digest),)
+        except (ArtifactError, DigestError) as error:
+            raise InputError(f"--{role} {given}: {error}") from error

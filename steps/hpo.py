@@ -1,0 +1,168 @@
+"""hpo: a dataset artifact -> the searched trials (nested runs, ``search/``) and the best of them as models."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import click
+
+from steps.door import StepRun, checked, run_step
+from steps.options import DATA, RUN, options
+
+TRIALS = ("max_evals", "batch", "workers", "engine", "trial_timeout", "stop_after", "seed", "top_n")
+
+
+class SearchFailed(ValueError):
+    """A search none of whose trials finished."""
+
+
+@click.command()
+@options("dataset", "model", *TRIALS, *DATA, *RUN)
+@checked
+def hpo(**params) -> None:
+    """Search a family's hyperparameters with hyperopt's TPE; the same trials at any number of workers."""
+    from steps.graph import HPO
+    from tracking import names
+
+    run_step(HPO, params, work, report, tags={names.FAMILY: params["model"]})
+
+
+def work(step: StepRun) -> None:
+    from taxi.dataset import Dataset
+
+    from taxi import search as tpe
+    from taxi.engines import open_engine
+    from taxi.models import FAMILIES
+    from taxi.trials import Objective
+    from tracking import names
+    from tracking.artifacts import fetched
+    from tracking.inputs import log_splits
+    from tracking.progress import bar
+    from tracking.record import describe
+    from tracking.trials import TrialRuns, search_key
+
+    params, source = step.params, step.input("dataset")
+    max_evals, top_n = int(params["max_evals"]), int(params["top_n"])
+    key = search_key(step.lineage)
+    describe(step.client, step.run_id, {names.SEARCH_KEY: key})
+    runs = TrialRuns(step.client, step.session.run.info.experiment_id, step.run_id, key, top_n)
+    known = runs.known(max_evals)
+    if known:
+        step.say(f"{len(known)} trials are known from earlier searches and are not run again")
+    with fetched(source.uri) as folder:
+        dataset = Dataset.open(folder)
+        manifest = dataset.manifest
+        log_splits(step.client, step.run_id, manifest, source.uri, ("train", "val"))
+        family = FAMILIES[str(params["model"])]
+        timeout = float(params["trial_timeout"]) or None
+        objective = Objective(family.name, manifest.feature_set, int(params["seed"]), timeout)
+        startup = tpe.COURSE_STARTUP if manifest.feature_set == "course" else tpe.STARTUP
+        with (
+            bar(step.session, "hpo", "trials") as progress,
+            open_engine(
+                str(params["engine"]), objective, folder, int(params["workers"]), int(params["batch"])
+            ) as engine,
+        ):
+
+            def on_result(result) -> None:
+                runs.log(result)
+                progress(result.number + 1, max_evals)
+
+            results = tpe.search(
+                family.space(manifest.feature_set),
+                engine.submit,
+                max_evals=max_evals,
+                batch=int(params["batch"]),
+                seed=int(params["seed"]),
+                workers=engine.workers,
+                startup=startup,
+                stop_after=int(params["stop_after"]),
+                known=known,
+                on_result=on_result,
+            )
+        leave(step, dataset, family, objective, results, runs)
+
+
+def leave(step: StepRun, dataset, family, objective, results, runs) -> None:
+    """Write ``search/``, log the best trials' models and the plots, keep all of them as outputs."""
+    from mlflow.entities import Metric
+
+    from taxi import search as tpe
+    from taxi.family import write_json
+    from taxi.trials import write_trials
+    from tracking import names
+    from tracking.artifacts import log_folder
+
+    manifest = dataset.manifest
+    best = tpe.best(results, int(step.params["top_n"]))
+    if not best:
+        failures = sorted({result.error for result in results if result.error})
+        raise SearchFailed(f"none of {len(results)} trials finished: {'; '.join(failures)[:300]}\n See the trial runs.")
+    models = {}
+    for result in best:
+        models[result.number] = log_candidate(step, dataset, family, objective, result, runs)
+    with tempfile.TemporaryDirectory(prefix="search-") as name:
+        folder = Path(name)
+        write_trials(results, folder / names.TRIALS_FILE)
+        write_json(folder / names.BEST_PARAMS_FILE, best[0].params)
+        write_json(folder / names.SPACE_FILE, [vars(row) for row in family.space_rows(manifest.feature_set)])
+        candidates = [
+            {"trial": result.number, "model_digest": result.model_digest, **result.metrics} for result in best
+        ]
+        write_json(folder / names.CANDIDATES_FILE, {"family": family.name, "features": manifest.feature_set,
+                                                   "dataset": step.input("dataset").digest, "candidates": candidates})  # fmt: skip
+        write_json(folder / names.MODELS_FILE, {str(number): output.uri for number, output in models.items()})
+        step.keep(log_folder(step.client, step.run_id, folder, names.SEARCH, volatile=(names.MODELS_FILE,)))
+    for output in models.values():
+        step.keep(output)
+    scores = {**best[0].metrics, "best_trial": best[0].number, "trials_failed": sum(r.status != "ok" for r in results)}
+    step.client.log_batch(step.run_id, metrics=[Metric(key, value, 0, len(results)) for key, value in scores.items()])
+
+
+def log_candidate(step: StepRun, dataset, family, objective, result, runs):
+    """One of the best trials as a logged model of its nested run."""
+    from dataclasses import replace
+
+    from taxi.models import load
+    from taxi.predictor import Predictor
+    from tracking import models
+
+    files = runs.files(result)
+    if files is None:
+        # Known from a search that kept fewer models: the same trial gives the same bytes.
+        step.say(f"fitting trial {result.number} again: its model was not kept")
+        again = objective((dataset.load("train"), dataset.load("val")), result.number, result.params)
+        if again.model_digest != result.model_digest:
+            raise SearchFailed(
+                f"trial {result.number} gave another model than recorded\n Run with -P reuse=false, or another seed."
+            )
+        files = again.files
+    with tempfile.TemporaryDirectory(prefix="estimator-") as folder:
+        for name, content in files.items():
+            path = Path(folder, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        predictor = Predictor(dataset.manifest.taxi, dataset.features, load(family.name, Path(folder)))
+        tags = {"family": family.name, "features": dataset.manifest.feature_set, "trial": str(result.number)}
+        _, output = models.log(
+            predictor, runs.runs[result.number], f"trial-{result.number}", result.params, result.metrics, tags
+        )
+    return replace(output, name=f"model-{result.number}")
+
+
+def report(session, hit) -> list[str]:
+    from tracking import names
+    from tracking.artifacts import fetched
+
+    output = hit.outputs[names.SEARCH]
+    with fetched(output.uri) as folder:
+        best = json.loads((folder / names.CANDIDATES_FILE).read_text())["candidates"][0]
+        params = json.loads((folder / names.BEST_PARAMS_FILE).read_text())
+    return [
+        f"best val_rmse {best['val_rmse']:.4f} min  trial {best['trial']}  params {json.dumps(params, sort_keys=True)}",
+        f"search {output.uri}",
+    ]
+
+
+if __name__ == "__main__":
+    hpo()

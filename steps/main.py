@@ -1,0 +1,70 @@
+"""main: the whole chain, each step a child run started with `mlflow run` and handed the URI of the step before."""
+
+import click
+
+from steps.door import checked
+from steps.hpo import TRIALS
+from steps.options import DATA, RUN, options
+
+
+@click.command()
+@options(*DATA, "model", "params", *TRIALS, "select", "model_name", *RUN)
+@checked
+def main(**params) -> None:
+    """Run preprocess, train (the baseline), hpo and register; finished steps with the same key are reused."""
+    from steps.chain_run import run_chain
+    from steps.graph import CHAIN, Graph
+    from steps.preprocess import data_tags
+    from steps.train import params_text
+    from tracking import names
+
+    params["params"] = params_text(params["params"])
+
+    def steps(session) -> dict:
+        graph = Graph(session, params)
+        return {step: graph.made_by(step, reuse=params["reuse"]) for step in CHAIN}
+
+    def conclude(session, made: dict) -> int:
+        for line in summary(session, made, params):
+            click.echo(line)
+        return 0
+
+    run_chain("main", params, steps, conclude, {**data_tags(params), names.FAMILY: params["model"]})
+
+
+def summary(session, made: dict, params: dict) -> list[str]:
+    """What the user came for: the version, how good it is, against what, and where to look."""
+    from steps.register import version_of
+
+    metrics, baseline = made["register"].metrics, made["train"].metrics
+    name, version = version_of(made["register"])
+    aliases = ", ".join(sorted(session.client.get_model_version(name, version).aliases))
+    return [
+        f"baseline val_rmse {baseline['val_rmse']:.3f} min, best trial val_rmse {metrics['val_rmse']:.3f} min",
+        f"{name} version {version} ({aliases})  test_rmse {metrics['test_rmse']:.3f} min{floor_text(params, metrics)}",
+        f"look: make ui, or: mlflow ui --backend-store-uri {store_uri()}",
+    ]
+
+
+def floor_text(params: dict, metrics: dict) -> str:
+    """Against the RMSE of a perfect model, which only the embedded sample knows."""
+    from taxi.months import parse_months
+
+    if str(params["source"]).split(":")[0] != "sample":
+        return ""
+    from taxi.sample import noise_floor, rows_of
+
+    floor = noise_floor(params["taxi"], parse_months(params["test_months"]), rows_of(params["source"]))
+    return f"  floor {floor:.3f} min (a perfect model; {100 * (metrics['test_rmse'] / floor - 1):.1f} % above)"
+
+
+def store_uri() -> str:
+    import mlflow
+
+    from tracking.git import without_credentials
+
+    return without_credentials(mlflow.get_tracking_uri())
+
+
+if __name__ == "__main__":
+    main()

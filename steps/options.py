@@ -1,0 +1,86 @@
+"""Every parameter once: its type, default and help. MLproject repeats the defaults, and a test holds both together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+MODELS = ("linear", "random_forest", "xgboost")
+FEATURE_SETS = ("course", "full", "pickup")
+
+
+class MonthsType(click.ParamType):
+    """``2023-01``, ``2023-01,2023-03`` or ``2022-01:2022-12``; ``none`` where months may be missing."""
+
+    name = "months"
+
+    def __init__(self, optional: bool = False):
+        self.optional = optional
+
+    def convert(self, value, param, ctx):
+        from taxi.trips import parse_months  # pyarrow: not for --help
+
+        try:
+            months = parse_months(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if not months and not self.optional:
+            self.fail("at least one month is needed, e.g. 2023-01", param, ctx)
+        return ",".join(months) if months else "none"
+
+
+OPTIONS: dict[str, Callable] = {}
+
+
+def _option(name: str, default: object, kind: object, text: str) -> None:
+    flag = "--" + name.replace("_", "-")
+    OPTIONS[name] = click.option(flag, name, default=default, type=kind, show_default=True, help=text)
+
+
+POSITIVE = click.IntRange(min=1)
+
+_option("source", "sample", str, "sample, sample:ROWS, tlc, or a folder or URI prefix that holds the months.")
+_option("taxi", "green", click.Choice(["green", "yellow"]), "Which taxi's trips.")
+_option("train_months", "2023-01", MonthsType(), "Months to train on.")
+_option("val_months", "2023-02", MonthsType(), "Months to choose on.")
+_option("test_months", "2023-03", MonthsType(optional=True), "Months to judge on; `none` for no test split.")
+_option("features", "full", click.Choice(FEATURE_SETS), "Feature set.")
+_option("dataset", "auto", str, "URI of a dataset artifact; auto: find it or make it.")
+_option("model", "xgboost", click.Choice(MODELS), "Model family.")
+_option("params", "default", str, "default, inline JSON, or the URI of a JSON artifact.")
+_option("max_evals", 20, POSITIVE, "Trials of the search.")
+_option("batch", 4, POSITIVE, "Lag of the search: trial n is suggested from trials 0 .. n - batch.")
+_option("workers", 0, click.IntRange(min=0), "Trials at once; 0: as many as there are cores. Never changes the result.")
+_option("engine", "local", str, "Where trials run: local, or dask://host:port. Never changes the result.")
+_option("trial_timeout", 0.0, click.FloatRange(min=0), "Seconds a trial may take; 0: no limit.")
+_option("stop_after", 0, click.IntRange(min=0), "End after so many trials without improvement; 0: never.")
+_option("seed", 42, click.IntRange(0, 2**31 - 1), "Seed of the search and of every fit.")
+_option("search", "auto", str, "An hpo run's id or URI; auto: find it or make it.")
+_option("top_n", 5, POSITIVE, "How many of the best trials are candidates.")
+_option("select", "val", click.Choice(["val", "test"]), "Which split chooses among the candidates.")
+_option("model_name", "nyc-taxi-duration", str, "Name of the registered model.")
+_option("reuse", True, click.BOOL, "Take a finished run that did exactly this; false: run anyway.")
+_option("quiet", False, click.BOOL, "No progress on stderr.")
+_option("draw", False, click.BOOL, "Draw the chain as a Mermaid graph.")
+_option("json", False, click.BOOL, "Print JSON, for machines.")
+_option("keep_days", 30.0, click.FloatRange(min=0), "Days a run's outputs stay usable for reuse.")
+_option("delete", False, click.BOOL, "Really delete; without it nothing is touched.")
+
+
+def options(*wanted: str, **defaults: object) -> Callable:
+    """Decorate a command with the named options, in that order; `defaults` replaces a default for this one command."""
+
+    def decorate(command: Callable) -> Callable:
+        for name in reversed(wanted):
+            option = OPTIONS[name](command)
+            if name in defaults:
+                option.__click_params__[-1].default = defaults[name]
+            command = option
+        return command
+
+    return decorate
+
+
+DATA = ("source", "taxi", "train_months", "val_months", "test_months", "features")
+RUN = ("reuse", "quiet")

@@ -1,0 +1,67 @@
+"""preprocess: raw months -> the dataset artifact ``dataset/`` (Parquet splits, fitted features, manifest)."""
+
+import tempfile
+from pathlib import Path
+
+import click
+
+from steps.door import StepRun, checked, run_step
+from steps.options import DATA, RUN, options
+
+
+@click.command()
+@options(*DATA, *RUN)
+@checked
+def preprocess(**params) -> None:
+    """Turn raw months into a dataset: trips of 1 to 60 minutes, features fitted on the training months alone."""
+    from steps.graph import PREPROCESS
+
+    run_step(PREPROCESS, params, work, report, tags=data_tags(params))
+
+
+def data_tags(params: dict) -> dict[str, str]:
+    """What to filter runs by in the UI."""
+    from tracking import names
+
+    return {
+        names.TAXI: params["taxi"],
+        names.FEATURES: params["features"],
+        names.TRAIN_MONTHS: params["train_months"],
+        names.VAL_MONTHS: params["val_months"],
+        names.TEST_MONTHS: params["test_months"],
+    }
+
+
+def work(step: StepRun) -> None:
+    from taxi.dataset import build
+    from taxi.features import FEATURE_SETS
+    from taxi.sources import locate
+
+    from steps.graph import months
+    from tracking import names
+    from tracking.artifacts import log_folder
+    from tracking.inputs import log_splits
+    from tracking.progress import bar
+
+    wanted = months(step.params)
+    with tempfile.TemporaryDirectory(prefix="dataset-") as folder:
+        every = [month for split in wanted.values() for month in split]
+        located = locate(str(step.params["source"]), str(step.params["taxi"]), every, **step.session.fetch)
+        by_name = {month.name: month for month in located}
+        splits = {split: [by_name[name] for name in split_months] for split, split_months in wanted.items()}
+        with bar(step.session, "preprocess", "rows") as progress:
+            manifest = build(splits, FEATURE_SETS[str(step.params["features"])], Path(folder), progress=progress)
+        output = log_folder(step.client, step.run_id, Path(folder), names.DATASET, last="manifest.json")
+        step.keep(output)
+        log_splits(step.client, step.run_id, manifest, output)
+
+
+def report(session, hit) -> list[str]:
+    from tracking import names
+
+    output = hit.outputs[names.DATASET]
+    return [f"dataset {output.uri}"]
+
+
+if __name__ == "__main__":
+    preprocess()

@@ -1,0 +1,170 @@
+"""register: an hpo run -> the chosen candidate, judged on the test months, as a registered version with aliases."""
+
+import json
+
+import click
+
+from steps.door import StepRun, checked, run_step
+from steps.hpo import TRIALS
+from steps.options import DATA, RUN, options
+
+
+class RegisterError(ValueError):
+    """An hpo run from which nothing can be registered."""
+
+
+@click.command()
+@options("search", "select", "model_name", "model", *TRIALS, *DATA, *RUN)
+@checked
+def register(**params) -> None:
+    """Choose among the best trials of an hpo run, judge on test, register; champion only if it beats the champion."""
+    from steps.graph import REGISTER
+
+    run_step(REGISTER, params, work, report, accept=moved)
+
+
+def moved(session, hit) -> str | None:
+    """Why an earlier version no longer stands for this one: its alias went elsewhere."""
+    from tracking import names, registry
+
+    name, version = version_of(hit)
+    for alias in (names.CANDIDATE, names.CHAMPION):
+        held = registry.holder(session.client, name, alias)
+        if held is None or (alias == names.CANDIDATE and held.version != version):
+            return f"version {version} of {name} is no longer {alias}" if held else f"{name} has no {alias}"
+    return None
+
+
+def version_of(hit) -> tuple[str, str]:
+    from tracking import names
+
+    _, name, version = hit.outputs[names.VERSION].uri.split("/")
+    return name, version
+
+
+def work(step: StepRun) -> None:
+    from dataclasses import replace
+
+    from mlflow.entities import Metric
+    from taxi.dataset import Dataset
+
+    from taxi.evaluation import metrics
+    from tracking import names, registry
+    from tracking.artifacts import fetched, record
+    from tracking.inputs import log_splits
+    from tracking.models import VOLATILE
+    from tracking.record import describe
+
+    client, session, params = step.client, step.session, step.params
+    made = session.hit(step.input("search").uri.split("/")[1])
+    source = next((item for item in made.lineage.inputs if item.role == "dataset"), None)
+    with fetched(made.outputs[names.SEARCH].uri) as folder:
+        found = json.loads((folder / names.CANDIDATES_FILE).read_text())
+        uris = json.loads((folder / names.MODELS_FILE).read_text())
+    candidates = found["candidates"][: int(params["top_n"])]
+    with fetched(source.uri) as folder:
+        dataset = Dataset.open(folder)
+        manifest = dataset.manifest
+        if "test" not in manifest.splits:
+            raise RegisterError("the dataset has no test months, so nothing can be judged\n Give test_months.")
+        test = dataset.load("test")
+    log_splits(client, step.run_id, manifest, source.uri, ("test",))
+
+    def judged(candidate: dict) -> dict[str, float]:
+        return metrics(test.y, estimator_of(uris[str(candidate["trial"])]).predict(test.X), "test")
+
+    if params["select"] == "test":
+        scores = [judged(candidate) for candidate in candidates]
+        chosen = min(range(len(candidates)), key=lambda index: (scores[index]["test_rmse"], index))
+        test_scores = scores[chosen]
+    else:
+        chosen, test_scores = 0, judged(candidates[0])
+    candidate = candidates[chosen]
+    model_uri = uris[str(candidate["trial"])]
+    model_name = str(params["model_name"])
+    val_scores = {name: value for name, value in candidate.items() if name.startswith("val_")}
+    client.log_batch(step.run_id, metrics=[Metric(n, v, 0, 0) for n, v in {**val_scores, **test_scores}.items()])
+    for name, value in test_scores.items():
+        client.log_metric(step.run_id, name, value, model_id=model_uri.removeprefix("models:/"))
+
+    champion = registry.holder(client, model_name, names.CHAMPION)
+    champion_rmse = rmse_of(session, champion, test, manifest) if champion else None
+    decision = registry.decide(test_scores["test_rmse"], champion_rmse, champion and champion.version)
+    tags = {
+        names.FAMILY: found["family"],
+        names.FEATURES: found["features"],
+        names.KEY: step.lineage.key,
+        "run_id": step.run_id,
+        "search_run_id": made.run_id,
+        "trial": str(candidate["trial"]),
+        **{name: f"{value:.6f}" for name, value in {**val_scores, **test_scores}.items()},
+    }
+    version = registry.register(client, model_name, model_uri, tags)
+    client.update_model_version(
+        model_name, version.version, card(step, found, candidate, test_scores, manifest, decision)
+    )
+    client.set_registered_model_alias(model_name, names.CANDIDATE, version.version)
+    if decision.promote:
+        client.set_registered_model_alias(model_name, names.CHAMPION, version.version)
+    step.say(f"{'promoted' if decision.promote else 'not promoted'}: {decision.reason}")
+    describe(client, step.run_id, {"decision": f"{'champion' if decision.promote else 'candidate'}: {decision.reason}"})
+    with fetched(model_uri) as folder:
+        output = record(folder, names.VERSION, f"models:/{model_name}/{version.version}", VOLATILE)
+    step.keep(replace(output))
+
+
+def estimator_of(uri: str):
+    """The estimator inside a logged model, from its data alone: none of the code that came with it runs."""
+    from taxi.predictor import Predictor
+    from tracking.artifacts import fetched
+    from tracking.models import PREDICTOR
+
+    with fetched(uri) as folder:
+        return Predictor.load(folder / PREDICTOR).estimator
+
+
+def rmse_of(session, champion, test, manifest) -> float | None:
+    """The champion's RMSE on the same test rows, in minutes: through its own features, from the raw trips."""
+    from taxi.evaluation import metrics
+    from taxi.predictor import Predictor
+    from tracking.artifacts import ArtifactError, fetched
+    from tracking.models import PREDICTOR
+
+    try:
+        with fetched(f"models:/{champion.name}/{champion.version}") as folder:
+            predictor = Predictor.load(folder / PREDICTOR)
+    except ArtifactError as error:
+        session.say(f"champion version {champion.version}: {error}")
+        return None
+    return metrics(test.y, predictor.predict_trips(test.trips), "test")["test_rmse"]
+
+
+def card(step: StepRun, found: dict, candidate: dict, scores: dict, manifest, decision) -> str:
+    """The version's description."""
+    return "\n".join(
+        [
+            f"{found['family']} on features `{found['features']}`, {manifest.taxi} taxis.",
+            "",
+            "| | |",
+            "| --- | --- |",
+            *(
+                f"| {split} months | {manifest.month_span(split)} ({manifest.rows(split):,} trips) |"
+                for split in manifest.splits
+            ),
+            f"| chosen | trial {candidate['trial']} of the search, by {step.params['select']} RMSE |",
+            f"| validation RMSE | {candidate['val_rmse']:.4f} min |",
+            f"| test RMSE | {scores['test_rmse']:.4f} min |",
+            f"| decision | {'champion' if decision.promote else 'candidate only'}: {decision.reason} |",
+            f"| run | `{step.run_id}` |",
+        ]
+    )
+
+
+def report(session, hit) -> list[str]:
+    name, version = version_of(hit)
+    aliases = ", ".join(sorted(session.client.get_model_version(name, version).aliases))
+    return [f"test_rmse {hit.metrics['test_rmse']:.4f} min", f"{name} version {version} ({aliases})"]
+
+
+if __name__ == "__main__":
+    register()

@@ -1,0 +1,100 @@
+"""train: a dataset artifact -> one fitted model of the family, logged as ``model`` with its validation metrics."""
+
+import json
+
+import click
+
+from steps.door import StepRun, checked, run_step
+from steps.options import DATA, RUN, options
+
+
+@click.command()
+@options("dataset", "model", "params", "seed", *DATA, *RUN)
+@checked
+def train(**params) -> None:
+    """Fit one model of a family and log it: it takes raw trips and gives minutes."""
+    from steps.graph import TRAIN
+    from tracking import names
+
+    params["params"] = params_text(params["params"])
+    run_step(TRAIN, params, work, report, tags={names.FAMILY: params["model"]})
+
+
+class ParamsUriError(ValueError):
+    """`params` that is neither `default`, nor JSON, nor the URI of a JSON artifact."""
+
+
+def params_text(given: str) -> str:
+    """``default``, or the JSON object that `given` is or that lies at the URI it is."""
+    if given == "default":
+        return given
+    text = given
+    if not given.lstrip().startswith("{"):
+        from tracking.artifacts import ArtifactError, fetched
+
+        try:
+            with fetched(given) as path:
+                text = path.read_text()
+        except (ArtifactError, OSError, UnicodeDecodeError) as error:
+            raise ParamsUriError(
+                f"--params {given!r:.200}: {error}\n Give default, inline JSON such as '{{\"max_depth\": 6}}', or the "
+                "URI of a JSON artifact such as runs:/<hpo run id>/search/best_params.json."
+            ) from error
+    try:
+        parsed = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ParamsUriError(
+            f"--params is not JSON ({error})\n Quote it for the shell: -P params='{{\"max_depth\": 6}}'"
+        ) from error
+    if not isinstance(parsed, dict):
+        raise ParamsUriError('--params is JSON, but not an object\n Give {"name": value, ...}.')
+    return json.dumps(parsed, sort_keys=True)
+
+
+def work(step: StepRun) -> None:
+    from mlflow.entities import Metric, Param
+    from taxi.dataset import Dataset
+
+    from taxi.evaluation import metrics
+    from taxi.models import FAMILIES
+    from taxi.predictor import Predictor
+    from tracking import models
+    from tracking.artifacts import fetched
+    from tracking.inputs import log_splits
+
+    source = step.input("dataset")
+    with fetched(source.uri) as folder:
+        dataset = Dataset.open(folder)
+        features = dataset.features
+        splits = {name: dataset.load(name) for name in ("train", "val")}
+    family = FAMILIES[str(step.params["model"])]
+    given = str(step.params["params"])
+    wanted = family.default_params(dataset.manifest.feature_set) if given == "default" else family.parse(
+        json.loads(given), dataset.manifest.feature_set)  # fmt: skip
+    log_splits(step.client, step.run_id, dataset.manifest, source.uri, splits)
+    step.say(f"fitting {family.name} on {len(splits['train']):,} trips")
+    estimator = family.fit(splits["train"], splits["val"], wanted, int(step.params["seed"]))
+    scores: dict[str, float] = {}
+    for name, split in splits.items():
+        scores |= metrics(split.y, estimator.predict(split.X), name)
+    fitted_with = {"random_state": step.params["seed"], **estimator.params.as_dict()}
+    step.client.log_batch(step.run_id, params=[Param(name, str(value)) for name, value in fitted_with.items()],
+                          metrics=[Metric(name, value, 0, 0) for name, value in scores.items()])  # fmt: skip
+    predictor = Predictor(dataset.manifest.taxi, features, estimator)
+    tags = {"family": family.name, "features": dataset.manifest.feature_set}
+    _, output = models.log(predictor, step.run_id, "model", fitted_with, scores, tags)
+    step.keep(output)
+
+
+def report(session, hit) -> list[str]:
+    from tracking import names
+
+    scores = hit.metrics
+    return [
+        f"val_rmse {scores['val_rmse']:.4f} min  val_mae {scores['val_mae']:.4f} min  val_r2 {scores['val_r2']:.4f}",
+        f"model {hit.outputs[names.MODEL].uri}",
+    ]
+
+
+if __name__ == "__main__":
+    train()

@@ -1,0 +1,87 @@
+"""Log a fitted predictor as an MLflow model: signature, example, pinned requirements, code; no pickle, no inference."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+
+from taxi.predictor import PICKUP, Predictor
+from tracking import names
+from tracking.artifacts import fetched, record
+from tracking.chain import ROOT
+from tracking.lineage import Output
+
+DATA_FILES = ("served.py",)  # the model's source: MLflow loads it by path, nothing here imports it
+# What of a model must be the same when it is made again; the rest carries ids, times and comments.
+VOLATILE = ("MLmodel", "*.yaml", "*.txt", "*.json.gz", "*example.json", "code/*", "*.py", "registered_model_meta")
+PREDICTOR = "artifacts/predictor"
+
+_REQUIREMENTS = {
+    "linear": ("scikit-learn", "skops", "scipy"),
+    "random_forest": ("scikit-learn", "skops", "scipy"),
+    "xgboost": ("xgboost", "scipy"),
+}
+
+
+def requirements(family: str) -> list[str]:
+    """Exact pins of what serving needs, as installed here: MLflow would guess them in a slow subprocess."""
+    packages = ("mlflow", "numpy", "pandas", "pyarrow", "threadpoolctl", *_REQUIREMENTS[family])
+    return [f"{name}=={importlib.metadata.version(name)}" for name in packages]
+
+
+def signature(taxi: str) -> ModelSignature:
+    """Raw trips in, minutes out."""
+    inputs = [
+        ColSpec(DataType.long, "PULocationID"),
+        ColSpec(DataType.long, "DOLocationID"),
+        ColSpec(DataType.double, "trip_distance"),
+        ColSpec(DataType.datetime, PICKUP[taxi]),
+    ]
+    return ModelSignature(Schema(inputs), Schema([ColSpec(DataType.double, "duration")]))
+
+
+def example(taxi: str) -> pd.DataFrame:
+    """Two trips of a quiet Sunday and a Monday rush hour."""
+    pickup = pd.to_datetime(["2023-03-05 04:10:00", "2023-03-06 17:45:00"])
+    return pd.DataFrame(
+        {"PULocationID": [74, 74], "DOLocationID": [75, 236], "trip_distance": [1.2, 2.9], PICKUP[taxi]: pickup}
+    )
+
+
+def log(predictor: Predictor, run_id: str, name: str, params: Mapping[str, object], metrics: Mapping[str, float],
+        tags: Mapping[str, str]) -> tuple[str, Output]:  # fmt: skip
+    """Log `predictor` as a LoggedModel of run `run_id`; its id and the record of its files."""
+    client = mlflow.MlflowClient()
+    with tempfile.TemporaryDirectory(prefix="model-") as folder:
+        saved = Path(folder, "predictor")
+        predictor.save(saved)
+        logged = client.create_logged_model(
+            client.get_run(run_id).info.experiment_id,
+            name=name,
+            source_run_id=run_id,
+            params={key: str(value) for key, value in params.items()},
+            tags=dict(tags),
+            model_type="regressor",
+        )
+        info = mlflow.pyfunc.log_model(
+            python_model=str(ROOT / "tracking" / "served.py"),
+            artifacts={"predictor": str(saved)},
+            code_paths=[str(ROOT / "taxi")],
+            pip_requirements=requirements(predictor.estimator.family),
+            signature=signature(predictor.taxi),
+            input_example=example(predictor.taxi),
+            model_id=logged.model_id,
+        )
+        client.finalize_logged_model(info.model_id, "READY")
+    for key, value in metrics.items():
+        client.log_metric(run_id, key, value, model_id=info.model_id)
+    uri = f"models:/{info.model_id}"
+    with fetched(uri) as path:
+        return info.model_id, record(path, names.MODEL, uri, VOLATILE)

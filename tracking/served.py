@@ -1,0 +1,22 @@
+"""The registered model as MLflow loads it: raw trips in, minutes out. Models-from-code: this file is its source.
+
+It finds its data (fitted features, estimator) beside it in the model's artifacts; nothing is unpickled.
+"""
+
+import mlflow
+import pandas as pd
+
+
+class TripDuration(mlflow.pyfunc.PythonModel):
+    """Minutes from raw trips: PULocationID, DOLocationID, trip_distance in miles, pickup time (TLC's column names)."""
+
+    def load_context(self, context) -> None:
+        from taxi.predictor import Predictor
+
+        self.predictor = Predictor.load(context.artifacts["predictor"])
+
+    def predict(self, context, model_input: pd.DataFrame, params=None) -> pd.DataFrame:
+        return pd.DataFrame({"duration": self.predictor.predict(model_input)}, index=model_input.index)
+
+
+mlflow.models.set_model(TripDuration())

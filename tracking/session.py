@@ -1,0 +1,107 @@
+"""One process's view of the tracking store: its own run, its facts (code, environment, git), look-ups by key."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import click
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from tracking import cache, code, environment, names, source
+from tracking.cache import Hit, Miss
+from tracking.chain import ROOT
+from tracking.lineage import Input, Lineage
+
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
+
+
+class RunError(ValueError):
+    """A run id that names no usable run."""
+
+
+@dataclass
+class Session:
+    """What a door holds while it is open. `run` is None where nothing may be logged (`plan`)."""
+
+    client: MlflowClient
+    run: Run | None
+    quiet: bool = False
+    root: Path = ROOT
+    fetch: Mapping[str, object] = field(default_factory=dict)  # how sources are fetched: base_url, progress
+
+    def say(self, line: str) -> None:
+        """One line of progress on stderr."""
+        if not self.quiet:
+            click.echo(line, err=True)
+
+    @property
+    def progress(self) -> bool:
+        return not self.quiet and sys.stderr is not None
+
+    @cached_property
+    def experiments(self) -> list[str]:
+        return cache.experiments(self.client)
+
+    @cached_property
+    def environment(self) -> environment.Environment:
+        manager = self.run.data.tags.get(names.PROJECT_ENV, "local") if self.run else "local"
+        return environment.current(self.root, manager)
+
+    @cached_property
+    def source(self) -> source.Source:
+        return source.read(self.root)
+
+    def lineage(self, step: str, params: Mapping[str, str], placement: Mapping[str, str],
+                inputs: tuple[Input, ...], key_inputs: Mapping[str, str]) -> Lineage:  # fmt: skip
+        """The record of `step` in this checkout and environment, with its key."""
+        modules = code.closure(self.root, f"steps.{step}")
+        return Lineage(
+            step=step,
+            params=dict(params),
+            placement=dict(placement),
+            inputs=inputs,
+            code=modules,
+            code_digest=code.digest(modules),
+            environment=self.environment.to_dict(),
+            environment_key=self.environment.key_part,
+            source=self.source.to_dict(),
+            key_inputs=dict(key_inputs),
+        ).with_key()
+
+    def find(self, lineage: Lineage) -> Hit | Miss:
+        return cache.find(self.client, self.experiments, lineage.key)
+
+    def hit(self, run_id: str) -> Hit:
+        """The outputs that run `run_id` left, or those of the run it reused. Raises RunError."""
+        try:
+            run = self.client.get_run(run_id)
+            if reused := run.data.tags.get(names.REUSED):
+                return self.hit(reused)
+            if names.OUTPUTS not in run.data.tags or run.info.status != "FINISHED":
+                raise RunError(f"run {run_id} ({run.info.status}) left no finished outputs\n Run its step again.")
+            return Hit(run_id, run.data.tags.get(names.USER, "unknown"), run.info.end_time,
+                       cache.recorded(self.client, run), dict(run.data.metrics))  # fmt: skip
+        except MlflowException as error:
+            raise RunError(f"run {run_id} cannot be read: {error.message}") from error
+
+    def canonical_uri(self, given: str, maker: str, output_name: str) -> str:
+        """A run id, ``runs:/<id>`` or any artifact URI as the URI of output `output_name`, reuse links followed."""
+        match = re.fullmatch(rf"(?:runs:/)?({_RUN_ID.pattern})(?:/{output_name})?/?", given)
+        if not match:
+            return given
+        hit = self.hit(match[1])
+        if hit.lineage.step != maker or output_name not in hit.outputs:
+            raise RunError(f"run {match[1]} is a run of {hit.lineage.step}, not of {maker}\n Give a run of {maker}.")
+        return hit.outputs[output_name].uri
+
+    @staticmethod
+    def when(hit: Hit) -> str:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(hit.end_time / 1000))
