@@ -6,13 +6,10 @@ import errno
 import functools
 import os
 import signal
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import click
-
-HIT_METRICS_NOTE = "metrics are those of the reused run"
 
 
 class Refused(click.ClickException):
@@ -78,7 +75,6 @@ class StepRun:
     session: object
     params: Mapping[str, object]
     lineage: object
-    graph: object
     outputs: list = field(default_factory=list)
 
     @property
@@ -110,53 +106,57 @@ def session_for(params: Mapping[str, object], run) -> object:
     return Session(MlflowClient(), run, quiet=bool(params.get("quiet")), fetch=fetch)
 
 
-def run_step(step, params: dict, work: Callable[[StepRun], None], report: Callable, tags: Mapping[str, str] | None = None,
-             accept: Callable | None = None) -> None:  # fmt: skip
-    """Run `work` as one run of `step`, or link the run to a finished one with the same key.
+def run_step(step, params: dict, work: Callable, report: Callable, tags: Mapping[str, str] | None = None) -> None:
+    """Run `work(step_run)` as one run of `step`, or link the run to a finished one with the same key.
 
-    `report(hit)` gives the lines printed at the end, the same for both. `accept(hit)` may say why a finished run
-    that is whole does not stand for this one (a moved alias).
+    `report(session, hit)` gives the lines printed at the end, the same for both.
     """
     import mlflow
-    from mlflow.entities import Metric
 
     from steps.graph import Graph
-    from tracking import alive, cache, names
+    from tracking import alive, names
     from tracking.cache import Hit
     from tracking.record import describe, finish, start
 
     with mlflow.start_run() as run:
         session = session_for(params, run)
         client, run_id = session.client, run.info.run_id
-        client.set_tag(run_id, names.RUN_NAME, step.name)
         with alive.Heartbeat(client, run_id) as heartbeat:
-            describe(client, run_id, heartbeat.tags() | dict(tags or {}))
+            describe(client, run_id, heartbeat.tags() | {names.RUN_NAME: step.name, **(tags or {})})
             alive.bury(client, session.experiments)
             graph = Graph(session, params)
+            start(session, graph.bare(step))  # before anything can fail
             lineage = graph.lineage(step, graph.made_by)
             start(session, lineage)
             found = None
-            if params.get("reuse", True):
+            if params["reuse"]:
                 alive.wait_for_turn(client, session.experiments, run_id, lineage.key, session.say)
-                found = session.find(lineage)
-                if isinstance(found, Hit) and accept and (refusal := accept(session, found)):
-                    found = cache.Miss((refusal,))
-                if not isinstance(found, Hit):
-                    for reason in found.reasons:
-                        session.say(f"cannot reuse: {reason}")
+                found = graph.found(step, lineage)
             if isinstance(found, Hit):
-                session.say(f"reused run {found.run_id} (by {found.user}, {session.when(found)})")
-                metrics = [Metric(name, value, found.end_time, 0) for name, value in found.metrics.items()]
-                client.log_batch(run_id, metrics=metrics)
-                describe(client, run_id, {names.REUSED: found.run_id})
-                finish(session, replace(lineage, outputs=found.lineage.outputs), reused=found.run_id)
+                link(session, lineage, found)
             else:
-                open_step = StepRun(session, params, lineage, graph)
+                for reason in found.reasons if found else ():
+                    session.say(f"cannot reuse: {reason}")
+                open_step = StepRun(session, params, lineage)
                 work(open_step)
-                finish(session, replace(open_step.lineage, outputs=tuple(open_step.outputs)))
-                found = Hit(run_id, "", 0, replace(open_step.lineage, outputs=tuple(open_step.outputs)),
-                            dict(client.get_run(run_id).data.metrics))  # fmt: skip
+                finished = replace(lineage, outputs=tuple(open_step.outputs))
+                finish(session, finished)
+                found = Hit(run_id, "", 0, finished, dict(client.get_run(run_id).data.metrics))
         for line in report(session, found):
             click.echo(line)
         click.echo(f"run {run_id}")
-        sys.stdout.flush()
+
+
+def link(session, lineage, found) -> None:
+    """Let the run of `session` stand for the finished run `found`: its metrics and outputs by reference, no data."""
+    from mlflow.entities import Metric
+
+    from tracking import names
+    from tracking.record import describe, finish
+
+    session.say(f"reused run {found.run_id} (by {found.user}, {session.when(found)})")
+    run_id = session.run.info.run_id
+    metrics = [Metric(name, value, found.end_time, 0) for name, value in found.metrics.items()]
+    session.client.log_batch(run_id, metrics=metrics)
+    describe(session.client, run_id, {names.REUSED: found.run_id})
+    finish(session, replace(lineage, outputs=found.lineage.outputs), reused=found.run_id)

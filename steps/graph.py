@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from taxi.months import parse_months
-from tracking import chain, names
-from tracking.artifacts import ArtifactError, fetched
+from tracking import chain, names, registry
+from tracking.artifacts import ArtifactError, fetched, problems, record
 from tracking.cache import Hit, Miss
-from tracking.digest import DigestError, list_tree
+from tracking.digest import DigestError
 from tracking.lineage import Input, Lineage, normalise
-from tracking.session import Session
+from tracking.session import RunError, Session
 
 AUTO = "auto"
 
@@ -99,7 +99,7 @@ class Graph:
         if name not in self.made:
             step = STEPS[name]
             lineage = self.lineage(step, self.made_by)
-            found = self.session.find(lineage) if reuse else Miss()
+            found = self.found(step, lineage) if reuse else Miss()
             if isinstance(found, Hit):
                 self.session.say(f"{name}: reused run {found.run_id} (by {found.user}, {self.session.when(found)})")
                 self.reused.append(name)
@@ -115,11 +115,24 @@ class Graph:
             self.made[name] = found
         return self.made[name]
 
+    def found(self, step: Step, lineage: Lineage) -> Hit | Miss:
+        """A finished run that stands for running `step`: its outputs whole and, for a version, its aliases in place."""
+        found = self.session.find(lineage)
+        if isinstance(found, Hit) and step is REGISTER and (moved := registry.moved(self.session.client, found)):
+            return Miss((moved,))
+        return found
+
     def lineage(self, step: Step, made_by: Callable[[str], Hit]) -> Lineage:
         """The record `step` would start with; `made_by` is asked for the step before when its output is not given."""
-        inputs, key_inputs = (
-            self._months() if step.needs is None else (self._input(step.needs, made_by), dict[str, str]())
-        )
+        if step.needs is None:
+            return self._record(step, *self._months()).with_key()
+        return self._record(step, (self._input(step.needs, made_by),), {}).with_key()
+
+    def bare(self, step: Step) -> Lineage:
+        """The record of `step` before its inputs are known, without a key: what a crash at the very start leaves."""
+        return self._record(step, (), {})
+
+    def _record(self, step: Step, inputs: tuple[Input, ...], key_inputs: Mapping[str, str]) -> Lineage:
         return self.session.lineage(
             step=step.name,
             params={name: normalise(self.params[name]) for name in step.result},
@@ -136,17 +149,19 @@ class Graph:
         digests = known_digests(source, taxi, wanted, **self.session.fetch)
         return tuple(Input(month, source, digest) for month, digest in digests.items()), digests
 
-    def _input(self, needs: tuple[str, str, str], made_by: Callable[[str], Hit]) -> tuple[Input, ...]:
+    def _input(self, needs: tuple[str, str, str], made_by: Callable[[str], Hit]) -> Input:
         role, maker, output_name = needs
         given = str(self.params.get(role, AUTO))
-        if given == AUTO:
-            output = made_by(maker).outputs[output_name]
-            return (Input(role, output.uri, output.digest),)
-        uri = self.session.canonical_uri(given, maker, output_name)
         try:
-            with fetched(uri) as folder:
-                if not folder.is_dir():
-                    raise InputError(f"--{role} {given} is a file, not the folder that {maker} leaves behind")
-                return (Input(role, uri, list_tree(folder).digest),)
-        except (ArtifactError, DigestError) as error:
-            raise InputError(f"--{role} {given}: {error}") from error
+            if given == AUTO:
+                output = made_by(maker).outputs[output_name]
+            elif hit := self.session.named(given, maker, output_name):
+                output = hit.outputs[output_name]
+                if damaged := problems(output):
+                    raise InputError(f"{'; '.join(damaged)}\n Run {maker} again.")
+            else:
+                with fetched(given) as folder:
+                    output = record(folder, output_name, given)
+        except (ArtifactError, DigestError, InputError, RunError) as error:
+            raise InputError(f"--{role} {given!r:.200}: {error}") from error
+        return Input(role, output.uri, output.digest)

@@ -109,8 +109,8 @@ def leave(step: StepRun, dataset, family, objective, results, runs) -> None:
         candidates = [
             {"trial": result.number, "model_digest": result.model_digest, **result.metrics} for result in best
         ]
-        write_json(folder / names.CANDIDATES_FILE, {"family": family.name, "features": manifest.feature_set,
-                                                   "dataset": step.input("dataset").digest, "candidates": candidates})  # fmt: skip
+        found = {"family": family.name, "features": manifest.feature_set, "dataset": step.input("dataset").digest}
+        write_json(folder / names.CANDIDATES_FILE, {**found, "candidates": candidates})
         write_json(folder / names.MODELS_FILE, {str(number): output.uri for number, output in models.items()})
         step.keep(log_folder(step.client, step.run_id, folder, names.SEARCH, volatile=(names.MODELS_FILE,)))
     for output in models.values():

@@ -20,26 +20,7 @@ def register(**params) -> None:
     """Choose among the best trials of an hpo run, judge on test, register; champion only if it beats the champion."""
     from steps.graph import REGISTER
 
-    run_step(REGISTER, params, work, report, accept=moved)
-
-
-def moved(session, hit) -> str | None:
-    """Why an earlier version no longer stands for this one: its alias went elsewhere."""
-    from tracking import names, registry
-
-    name, version = version_of(hit)
-    for alias in (names.CANDIDATE, names.CHAMPION):
-        held = registry.holder(session.client, name, alias)
-        if held is None or (alias == names.CANDIDATE and held.version != version):
-            return f"version {version} of {name} is no longer {alias}" if held else f"{name} has no {alias}"
-    return None
-
-
-def version_of(hit) -> tuple[str, str]:
-    from tracking import names
-
-    _, name, version = hit.outputs[names.VERSION].uri.split("/")
-    return name, version
+    run_step(REGISTER, params, work, report)
 
 
 def work(step: StepRun) -> None:
@@ -161,6 +142,8 @@ def card(step: StepRun, found: dict, candidate: dict, scores: dict, manifest, de
 
 
 def report(session, hit) -> list[str]:
+    from tracking.registry import version_of
+
     name, version = version_of(hit)
     aliases = ", ".join(sorted(session.client.get_model_version(name, version).aliases))
     return [f"test_rmse {hit.metrics['test_rmse']:.4f} min", f"{name} version {version} ({aliases})"]

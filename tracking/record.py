@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +29,8 @@ def start(session: Session, lineage: Lineage) -> None:
             patch.write_bytes(source.make_patch(session.root))
             session.client.log_artifact(run_id, str(patch))
     session.client.log_text(run_id, lineage.to_json(), names.LINEAGE_FILE)
-    describe(session.client, run_id, lineage.tags() | {names.NOTE: lineage.description()})
+    extra = {names.NOTE: lineage.description(), names.ENVIRONMENT_FOLDER: sys.prefix}
+    describe(session.client, run_id, lineage.tags() | extra)
 
 
 def finish(session: Session, lineage: Lineage, reused: str | None = None) -> None:

@@ -10,6 +10,9 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from tracking import names
+from tracking.cache import Hit
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -48,3 +51,21 @@ def register(client: MlflowClient, model_name: str, model_uri: str, tags: Mappin
     version = mlflow.register_model(model_uri, model_name, tags=dict(tags))
     mlflow.pyfunc.load_model(f"models:/{model_name}/{version.version}")
     return client.get_model_version(model_name, version.version)
+
+
+def version_of(hit: Hit) -> tuple[str, str]:
+    """Name and number of the version that a register run made."""
+    _, name, version = hit.outputs[names.VERSION].uri.split("/")
+    return name, version
+
+
+def moved(client: MlflowClient, hit: Hit) -> str | None:
+    """Why the version of an earlier register run no longer stands for this one: an alias is gone or went elsewhere."""
+    name, version = version_of(hit)
+    for alias in (names.CANDIDATE, names.CHAMPION):
+        held = holder(client, name, alias)
+        if held is None:
+            return f"{name} has no {alias}"
+        if alias == names.CANDIDATE and held.version != version:
+            return f"{alias} of {name} is now version {held.version}, not {version}"
+    return None

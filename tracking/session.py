@@ -61,7 +61,7 @@ class Session:
 
     def lineage(self, step: str, params: Mapping[str, str], placement: Mapping[str, str],
                 inputs: tuple[Input, ...], key_inputs: Mapping[str, str]) -> Lineage:  # fmt: skip
-        """The record of `step` in this checkout and environment, with its key."""
+        """The record of `step` in this checkout and environment, not yet with its key."""
         modules = code.closure(self.root, f"steps.{step}")
         return Lineage(
             step=step,
@@ -74,7 +74,7 @@ class Session:
             environment_key=self.environment.key_part,
             source=self.source.to_dict(),
             key_inputs=dict(key_inputs),
-        ).with_key()
+        )
 
     def find(self, lineage: Lineage) -> Hit | Miss:
         return cache.find(self.client, self.experiments, lineage.key)
@@ -92,15 +92,18 @@ class Session:
         except MlflowException as error:
             raise RunError(f"run {run_id} cannot be read: {error.message}") from error
 
-    def canonical_uri(self, given: str, maker: str, output_name: str) -> str:
-        """A run id, ``runs:/<id>`` or any artifact URI as the URI of output `output_name`, reuse links followed."""
+    def named(self, given: str, maker: str, output_name: str) -> Hit | None:
+        """The run of `maker` that a run id or ``runs:/<id>[/<output>]`` names, links followed; None for other URIs.
+
+        Raises RunError when it is a run, but of another step or without that output.
+        """
         match = re.fullmatch(rf"(?:runs:/)?({_RUN_ID.pattern})(?:/{output_name})?/?", given)
         if not match:
-            return given
+            return None
         hit = self.hit(match[1])
         if hit.lineage.step != maker or output_name not in hit.outputs:
             raise RunError(f"run {match[1]} is a run of {hit.lineage.step}, not of {maker}\n Give a run of {maker}.")
-        return hit.outputs[output_name].uri
+        return hit
 
     @staticmethod
     def when(hit: Hit) -> str:

@@ -1,0 +1,99 @@
+"""plan: which steps `main` would reuse and which it would run, and why; runs nothing, leaves no run."""
+
+import json
+
+import click
+
+from steps.door import checked, session_for
+from steps.hpo import TRIALS
+from steps.options import DATA, RUN, options
+
+
+class NotYet(Exception):
+    """A step's input does not exist yet: the step before will make it."""
+
+
+@click.command()
+@options(*DATA, "model", "params", *TRIALS, "select", "model_name", *RUN, "draw", "json")
+@checked
+def plan(**params) -> None:
+    """Say for each step of `main` whether a finished run stands for it, and if not, what changed."""
+    import mlflow
+
+    from steps.train import params_text
+
+    params["params"] = params_text(params["params"])
+    with mlflow.start_run() as run:
+        session = session_for(params, run)
+        rows = planned(session, params)
+    # `mlflow run` made this run; a plan leaves none. It is FINISHED by now, so the launcher leaves it alone.
+    session.client.delete_run(run.info.run_id)
+    if params["json"]:
+        click.echo(json.dumps(rows, indent=1))
+    elif params["draw"]:
+        click.echo(drawing(rows))
+    else:
+        for row in rows:
+            made = f"reuse run {row['run_id']} ({row['when']}, {row['user']})" if row["reuse"] else "run"
+            click.echo(f"{row['step']:12}{made}")
+            for reason in row["why"]:
+                click.echo(f"{'':12}- {reason}")
+
+
+def planned(session, params: dict) -> list[dict]:
+    """One row per step of the chain: step, reuse, run_id, when, user, why."""
+    from steps.graph import CHAIN, STEPS, Graph
+    from tracking.cache import Hit
+
+    graph = Graph(session, params)
+    hits: dict[str, Hit] = {}
+
+    def made_by(name: str) -> Hit:
+        if name not in hits:
+            raise NotYet(name)
+        return hits[name]
+
+    rows = []
+    for name in CHAIN:
+        row = {"step": name, "reuse": False, "run_id": None, "when": None, "user": None, "why": []}
+        rows.append(row)
+        try:
+            lineage = graph.lineage(STEPS[name], made_by)
+        except NotYet as upstream:
+            row["why"] = [f"{upstream} runs first, and what it makes decides"]
+            continue
+        if not params["reuse"]:
+            row["why"] = ["reuse=false"]
+            continue
+        found = graph.found(STEPS[name], lineage)
+        if isinstance(found, Hit):
+            hits[name] = found
+            row |= {"reuse": True, "run_id": found.run_id, "when": session.when(found), "user": found.user}
+        else:
+            row["why"] = list(found.reasons) or reasons(session, lineage)
+    return rows
+
+
+def reasons(session, lineage) -> list[str]:
+    """What changed against the nearest earlier run of the step."""
+    from tracking import cache
+
+    nearest = cache.nearest(session.client, session.experiments, lineage)
+    if nearest is None:
+        return ["no finished run of this step yet"]
+    return cache.changes(nearest, lineage) or ["the nearest run's record is the same: its outputs were deleted"]
+
+
+def drawing(rows: list[dict]) -> str:
+    """The chain as a Mermaid graph: reused steps green, steps to run orange."""
+    lines = ["graph LR"]
+    for row in rows:
+        text = f"reuse {row['run_id'][:8]}" if row["reuse"] else "run: " + "; ".join(row["why"])[:80].replace('"', "'")
+        lines.append(f'  {row["step"]}["{row["step"]}<br/>{text}"]:::{"reuse" if row["reuse"] else "run"}')
+    lines += ["  preprocess --> train", "  preprocess --> hpo", "  hpo --> register"]
+    lines += ["  classDef reuse fill:#d5f0d5,stroke:#2a7a2a", "  classDef run fill:#fde3c4,stroke:#b36200"]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    plan()
