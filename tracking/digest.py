@@ -1,5 +1,7 @@
 """SHA-256 of files, of folders and of plain values: what everything else here is compared by."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
@@ -42,33 +44,34 @@ class Listing:
         }
 
     @classmethod
-    def from_dict(cls, value: Mapping) -> "Listing":
+    def from_dict(cls, value: Mapping) -> Listing:
         """Read what `to_dict` gave. Raises DigestError when it is malformed, or its digest is not that of its files."""
         try:
-            volatile = tuple(value.get("volatile", ()))
             files = {path: (size, sha256) for path, (size, sha256) in value["files"].items()}
-            plain = all(
+            volatile = tuple(value["volatile"])
+            sound = set(volatile) <= set(files) and all(
                 type(size) is int and size >= 0 and isinstance(sha256, str) and SHA256.fullmatch(sha256)
                 for size, sha256 in files.values()
             )
             digest = value["digest"]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DigestError(
-                f"Not a listing of files ({error!r}). It was altered, or written by something else."
-            ) from None
+            raise DigestError(f"Not a listing of files ({error!r}). It was altered; make the artifact again.") from None
         for path in files:
             check_name(path, "A listing of files")
-        if not plain or not set(volatile) <= set(files) or digest != _digest(files, volatile):
+        if not sound or digest != _digest(files, volatile):
             raise DigestError(
-                "A listing of files does not have its own digest: it was altered. Make the artifact again."
+                "A listing of files does not have its own digest. It was altered; make the artifact again."
             )
         return cls(digest, files, volatile)
 
 
 def sha256_file(path: str | os.PathLike) -> str:
-    """SHA-256 of a file's bytes, hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file's bytes, hex. Raises DigestError when it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DigestError(f"{path} cannot be read ({error.strerror}). Make it readable, or make it again.") from None
 
 
 def digest_json(value: object) -> str:
@@ -96,19 +99,19 @@ def verify(folder: str | os.PathLike, listing: Listing, deep: bool = True) -> li
     """
     try:
         found = {path: (file, status) for path, file, status in _walk(Path(folder))}
+        problems = [f"{path} missing" for path in sorted(listing.files.keys() - found.keys())]
+        for path, (file, status) in sorted(found.items()):
+            if path not in listing.files:
+                problems.append(f"{path} extra: not in the listing")
+                continue
+            size, sha256 = listing.files[path]
+            if status.st_size != size:
+                verb = "truncated" if status.st_size < size else "grown"
+                problems.append(f"{path} {verb}: {status.st_size:,} bytes of {size:,}")
+            elif deep and (now := sha256_file(file)) != sha256:
+                problems.append(f"{path} altered: sha256 {now[:12]}, recorded {sha256[:12]}")
     except DigestError as error:
         return [str(error)]
-    problems = [f"{path} missing" for path in sorted(listing.files.keys() - found.keys())]
-    for path, (file, status) in sorted(found.items()):
-        if path not in listing.files:
-            problems.append(f"{path} extra: not in the listing")
-            continue
-        size, sha256 = listing.files[path]
-        if status.st_size != size:
-            verb = "truncated" if status.st_size < size else "grown"
-            problems.append(f"{path} {verb}: {status.st_size:,} bytes of {size:,}")
-        elif deep and (now := sha256_file(file)) != sha256:
-            problems.append(f"{path} altered: sha256 {now[:12]}, recorded {sha256[:12]}")
     return problems
 
 
@@ -133,19 +136,33 @@ def _walk(folder: Path) -> Iterator[tuple[str, Path, os.stat_result]]:
     home = folder.resolve()
     pending = [folder]
     while pending:
-        for entry in os.scandir(pending.pop()):
+        here = pending.pop()
+        try:
+            entries = list(os.scandir(here))
+        except OSError as error:
+            raise DigestError(
+                f"{here} cannot be read ({error.strerror}). Make it readable, or make it again."
+            ) from None
+        for entry in entries:
             path = Path(entry.path)
             name = path.relative_to(folder).as_posix()
             check_name(name, str(folder))
             if entry.is_dir(follow_symlinks=False):
                 pending.append(path)
-                continue
-            if entry.is_symlink() and not path.resolve().is_relative_to(home):
-                raise DigestError(f"{path} is a link out of {folder}. Put the file itself there.")
-            try:
-                status = entry.stat()
-            except OSError as error:
-                raise DigestError(f"{path} cannot be read ({error.strerror}). Put the file itself there.") from None
-            if not stat.S_ISREG(status.st_mode):
-                raise DigestError(f"{path} is no regular file (or a link to a folder). Put the files themselves there.")
-            yield name, path, status
+            else:
+                yield name, path, _status(path, home)
+
+
+def _status(path: Path, home: Path) -> os.stat_result:
+    """Raise DigestError unless `path` is a regular file, or a link to one, inside `home`."""
+    try:
+        status, real = path.stat(), path.resolve(strict=True)
+    except (OSError, RuntimeError):  # a link to nothing, or to itself
+        raise DigestError(f"{path} is a link to nothing. Put the file itself there.") from None
+    if not real.is_relative_to(home):
+        raise DigestError(f"{path} is a link out of its folder. Put the file itself there.")
+    if not stat.S_ISREG(status.st_mode):
+        raise DigestError(
+            f"{path} is no regular file (a device, or a link to a folder). Put the files themselves there."
+        )
+    return status
