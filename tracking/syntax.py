@@ -1,0 +1,141 @@
+"""One module's text: its digest without comments, docstrings and formatting, what it imports and declares."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+DECLARATION = "DATA_FILES"  # a module names the files beside it that it reads: DATA_FILES = ("zones.json",)
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+class CodeError(ValueError):
+    """Code whose digest cannot be had: no such module, a syntax error, an import known only at run time."""
+
+
+@dataclass(frozen=True)
+class Module:
+    """imports: (module or "", names imported from it, leading dots), as written. data_files: as declared.
+
+    computed: the line of an import_module(variable), else None; then `texts`, all dotted names written as text in
+    this module, are the choices it has.
+    """
+
+    digest: str
+    imports: tuple[tuple[str, tuple[str, ...], int], ...]
+    data_files: tuple[str, ...]
+    computed: int | None = None
+    texts: tuple[str, ...] = ()
+
+
+@lru_cache(maxsize=1024)  # by content: several steps share most modules
+def parse(text: bytes, path: str) -> Module:
+    """Read a module's text; `path` is for messages. Raises CodeError."""
+    try:
+        tree = ast.parse(text, path)
+    except (SyntaxError, ValueError) as error:  # ValueError: null bytes
+        line = getattr(error, "lineno", None)
+        where = f"{path}, line {line}" if line else path
+        raise CodeError(f"{where}: {getattr(error, 'msg', error)}. The step cannot run: correct it first.") from None
+    spelled: list[str] = []
+    _spell(tree, spelled.append)
+    digest = hashlib.sha256("".join(spelled).encode("utf-8", "surrogatepass")).hexdigest()
+    calls = b"import_module" in text or b"__import__" in text  # else only statements need looking at
+    imports = tuple(_imports(tree, ast.iter_child_nodes if calls else _statements))
+    computed = next((line for name, _, line in imports if name is None), None)
+    texts = tuple(sorted(_texts(tree))) if computed else ()
+    return Module(
+        digest, tuple(found for found in imports if found[0] is not None), _declared(tree, path), computed, texts
+    )
+
+
+def _spell(node: object, write: Callable[[str], object]) -> None:
+    """Write the tree as text without positions; empty fields are left out, so that Python versions agree."""
+    if isinstance(node, ast.Constant):
+        value = node.value
+        write(f"#{value:#x}" if type(value) is int else f"#{value!r}")  # "#": a constant None is not an absent node
+    elif isinstance(node, ast.AST):
+        write(f"{type(node).__name__}(")
+        for field in node._fields:
+            value = getattr(node, field, None)
+            if field == "body" and isinstance(node, _DOCUMENTED):
+                value = _without_docstring(value)
+            if value is not None and value != []:
+                write(f"{field}=")
+                _spell(value, write)
+                write(",")
+        write(")")
+    elif isinstance(node, list):
+        write("[")
+        for item in node:
+            _spell(item, write)
+            write(",")
+        write("]")
+    else:
+        write(repr(node))
+
+
+def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
+    first = body[0] if body else None
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+        return body[1:] or [ast.Pass()]
+    return body
+
+
+def _imports(tree: ast.AST, below: Callable) -> Iterator[tuple[str | None, tuple[str, ...], int]]:
+    """As Module.imports; (None, (), line) for a module that is known only at run time."""
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, (), 0) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or "", tuple(alias.name for alias in node.names), node.level
+        elif isinstance(node, ast.Call) and _name(node.func) in ("import_module", "__import__"):
+            yield _literal(node)
+        if isinstance(node, ast.If) and _name(node.test) == "TYPE_CHECKING":
+            pending += node.orelse  # what only a type checker reads is never run
+        else:
+            pending += below(node)
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        yield from getattr(node, field, ())
+
+
+def _name(node: ast.AST) -> str | None:
+    return getattr(node, "attr", getattr(node, "id", None))
+
+
+def _literal(call: ast.Call) -> tuple[str | None, tuple[str, ...], int]:
+    first = call.args[0] if call.args else None
+    if not (isinstance(first, ast.Constant) and isinstance(first.value, str)):
+        return None, (), call.lineno
+    name = first.value.lstrip(".")
+    return name, (), len(first.value) - len(name)
+
+
+def _texts(tree: ast.AST) -> set[str]:
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return {text for text in texts if "." in text and all(part.isidentifier() for part in text.split("."))}
+
+
+def _declared(tree: ast.Module, path: str) -> tuple[str, ...]:
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if not any(isinstance(target, ast.Name) and target.id == DECLARATION for target in targets):
+            continue
+        try:
+            names = ast.literal_eval(node.value)
+        except ValueError:
+            names = None
+        if not isinstance(names, tuple | list) or not all(isinstance(name, str) for name in names):
+            raise CodeError(
+                f'{path}, line {node.lineno}: write {DECLARATION} as literal names, such as ("zones.json",).'
+            )
+        return tuple(names)
+    return ()
