@@ -1,6 +1,9 @@
 """plan: which steps `main` would reuse and which it would run, and why; runs nothing, leaves no run."""
 
 import json
+import os
+import subprocess
+import sys
 
 import click
 
@@ -18,16 +21,18 @@ class NotYet(Exception):
 @checked
 def plan(**params) -> None:
     """Say for each step of `main` whether a finished run stands for it, and if not, what changed."""
-    import mlflow
+    from mlflow import MlflowClient
 
     from steps.train import params_text
 
     params["params"] = params_text(params["params"])
-    with mlflow.start_run() as run:
-        session = session_for(params, run)
+    run_id = os.environ.get("MLFLOW_RUN_ID")  # made by `mlflow run`, which makes one for every entry point
+    session = session_for(params, MlflowClient().get_run(run_id) if run_id else None)
+    try:
         rows = planned(session, params)
-    # `mlflow run` made this run; a plan leaves none. It is FINISHED by now, so the launcher leaves it alone.
-    session.client.delete_run(run.info.run_id)
+    finally:
+        if run_id:
+            forget(run_id)
     if params["json"]:
         click.echo(json.dumps(rows, indent=1))
     elif params["draw"]:
@@ -38,6 +43,17 @@ def plan(**params) -> None:
             click.echo(f"{row['step']:12}{made}")
             for reason in row["why"]:
                 click.echo(f"{'':12}- {reason}")
+
+
+def forget(run_id: str) -> None:
+    """Have the run that `mlflow run` made for this plan deleted as soon as the launcher is done with it."""
+    subprocess.Popen(
+        [sys.executable, "-m", "steps.forget", run_id],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def planned(session, params: dict) -> list[dict]:

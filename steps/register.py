@@ -69,7 +69,7 @@ def work(step: StepRun) -> None:
         client.log_metric(step.run_id, name, value, model_id=model_uri.removeprefix("models:/"))
 
     champion = registry.holder(client, model_name, names.CHAMPION)
-    champion_rmse = rmse_of(session, champion, test, manifest) if champion else None
+    champion_rmse = rmse_of(session, champion, dataset) if champion else None
     decision = registry.decide(test_scores["test_rmse"], champion_rmse, champion and champion.version)
     tags = {
         names.FAMILY: found["family"],
@@ -104,7 +104,7 @@ def estimator_of(uri: str):
         return Predictor.load(folder / PREDICTOR).estimator
 
 
-def rmse_of(session, champion, test, manifest) -> float | None:
+def rmse_of(session, champion, dataset) -> float | None:
     """The champion's RMSE on the same test rows, in minutes: through its own features, from the raw trips."""
     from taxi.evaluation import metrics
     from taxi.predictor import Predictor
@@ -117,7 +117,7 @@ def rmse_of(session, champion, test, manifest) -> float | None:
     except ArtifactError as error:
         session.say(f"champion version {champion.version}: {error}")
         return None
-    return metrics(test.y, predictor.predict_trips(test.trips), "test")["test_rmse"]
+    return metrics(dataset.load("test").y, predictor.predict(dataset.trips("test")), "test")["test_rmse"]
 
 
 def card(step: StepRun, found: dict, candidate: dict, scores: dict, manifest, decision) -> str:

@@ -18,6 +18,9 @@ from mlflow.store.artifact.runs_artifact_repo import RunsArtifactRepository
 from tracking.digest import DigestError, list_tree, verify
 from tracking.lineage import Output
 
+# MLflow adds this file to a logged model when it is registered, and rewrites it when it is registered again.
+REGISTRATION = "registered_model_meta"
+
 
 class ArtifactError(ValueError):
     """An artifact that is not there, cannot be fetched or is not what its record says."""
@@ -37,7 +40,9 @@ def log_folder(client: MlflowClient, run_id: str, folder: Path, name: str, last:
 
 
 def record(folder: Path, name: str, uri: str, volatile: tuple[str, ...] = ()) -> Output:
-    return Output.of(name, uri, list_tree(folder, volatile))
+    listing = list_tree(folder, volatile)
+    files = {path: entry for path, entry in listing.files.items() if path != REGISTRATION}
+    return Output(name, uri, listing.digest, files, tuple(path for path in listing.volatile if path in files))
 
 
 def _local_folder(uri: str) -> Path | None:
@@ -78,7 +83,8 @@ def problems(output: Output) -> list[str]:
         if _local_folder(output.uri) is None and (found := _wrong_sizes(output)):
             return found
         with fetched(output.uri) as folder:
-            return [f"output {output.name}: {problem}" for problem in verify(folder, output.listing)]
+            found = verify(folder, output.listing)
+        return [f"output {output.name}: {problem}" for problem in found if problem.split()[0] != REGISTRATION]
     except (ArtifactError, DigestError, MlflowException) as error:
         return [f"output {output.name}: {str(error).splitlines()[0]}"]
 

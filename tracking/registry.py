@@ -50,7 +50,7 @@ def register(client: MlflowClient, model_name: str, model_uri: str, tags: Mappin
     """A new version of `model_name`, loaded back from the registry before anybody may get an alias on it."""
     version = mlflow.register_model(model_uri, model_name, tags=dict(tags))
     mlflow.pyfunc.load_model(f"models:/{model_name}/{version.version}")
-    return client.get_model_version(model_name, version.version)
+    return client.get_model_version(model_name, str(version.version))
 
 
 def version_of(hit: Hit) -> tuple[str, str]:
@@ -66,6 +66,6 @@ def moved(client: MlflowClient, hit: Hit) -> str | None:
         held = holder(client, name, alias)
         if held is None:
             return f"{name} has no {alias}"
-        if alias == names.CANDIDATE and held.version != version:
+        if alias == names.CANDIDATE and str(held.version) != version:
             return f"{alias} of {name} is now version {held.version}, not {version}"
     return None
