@@ -1,5 +1,5 @@
 # Everything runs from .venv: the launcher (mlflow, uv) and what the tests need, pinned and hashed.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export UV_COMPILE_BYTECODE := 1
 
