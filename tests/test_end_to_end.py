@@ -1,0 +1,210 @@
+"""The whole project through the real `mlflow run`, from a folder and from a git URL."""
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import mlflow
+import pytest
+
+from tests.project import LAUNCHER, ROOT, SMALL, Result, Workplace, environment, workplace
+from tracking import names
+
+NAME = "nyc-taxi-duration"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, migrated_store) -> Workplace:
+    """A folder in which `main` has run once on a small sample."""
+    return workplace(tmp_path_factory.mktemp("place"), migrated_store)
+
+
+@pytest.fixture(scope="module")
+def first(place) -> Result:
+    """The first run of `main` there."""
+    return place.run(**SMALL)
+
+
+def test_main_registers_a_champion_and_says_so(place, first):
+    """The command a newcomer runs ends with the version, its test RMSE against the floor and where to look."""
+    assert first.exit_code == 0, first.stderr
+    assert f"{NAME} version 1 (candidate, champion)  test_rmse " in first.stdout
+    assert "floor " in first.stdout
+    assert "mlflow ui" in first.stdout
+    assert place.client.get_model_version_by_alias(NAME, "champion").version == "1"
+
+
+def test_the_steps_are_child_runs_named_after_themselves(place, first):
+    """The chain reads as nested runs in the UI."""
+    query = f"tags.`{names.PARENT}` = '{first.run_id}'"
+    steps = place.client.search_runs(["0"], query, order_by=["attributes.start_time ASC"])
+    assert [run.info.run_name for run in steps] == ["preprocess", "train", "hpo", "register"]
+    assert {run.info.status for run in steps} == {"FINISHED"}
+    trials = place.client.search_runs(["0"], f"tags.`{names.PARENT}` = '{steps[2].info.run_id}'")
+    assert sorted(int(run.data.tags[names.TRIAL]) for run in trials) == [0, 1, 2, 3]
+
+
+def test_a_second_main_runs_no_step_again(place, first):
+    """Nothing changed: every step is reused and says by which run."""
+    second = place.run(**SMALL)
+    assert second.exit_code == 0, second.stderr
+    for step in ("preprocess", "train", "hpo", "register"):
+        assert f"{step}: reused run " in second.stderr
+    assert place.client.search_runs(["0"], f"tags.`{names.PARENT}` = '{second.run_id}'") == []
+    assert [line for line in second.stdout.splitlines() if "version" in line] == [
+        line for line in first.stdout.splitlines() if "version" in line
+    ]
+
+
+def test_a_step_alone_links_its_run_to_the_one_it_reuses(place, first):
+    """`-e hpo` alone finds the dataset and the search that are there, and copies no data."""
+    result = place.run("hpo", **SMALL)
+    assert result.exit_code == 0, result.stderr
+    run = place.client.get_run(result.run_id)
+    reused = place.client.get_run(run.data.tags[names.REUSED])
+    assert reused.data.tags[names.STEP] == "hpo"
+    assert run.data.metrics["val_rmse"] == reused.data.metrics["val_rmse"]
+    assert [file.path for file in place.client.list_artifacts(result.run_id)] == [names.LINEAGE_FILE]
+
+
+def test_the_registered_model_predicts_outside_the_project(place, first, tmp_path):
+    """A fresh process that knows only the store loads the champion and predicts from raw trips."""
+    script = (
+        "import mlflow, pandas as pd\n"
+        f"mlflow.set_tracking_uri('{place.store}')\n"
+        f"model = mlflow.pyfunc.load_model('models:/{NAME}@champion')\n"
+        "trips = pd.DataFrame({'PULocationID': [74, 263], 'DOLocationID': [75, 1], 'trip_distance': [1.2, 9.0],\n"
+        "    'lpep_pickup_datetime': pd.to_datetime(['2023-04-01 08:00:00', '2023-04-02 23:59:59'])})\n"
+        "print(*model.predict(trips)['duration'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    minutes = [float(word) for word in done.stdout.split()]
+    assert len(minutes) == 2
+    assert all(0 < value < 90 for value in minutes)
+
+
+def test_plan_explains_and_leaves_no_run(place, first):
+    """`plan` names what changed against the nearest run, and adds nothing to the store."""
+    before = len(place.client.search_runs(["0"], max_results=1000))
+    result = place.run("plan", **{**SMALL, "max_evals": "5"})
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("preprocess  reuse run ")
+    assert lines[1].startswith("train       reuse run ")
+    assert lines[2:4] == ["hpo         run", "            - max_evals 4 -> 5"]
+    assert len(place.client.search_runs(["0"], max_results=1000)) == before
+
+
+WRONG = {
+    "a missing month": ("preprocess", {"source": "{empty}"}, "green_tripdata_2023-01.parquet"),
+    "overlapping months": ("preprocess", {"val_months": "2023-01"}, "2023-01 is both a train and a val month"),
+    "a misspelt value": ("train", {"model": "xgbost"}, "'xgbost' is not one of 'linear', 'random_forest', 'xgboost'"),
+    "a number that is none": ("hpo", {"max_evals": "abc"}, "'abc' is not a valid integer"),
+    "an unknown parameter": ("train", {"modle": "linear"}, "No such option"),
+    "a dataset that is none": ("train", {"dataset": "{empty}"}, "is not a dataset"),
+    "a search that is none": (
+        "register",
+        {"search": "0" * 32},
+        "Run with id=00000000000000000000000000000000 not found",
+    ),
+    "hostile text": ("preprocess", {"source": "$(touch pwned) 'a b'"}, "$(touch pwned) 'a b'"),
+}
+
+
+@pytest.mark.parametrize("mistake", WRONG)
+def test_a_mistake_ends_in_one_clear_error(place, first, mistake, tmp_path):
+    """What, where and what next in a few lines, no traceback, a failed run, an untouched registry."""
+    entry_point, params, expected = WRONG[mistake]
+    versions = len(place.client.search_model_versions(f"name = '{NAME}'"))
+    result = place.run(entry_point, **{name: value.format(empty=tmp_path) for name, value in params.items()})
+    assert result.exit_code == 1
+    assert expected in result.errors()
+    assert "Traceback" not in result.errors()
+    newest = place.client.search_runs(["0"], max_results=1, order_by=["attributes.start_time DESC"])[0]
+    assert newest.info.status == "FAILED"
+    assert len(place.client.search_model_versions(f"name = '{NAME}'")) == versions
+    assert not (ROOT / "pwned").exists()
+
+
+def test_a_relative_store_is_refused_with_the_uri_to_use(tmp_path):
+    """MLflow would open one database in the launcher's folder and another in the step's."""
+    result = Workplace(tmp_path).run("preprocess", env={"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"})
+    assert result.exit_code == 1
+    assert f"sqlite:///{tmp_path}/mlflow.db" in result.errors()
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return listening.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def git_url(tmp_path_factory) -> Iterator[str]:
+    """This checkout as committed and as it stands, served over the git protocol on loopback."""
+    served = tmp_path_factory.mktemp("served")
+    project = served / "project"
+    files = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    ).stdout.split(b"\0")
+    for name in filter(None, files):
+        source = ROOT / name.decode()
+        if source.is_file():
+            target = project / name.decode()
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.com"]
+    for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "As it stands"]):
+        subprocess.run([*git, *command], cwd=project, check=True)
+    port = free_port()
+    daemon = subprocess.Popen(
+        [
+            "git",
+            "daemon",
+            "--export-all",
+            f"--base-path={served}",
+            "--listen=127.0.0.1",
+            f"--port={port}",
+            "--reuseaddr",
+        ]
+    )
+    for _ in range(100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        time.sleep(0.1)
+    yield f"git://127.0.0.1:{port}/project"
+    daemon.terminate()
+    daemon.wait()
+
+
+def test_a_commit_of_a_git_url_runs_under_uv_from_an_empty_folder(git_url, tmp_path, migrated_store):
+    """`mlflow run <git URL> -v <sha> -e hpo` needs nothing but the URL, and leaves nothing but the store."""
+    elsewhere = workplace(tmp_path / "empty", migrated_store)
+    sha = subprocess.run(["git", "ls-remote", git_url, "HEAD"], capture_output=True, text=True, check=True).stdout[:40]
+    result = elsewhere.run("hpo", uri=git_url, version=sha, env_manager="uv", **SMALL)
+    assert result.exit_code == 0, result.stderr
+    assert sorted(path.name for path in elsewhere.folder.iterdir()) == ["mlflow.db", "mlruns"]
+    run = elsewhere.client.get_run(result.run_id)
+    assert run.data.tags[names.COMMIT] == sha
+    assert run.data.tags[names.REMOTE] == git_url
+    assert run.data.tags[names.DIRTY] == "false"
+    assert run.data.tags[names.MANAGER] == "uv"
+    assert run.data.tags[names.ENVIRONMENT_EQUALS_LOCK] == "true"
+    upstream = elsewhere.client.search_runs(["0"], f"tags.`{names.STEP}` = 'preprocess'")
+    assert [step.data.tags[names.PROJECT_ENV] for step in upstream] == ["uv"]
+
+
+def test_the_launcher_is_the_one_under_test():
+    """The tests run the pinned mlflow, not one that happens to be on PATH."""
+    assert LAUNCHER.exists()
+    assert mlflow.__version__ == "3.17.2"

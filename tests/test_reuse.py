@@ -1,0 +1,208 @@
+"""What a change of one thing makes run again, and what it leaves alone: the real steps on the real store.
+
+The steps run in this process, in place of `mlflow run`'s, so that a table of changes takes seconds; keys are those of
+a copy of the project that each test edits.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from steps.graph import CHAIN, Graph
+from steps.main import main
+from tests.project import ROOT, Workplace, workplace
+from tracking import chain, names, session
+from tracking.artifacts import fetched
+from tracking.session import Session
+
+BASE = {
+    "source": "sample:600",
+    "model": "linear",
+    "max_evals": "2",
+    "batch": "1",
+    "workers": "1",
+    "top_n": "2",
+}
+EVERYTHING = set(CHAIN)
+
+
+@dataclass
+class Project:
+    """A copy of this project with a store in which the chain has run once."""
+
+    root: Path
+    place: Workplace
+    ran: list[str] = field(default_factory=list)
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        path = self.root / name
+        text = path.read_text()
+        assert old in text, f"{name} no longer holds {old!r}"
+        path.write_text(text.replace(old, new, 1))
+
+    def append(self, name: str, text: str) -> None:
+        path = self.root / name
+        path.write_text(path.read_text() + text)
+
+    def chain(self, **params: str) -> set[str]:
+        """Run the chain of `main`; the steps that were not reused."""
+        from steps.train import params_text
+
+        given = {**BASE, **params}
+        arguments = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
+        context = main.make_context("main", arguments)
+        parsed = {**context.params, "quiet": True}
+        parsed["params"] = params_text(parsed["params"])
+        client = self.place.client
+        parent = client.create_run("0")
+        graph = Graph(Session(client, parent, quiet=True, root=self.root), parsed)
+        for step in CHAIN:
+            graph.made_by(step, reuse=parsed["reuse"])
+        client.set_terminated(parent.info.run_id)
+        return set(graph.ran)
+
+    def output(self, step: str, name: str) -> Path:
+        """The folder of the newest run's output."""
+        query = f"tags.`{names.STEP}` = '{step}' and tags.`{names.OUTPUTS}` != ''"
+        run = self.place.client.search_runs(["0"], query, max_results=1)[0]
+        with fetched(f"runs:/{run.info.run_id}/{name}") as folder:
+            return folder
+
+
+def in_process(client, parent, step: str, parameters: dict) -> object:
+    """`chain.launch` without the processes: a child run, and the step's own command on it."""
+    tags = {names.PARENT: parent.info.run_id, names.ENTRY_POINT: step}
+    run = client.create_run("0", tags=tags)
+    os.environ["MLFLOW_RUN_ID"] = run.info.run_id
+    arguments = [word for name, value in parameters.items() for word in (f"--{name.replace('_', '-')}", value)]
+    getattr(import_module(f"steps.{step}"), step).main(arguments, standalone_mode=False)
+    return client.get_run(run.info.run_id)
+
+
+def use(project: Project, patch: pytest.MonkeyPatch) -> None:
+    """Point MLflow, the keys and the launching of steps at `project`."""
+    import mlflow
+
+    patch.setenv("MLFLOW_TRACKING_URI", project.place.store)
+    patch.setattr(chain, "launch", in_process)
+    patch.setattr(session, "ROOT", project.root)
+    patch.setattr(Session, "root", project.root)
+    mlflow.set_tracking_uri(project.place.store)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory, migrated_store) -> Iterator[Project]:
+    """The chain run once; tests get copies."""
+    folder = tmp_path_factory.mktemp("reuse")
+    root = folder / "project"
+    files = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    ).stdout.split(b"\0")
+    for name in filter(None, files):
+        source = ROOT / name.decode()
+        if source.is_file():
+            (root / name.decode()).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, root / name.decode())
+    project = Project(root, workplace(folder / "place", migrated_store))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project.place.folder)
+        use(project, patch)
+        assert project.chain() == EVERYTHING
+        yield project
+
+
+@pytest.fixture
+def project(prepared, tmp_path, monkeypatch) -> Project:
+    """A project to edit, on a copy of the store in which the chain has run; the artifacts are shared."""
+    root = tmp_path / "project"
+    shutil.copytree(prepared.root, root)
+    shutil.copy(prepared.place.folder / "mlflow.db", tmp_path)
+    copy = Project(root, Workplace(tmp_path))
+    use(copy, monkeypatch)
+    return copy
+
+
+CHANGES: dict[str, tuple[Callable[[Project], object] | None, dict[str, str], set[str]]] = {
+    # nothing that matters
+    "nothing": (None, {}, set()),
+    "a comment in a step": (lambda p: p.append("steps/train.py", "\n# later\n"), {}, set()),
+    "a docstring": (lambda p: p.edit("taxi/evaluation.py", '"""How far', '"""By how much'), {}, set()),
+    "formatting": (lambda p: p.append("taxi/features.py", "\n\n\n"), {}, set()),
+    "the README": (lambda p: p.append("README.md", "\nMore.\n"), {}, set()),
+    "a test": (lambda p: p.append("tests/test_lineage.py", "\nx = 1\n"), {}, set()),
+    "another entry point": (lambda p: p.append("steps/gc.py", "\nX = 1\n"), {}, set()),
+    "workers": (None, {"workers": "2"}, set()),
+    "a number's spelling": (None, {"trial_timeout": "0.00"}, set()),
+    "months' spelling": (None, {"train_months": "2023-01:2023-01"}, set()),
+    # parameters
+    "training months": (None, {"train_months": "2022-12"}, EVERYTHING),
+    "test months": (None, {"test_months": "2023-04"}, EVERYTHING),
+    "rows of the sample": (None, {"source": "sample:601"}, EVERYTHING),
+    "taxi": (None, {"taxi": "yellow"}, EVERYTHING),
+    "feature set": (None, {"features": "pickup"}, EVERYTHING),
+    "seed": (None, {"seed": "43"}, {"train", "hpo", "register"}),
+    "the baseline's parameters": (None, {"params": '{"alpha": 3.0}'}, {"train"}),
+    "trials": (None, {"max_evals": "3"}, {"hpo", "register"}),
+    "candidates kept": (None, {"top_n": "1"}, {"hpo", "register"}),
+    "how the candidate is chosen": (None, {"select": "test"}, {"register"}),
+    "model name": (None, {"model_name": "other"}, {"register"}),
+    "reuse=false": (None, {"reuse": "false"}, EVERYTHING),
+    # code
+    "code of the features": (lambda p: p.append("taxi/features.py", "\nX = 1\n"), {}, {"preprocess"}),
+    "code of the search": (lambda p: p.append("taxi/search.py", "\nX = 1\n"), {}, {"hpo"}),
+    "code of one step": (lambda p: p.append("steps/train.py", "\nX = 1\n"), {}, {"train"}),
+    "code of the metrics": (lambda p: p.append("taxi/evaluation.py", "\nX = 1\n"), {}, {"train", "hpo", "register"}),
+    "code of the registry": (lambda p: p.append("tracking/registry.py", "\nX = 1\n"), {}, EVERYTHING),
+    # environment
+    "the lock": (lambda p: p.append("requirements.lock", "# renewed\n"), {}, EVERYTHING),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_of_one_thing_runs_just_what_depends_on_it(project, change):
+    """A step whose key changed runs; one whose inputs came out the same again is reused, also behind it."""
+    edit, params, expected = CHANGES[change]
+    if edit:
+        edit(project)
+    assert project.chain(**params) == expected
+
+
+DAMAGES: dict[str, tuple[str, str, str, set[str]]] = {
+    # what: (step, artifact, file of it, steps that run again)
+    "a dataset file deleted": ("preprocess", "dataset", "manifest.json", {"preprocess"}),
+    "the trials deleted": ("hpo", "search", "trials.parquet", {"hpo"}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_an_output_that_is_gone_is_made_again(project, damage):
+    """The step that made it runs; what comes behind finds the same content and is reused."""
+    step, artifact, name, expected = DAMAGES[damage]
+    path = project.output(step, artifact) / name
+    content = path.read_bytes()
+    path.unlink()
+    try:
+        assert project.chain() == expected
+    finally:
+        path.write_bytes(content)
+
+
+def test_a_deleted_version_is_registered_again(project):
+    """The registry is an output like any other."""
+    project.place.client.delete_model_version("nyc-taxi-duration", "1")
+    assert project.chain() == {"register"}
+
+
+def test_a_candidate_alias_that_moved_is_set_again(project):
+    """`candidate` always means the chain run last."""
+    assert project.chain(select="test") == {"register"}
+    assert project.chain() == {"register"}
