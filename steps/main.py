@@ -49,12 +49,14 @@ def summary(session, made: dict, params: dict) -> list[str]:
 def floor_text(params: dict, metrics: dict) -> str:
     """Against the RMSE of a perfect model, which only the embedded sample knows."""
     from taxi.months import parse_months
+    from taxi.sources import sample_rows
 
-    if str(params["source"]).split(":")[0] != "sample":
+    rows = sample_rows(params["source"])
+    if rows is None:
         return ""
-    from taxi.sample import noise_floor, rows_of
+    from taxi.sample import noise_floor
 
-    floor = noise_floor(params["taxi"], parse_months(params["test_months"]), rows_of(params["source"]))
+    floor = noise_floor(params["taxi"], parse_months(params["test_months"]), rows)
     return f"  floor {floor:.3f} min (a perfect model; {100 * (metrics['test_rmse'] / floor - 1):.1f} % above)"
 
 

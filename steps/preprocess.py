@@ -33,27 +33,27 @@ def data_tags(params: dict) -> dict[str, str]:
 
 
 def work(step: StepRun) -> None:
+    from steps.graph import months
     from taxi.dataset import build
     from taxi.features import FEATURE_SETS
     from taxi.sources import locate
-
-    from steps.graph import months
     from tracking import names
     from tracking.artifacts import log_folder
     from tracking.inputs import log_splits
     from tracking.progress import bar
 
     wanted = months(step.params)
-    with tempfile.TemporaryDirectory(prefix="dataset-") as folder:
+    with tempfile.TemporaryDirectory(prefix="dataset-") as folder, tempfile.TemporaryDirectory() as scratch:
         every = [month for split in wanted.values() for month in split]
-        located = locate(str(step.params["source"]), str(step.params["taxi"]), every, **step.session.fetch)
+        source, taxi = str(step.params["source"]), str(step.params["taxi"])
+        located = locate(source, taxi, every, scratch=Path(scratch), **step.session.fetch)
         by_name = {month.name: month for month in located}
         splits = {split: [by_name[name] for name in split_months] for split, split_months in wanted.items()}
         with bar(step.session, "preprocess", "rows") as progress:
             manifest = build(splits, FEATURE_SETS[str(step.params["features"])], Path(folder), progress=progress)
         output = log_folder(step.client, step.run_id, Path(folder), names.DATASET, last="manifest.json")
         step.keep(output)
-        log_splits(step.client, step.run_id, manifest, output)
+        log_splits(step.client, step.run_id, manifest, output.uri)
 
 
 def report(session, hit) -> list[str]:

@@ -1,7 +1,7 @@
 """The artifact between steps: features of three splits as Parquet, the fitted features, and a manifest of it all.
 
-Layout: ``train/2023-01.parquet``, ``val/...``, ``test/...``, ``features/``, and ``manifest.json``, written last. What is
-in it depends on the months' contents alone: no paths, no times; the same months give the same bytes.
+Layout: ``train/2023-01.parquet``, ``val/...``, ``test/...``, ``features/``, and ``manifest.json``, written last. What
+is in it depends on the months' contents alone: no paths, no times; the same months give the same bytes.
 """
 
 import hashlib
@@ -247,7 +247,7 @@ class Dataset:
         return Split(X, table["duration"].to_numpy(), labels, categorical)
 
     def trips(self, split: str):
-        """The split's raw trips as a pandas DataFrame in the same order: zones, miles, pickup_datetime. Not for train."""
+        """The split's raw trips as a DataFrame in the same order: zones, miles, pickup_datetime. Not for train."""
         table = self._read(split, [TRIP + name for name in _RAW])
         return table.rename_columns(list(_RAW)).to_pandas()
 

@@ -45,7 +45,7 @@ class FeatureSet:
             late = [field for field in column.uses if KNOWN[field] == DROPOFF]
             if column.known == BOOKING and late:
                 raise FeatureError(
-                    f"feature {column.name} says it is known at booking, but uses {', '.join(late)}, known at drop-off\n"
+                    f"feature {column.name} is declared known at booking, but {', '.join(late)} is known at drop-off\n"
                     " Declare it known at drop-off, or leave it out of this set."
                 )
 
