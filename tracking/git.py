@@ -14,8 +14,10 @@ KEPT = ("GIT_ASKPASS", "GIT_CONFIG", "GIT_EXEC_PATH", "GIT_HTTP_", "GIT_PROXY", 
 SAFETY = {
     "core.fsmonitor": "false",  # may name a program
     "core.hooksPath": os.devnull,
-    "core.protectHFS": "true",
+    "core.protectHFS": "true",  # what macOS and Windows take for .git is refused here too
     "core.protectNTFS": "true",
+    "http.lowSpeedLimit": "1",  # bytes/s, for http.lowSpeedTime seconds: a server that hangs is given up
+    "http.lowSpeedTime": "60",
     "protocol.ext.allow": "never",
     "submodule.recurse": "false",
 }
@@ -26,39 +28,47 @@ class SourceError(ValueError):
     """Code that cannot be read, recorded, fetched or restored, or that asks for what is not allowed."""
 
 
+class GitError(SourceError):
+    """git ran and failed. `stderr` is what it said, as it said it."""
+
+    def __init__(self, command: str, stderr: bytes):
+        self.stderr = stderr.decode("utf-8", "replace")
+        super().__init__(f"git {command} failed: {_last_lines(self.stderr)}")
+
+
 def git(*arguments: str, cwd: str | Path, variables: Mapping[str, str] | None = None, own_config: bool = True,
         stdin: bytes = b"", seconds: float = SECONDS) -> bytes:  # fmt: skip
     """Standard output of one git command.
 
     own_config=False leaves out the user's and the system's configuration and attributes, for output that is the
-    same everywhere. Raises SourceError with git's own last lines.
+    same everywhere. Raises GitError when git fails, SourceError when there is no git or it takes too long.
     """
     settings = SAFETY if own_config else SAFETY | {"core.attributesFile": os.devnull, "core.excludesFile": os.devnull}
     command = ["git", *(text for pair in settings.items() for text in ("-c", "=".join(pair))), *arguments]
+    environment = _environment(own_config) | dict(variables or {})
+    what = next(text for text in arguments if not text.startswith("-") and "=" not in text)
     try:
-        done = subprocess.run(command, cwd=cwd, env=_environment(own_config) | (variables or {}), input=stdin,
-                              capture_output=True, timeout=seconds)  # fmt: skip
-    except FileNotFoundError:
-        raise SourceError("git is not on PATH. Install git, or put it on PATH.") from None
-    except subprocess.TimeoutExpired:
+        done = subprocess.run(command, cwd=cwd, env=environment, input=stdin, capture_output=True, timeout=seconds)
+    except (FileNotFoundError, NotADirectoryError):
         raise SourceError(
-            f"git {arguments[0]} took longer than {seconds:.0f} s. Try again when the server answers."
+            f"git cannot be started in {cwd}. Install git, put it on PATH, or give a folder that is there."
         ) from None
+    except subprocess.TimeoutExpired:
+        raise SourceError(f"git {what} took over {seconds:.0f} s. Try again when the disk or server answers.") from None
     if done.returncode:
-        raise SourceError(f"git {arguments[0]} failed: {last_lines(done.stderr)}")
+        raise GitError(what, done.stderr)
     return done.stdout
 
 
-def last_lines(stderr: bytes, count: int = 3) -> str:
-    """What git said last, as one line without credentials."""
-    lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
-    return without_credentials("; ".join(lines[-count:]) or "it gave no reason")
-
-
 def without_credentials(text: str) -> str:
-    """`text` with the user and password of every URL, and every query, left out."""
-    text = re.sub(r"://[^/\s@'\"]*@", "://", text)
+    """`text` without what stands between :// and the last @ of each URL, and without queries."""
+    text = re.sub(r"://[^\s'\"]*@", "://", text)
     return re.sub(r"(://[^\s?'\"]*)\?[^\s'\"]*", r"\1", text)
+
+
+def _last_lines(stderr: str, count: int = 3) -> str:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    return without_credentials("; ".join(lines[-count:]) or "it gave no reason")
 
 
 def _environment(own_config: bool) -> dict[str, str]:

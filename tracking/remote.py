@@ -1,4 +1,4 @@
-"""Remotes: what one may be called, which name the same repository, and fetching one exact commit."""
+"""Remotes: what one may be called, and which spellings name the same repository."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from tracking.git import PROTOCOLS, SourceError, git, without_credentials
+from tracking.git import PROTOCOLS, SourceError, without_credentials
 
-PORTS = {"git": "9418", "http": "80", "https": "443", "ssh": "22"}
-SECONDS = 1800  # for one fetch; a slower server is given up
-_HOST = re.compile(r"(?![-.])[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
-_SCP = re.compile(r"(?:([^/@:]+)@)?(\[[0-9A-Fa-f:.]+\]|[^/:@]+):(.*)")
+PORTS = {"git": "9418", "http": "80", "https": "443", "ssh": "22"}  # what a URL without a port means
+LENGTH = 2000  # characters; longer is no URL
+_NAME = re.compile(r"(?![-.])[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
+_SCP = re.compile(r"(?:(?P<user>[^/@:]+)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^/:@]+):(?P<path>.*)")
 
 
 def check_commit(text: str) -> str:
@@ -23,130 +23,99 @@ def check_commit(text: str) -> str:
     return text
 
 
-def check_remote(text: str, allowed: Iterable[str] | None) -> str:
+def check_remote(text: str, allowed: Iterable[str | None] | None) -> str:
     """The remote to fetch from, when `text` is plain and names the same repository as one of `allowed`.
 
-    Given back is the allowed spelling, so that a recorded http:// or another user's spelling is never what is used;
-    allowed=None checks the form alone and gives `text`. Raises SourceError.
+    Given back is the allowed spelling: a recorded http:// in place of your ssh is compared, never used.
+    allowed=None checks the form alone, for what the user typed, and gives `text`. Raises SourceError.
     """
-    found = identity(text)
+    recorded = _identity(text)
     if allowed is None:
         return text
-    allowed = list(allowed)
-    for own in allowed:
-        if identity(own) == found:
+    ours = [own for own in allowed if clean_remote(own)]
+    for own in ours:
+        if _identity(own) == recorded:
             return own
-    ours = ", ".join(without_credentials(own) for own in allowed) or "none"
+    names = ", ".join(str(clean_remote(own)) for own in ours) or "which has no remote"
     raise SourceError(
-        f"The run's code is recorded at {clean_remote(text)}, which is not this project's repository ({ours}). "
-        "When you trust its author, pass -P repo= with that remote."
+        f"The run's code is at {clean_remote(text)}, which is not this project's repository ({names}). "
+        "If you trust its author, pass -P repo= with that remote."
     )
 
 
-def identity(remote: str) -> tuple[str, str]:
-    """(host or "", path), the same for every spelling of one repository; raises SourceError for a bad spelling."""
-    scheme, host, path = _parts(remote)
+def same_repository(a: str, b: str) -> bool:
+    """Whether two remotes name one repository, however they are spelled. Raises SourceError for a bad spelling."""
+    return _identity(a) == _identity(b)
+
+
+def clean_remote(remote: str | None, base: Path | None = None) -> str | None:
+    """`remote` without user, password and query ("git@" stays: ssh needs it); None when it is of no known kind.
+
+    A relative path is made absolute from `base`.
+    """
+    try:
+        scheme, user, host, path = split_remote(remote)
+    except SourceError:
+        return None
     if scheme == "file":
-        path = os.path.realpath(os.path.expanduser(path))
-        return "", path.removesuffix("/.git").removesuffix(".git") or "/"
-    name, _, port = host.lower().partition(":") if not host.startswith("[") else (host.lower(), "", "")
+        return str((base / path).resolve()) if base else path
+    user = "git@" if scheme == "ssh" and user.partition(":")[0] == "git" else ""
+    return f"{scheme}://{user}{host}{path}" if "://" in remote else f"{user}{host}:{path}"
+
+
+def split_remote(remote: str | None) -> tuple[str, str, str, str]:
+    """(scheme, user, host[:port], path); a path alone is of scheme "file". Raises SourceError for what is no remote."""
+    if not isinstance(remote, str) or not remote or len(remote) > LENGTH or not remote.isprintable():
+        raise SourceError(f"The remote {_cut(remote)} is empty, too long or unprintable. Give a plain URL or path.")
+    if remote.startswith("-") or re.match(r"[^/:]*::", remote):
+        raise SourceError(f"The remote {_cut(remote)} is an option or a command. Give a plain URL or path.")
+    if "://" in remote:
+        scheme, host, path = remote.partition("://")[0].lower(), *_location(remote)
+        if scheme not in PROTOCOLS:
+            raise SourceError(
+                f"The remote {_cut(remote)} is of no known kind ({', '.join(PROTOCOLS)}). Give one, or a path."
+            )
+        if scheme == "file":
+            return "file", "", "", unquote(path)
+        user, _, host = host.rpartition("@")
+    else:
+        match = _SCP.fullmatch(remote)
+        if not match or remote.startswith(("/", ".", "~")):
+            return "file", "", "", remote
+        scheme, user, host, path = "ssh", match["user"] or "", match["host"], match["path"]
+    name, _, port = _host(host)
+    plain = (
+        _NAME.fullmatch(name) and re.fullmatch(r"\d{0,5}", port) and path.strip("/") and "@" not in path.split("/")[0]
+    )
+    if not plain or path.lstrip("/").startswith("-") or user.startswith("-"):
+        raise SourceError(f"The remote {_cut(remote)} has no plain host and path. Give a plain URL or path.")
+    return scheme, user, host, path
+
+
+def _location(remote: str) -> tuple[str, str]:
+    try:
+        parts = urlsplit(remote)
+    except ValueError:  # a host such as "[::"
+        raise SourceError(f"The remote {_cut(remote)} is no URL. Give a plain URL or path.") from None
+    return parts.netloc, parts.path
+
+
+def _host(host: str) -> tuple[str, str, str]:
+    name, bracket, rest = host.partition("]")
+    return (name + bracket, "", rest.removeprefix(":")) if bracket else host.partition(":")
+
+
+def _identity(remote: str | None) -> tuple[str, str]:
+    """(host, path), the same for every spelling of one repository; host is "" for a folder of this machine."""
+    scheme, _, host, path = split_remote(remote)
+    if scheme == "file":
+        real = os.path.realpath(os.path.expanduser(path))
+        return "", real.removesuffix("/.git").removesuffix(".git") or "/"
+    name, _, port = _host(host.lower())
     port = "" if port == PORTS[scheme] else port
     return f"{name}:{port}" if port else name, path.strip("/").removesuffix(".git").rstrip("/")
 
 
-def clean_remote(remote: str) -> str | None:
-    """`remote` without user, password and query ("git@" stays: ssh needs it); None when it is of no known kind."""
-    try:
-        scheme, host, path = _parts(remote)
-    except SourceError:
-        return None
-    if scheme == "file":
-        return path
-    if "://" not in remote:
-        return f"git@{host}:{path}" if remote.startswith("git@") else f"{host}:{path}"
-    user = "git@" if scheme == "ssh" and re.match(r"ssh://git[@:]", remote, re.IGNORECASE) else ""
-    return f"{scheme}://{user}{host}{path}"
-
-
-def _parts(remote: str) -> tuple[str, str, str]:
-    """(scheme, host[:port], path); scheme "file" with host "" for paths. Raises SourceError."""
-    if not isinstance(remote, str) or not remote or not remote.isprintable() or len(remote) > 2000:
-        raise SourceError(
-            f"The remote {_cut(remote)} is empty, too long or has control characters. Give a plain URL or path."
-        )
-    if remote.startswith("-") or re.match(r"[A-Za-z0-9+.-]+::", remote):
-        raise SourceError(
-            f"The remote {_cut(remote)} is an option or a command, no repository. Give a plain URL or path."
-        )
-    if "://" in remote:
-        parts = urlsplit(remote)
-        scheme, path = parts.scheme.lower(), parts.path
-        host = parts.netloc.rpartition("@")[2]
-        if scheme not in PROTOCOLS:
-            raise SourceError(
-                f"The remote {_cut(remote)} is not of {', '.join(PROTOCOLS)}. Give such a URL, or a path."
-            )
-        if scheme == "file":
-            return "file", "", path
-        name, _, port = host.partition(":") if not host.startswith("[") else (host.partition("]")[0] + "]", "", "")
-        if not _HOST.fullmatch(name) or not re.fullmatch(r"\d*", port) or path.strip("/").startswith("-") or not path:
-            raise SourceError(f"The remote {_cut(remote)} has no plain host and path. Give a plain URL or path.")
-        return scheme, host, path
-    match = _SCP.fullmatch(remote)
-    if not match or remote.startswith(("/", ".", "~")):
-        return "file", "", remote
-    if not _HOST.fullmatch(match[2]) or match[3].startswith("-") or not match[3]:
-        raise SourceError(f"The remote {_cut(remote)} has no plain host and path. Give a plain URL or path.")
-    return "ssh", match[2], match[3]
-
-
-def fetch(remote: str, commit: str, folder: str | Path) -> Path:
-    """Check out exactly `commit` of `remote` in `folder`, which is made and must be new or empty.
-
-    Also a commit that is no branch head any more, as long as the server still gives it. Runs no hook, asks nothing,
-    takes no submodule. `remote` is one you trust: see check_remote. Raises SourceError.
-    """
-    check_commit(commit)
-    check_remote(remote, None)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        raise SourceError(f"{folder} is not empty. Give a new folder to fetch into.")
-    scheme, _, path = _parts(remote)
-    where = os.path.abspath(os.path.expanduser(path)) if scheme == "file" else remote
-    git("init", "-q", "--template=", f"--object-format={'sha256' if len(commit) == 64 else 'sha1'}", cwd=folder)
-    reasons = []
-    for options, wanted in (
-        (("--depth=1",), (commit,)),
-        ((), ("+refs/*:refs/fetched/*",)),  # servers that give no single commits, and bundles
-        ((), ("HEAD",)),
-    ):
-        try:
-            git("-c", "protocol.version=2", "fetch", "-q", "--no-tags", "--no-recurse-submodules", "--no-auto-gc",
-                *options, "--", where, *wanted, cwd=folder, variables=_ssh(), seconds=SECONDS)  # fmt: skip
-            git("cat-file", "-e", f"{commit}^{{commit}}", cwd=folder)
-            break
-        except SourceError as error:
-            reasons.append(str(error))
-    else:
-        raise SourceError(
-            f"Commit {commit} cannot be fetched from {clean_remote(remote)} ({reasons[0]}). "
-            "Pass -P repo= with a repository that has it."
-        )
-    git("remote", "add", "origin", "--", clean_remote(remote) or where, cwd=folder)
-    git("-c", "advice.detachedHead=false", "checkout", "-q", "--detach", commit, "--", cwd=folder)
-    return folder
-
-
-def _ssh() -> dict[str, str]:
-    """An ssh that asks nothing, unless the user says how to run it."""
-    return (
-        {}
-        if any(name in os.environ for name in ("GIT_SSH", "GIT_SSH_COMMAND"))
-        else {"GIT_SSH_COMMAND": "ssh -o BatchMode=yes"}
-    )
-
-
 def _cut(text: object) -> str:
-    shown = ascii(without_credentials(text)) if isinstance(text, str) else ascii(text)
+    shown = ascii(without_credentials(text) if isinstance(text, str) else text)
     return shown if len(shown) <= 120 else shown[:117] + "..."

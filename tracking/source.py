@@ -1,19 +1,20 @@
 """Where the code of a run came from: commit, remote, branch, and the patch that makes the tree out of the commit.
 
-The one door to git for the rest of the project; the work is in patch.py, remote.py and git.py.
+The rest of the project's one door to git; behind it are checkout.py, patch.py, remote.py, fetch.py and git.py.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from tracking.git import SourceError, git
-from tracking.patch import Checkout, apply_patch, make_patch, patch_summary, snapshot
-from tracking.remote import check_commit, check_remote, clean_remote, fetch
+from tracking.checkout import Checkout, make_patch, snapshot
+from tracking.fetch import fetch, published
+from tracking.git import GitError, SourceError, git
+from tracking.patch import apply_patch, patch_summary
+from tracking.remote import check_commit, check_remote, clean_remote, same_repository
 
 __all__ = [
     "Source",
@@ -21,19 +22,23 @@ __all__ = [
     "apply_patch",
     "check_commit",
     "check_remote",
+    "clean_remote",
     "fetch",
     "make_patch",
     "patch_summary",
+    "published",
     "read",
+    "same_repository",
 ]
 
 
 @dataclass(frozen=True)
 class Source:
-    """What is recorded of a checkout. All but `dirty` are None for a plain folder.
+    """What is recorded of a checkout. A plain folder has no commit, and nothing else but a note.
 
     remote: URL without credentials, or a path. branch: None when HEAD is detached. folder: the project inside the
     repository, "" at its top. patch: SHA-256 of make_patch's bytes when dirty. tree: git's id of the patched tree.
+    note: why there is no commit although there is a repository.
     """
 
     commit: str | None = None
@@ -43,6 +48,7 @@ class Source:
     dirty: bool = False
     patch: str | None = None
     tree: str | None = None
+    note: str | None = None
 
     def to_dict(self) -> dict:
         """Plain values, for JSON."""
@@ -62,20 +68,24 @@ class Source:
 
 
 def read(root: str | Path) -> Source:
-    """The source of the project in `root`, which may be a subfolder of a repository, or no repository at all."""
-    root = Path(root).resolve()
-    checkout = Checkout.of(root)
-    if checkout is None or not git("ls-files", "-z", "--", ".", cwd=root):  # inside a repository, but not of it
-        return Source()
-    commit = git("rev-parse", "--verify", "HEAD^{commit}", cwd=root).decode().strip()
+    """The source of the project in `root`, which may be a subfolder of a repository, or no repository at all.
+
+    Raises SourceError when the tree is dirty with what no patch can hold; see checkout.snapshot.
+    """
     try:
-        branch = os.fsdecode(git("symbolic-ref", "--quiet", "--short", "HEAD", cwd=root)).strip()
-    except SourceError:
+        checkout = Checkout.of(root)
+    except SourceError as error:  # no git here, or a repository that git will not read
+        return Source(note=str(error))
+    if checkout is None or not git("ls-files", "-z", "--", ".", cwd=checkout.root):  # inside a repository, not of it
+        return Source()
+    try:
+        branch = _text(git("symbolic-ref", "--quiet", "--short", "HEAD", cwd=checkout.root))
+    except GitError:
         branch = None
     patch, tree = snapshot(checkout)
     return Source(
-        commit=commit,
-        remote=remote_of(checkout, branch),
+        commit=checkout.commit,
+        remote=_remote(checkout, branch),
         branch=branch,
         folder=checkout.prefix.rstrip("/"),
         dirty=bool(patch),
@@ -84,16 +94,18 @@ def read(root: str | Path) -> Source:
     )
 
 
-def remote_of(checkout: Checkout, branch: str | None) -> str | None:
-    """The remote the branch follows, else origin, else the first; cleaned, relative paths made absolute."""
-    names = os.fsdecode(git("remote", cwd=checkout.top)).split()
+def _remote(checkout: Checkout, branch: str | None) -> str | None:
+    """The remote the branch follows, else origin, else the first."""
+    names = _text(git("remote", cwd=checkout.top)).split()
     try:
-        followed = git("config", "--get", f"branch.{branch}.remote", cwd=checkout.top).decode().strip()
-    except SourceError:
+        followed = _text(git("config", "--get", f"branch.{branch}.remote", cwd=checkout.top))
+    except GitError:
         followed = ""
     for name in (followed, "origin", *names):
         if name in names:
-            url = os.fsdecode(git("remote", "get-url", "--", name, cwd=checkout.top)).strip()
-            clean = clean_remote(url)
-            return str((checkout.top / clean).resolve()) if clean and clean.startswith(".") else clean
+            return clean_remote(_text(git("remote", "get-url", "--", name, cwd=checkout.top)), checkout.top)
     return None
+
+
+def _text(output: bytes) -> str:
+    return output.decode("utf-8", "replace").strip()

@@ -1,0 +1,99 @@
+"""Fetch one exact commit of a remote you trust, and ask whether that remote still publishes it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from tracking.git import GitError, SourceError, git
+from tracking.remote import check_commit, check_remote, clean_remote, split_remote
+
+SECONDS = 1800  # for one fetch; a slower server is given up
+_PLAIN = ("--no-tags", "--no-recurse-submodules", "--no-auto-gc", "-q")
+
+
+def fetch(remote: str, commit: str, folder: str | Path) -> Path:
+    """Check out exactly `commit` of `remote` in `folder`, which must be new or empty, and is gone after an error.
+
+    Also a commit that is no branch head any more, as long as the server still gives it. Runs no hook, asks nothing,
+    takes no submodule, keeps no credential in the clone. `remote` is one you trust: see check_remote. It may be a
+    git bundle. Raises SourceError.
+    """
+    check_commit(commit)
+    check_remote(remote, None)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise SourceError(f"{folder} is not empty. Give a new folder to fetch into.")
+    try:
+        _init(folder, commit)
+        _get(remote, commit, folder)
+        git("remote", "add", "--", "origin", clean_remote(remote, Path.cwd()), cwd=folder)
+        git("-c", "advice.detachedHead=false", "checkout", "-q", "--detach", commit, "--", cwd=folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder
+
+
+def published(remote: str, commit: str) -> bool:
+    """Whether a branch or tag of `remote` contains `commit`.
+
+    A hosting service may give by its id any commit of any fork of a repository: one that is not published was not
+    necessarily ever accepted by the repository's owners. Takes the history without its files where the server can.
+    """
+    check_commit(commit)
+    check_remote(remote, None)
+    with tempfile.TemporaryDirectory(prefix="history-") as name:
+        folder = Path(name)
+        _init(folder, commit, "--bare")
+        _from(remote, folder, "--filter=tree:0", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+        try:
+            return bool(git("for-each-ref", "--count=1", f"--contains={commit}", cwd=folder))
+        except GitError:  # no such commit
+            return False
+
+
+def _get(remote: str, commit: str, folder: Path) -> None:
+    """Bring the commit's objects into `folder`: alone when the server gives single commits, else with all there is."""
+    reasons = []
+    for wanted in (("--depth=1", commit), ("+refs/*:refs/fetched/*",), ("HEAD",)):  # HEAD: bundles without a branch
+        try:
+            _from(remote, folder, *wanted)
+            git("cat-file", "-e", f"{commit}^{{commit}}", cwd=folder)
+            return
+        except GitError as error:
+            reasons.append(str(error))
+    raise SourceError(
+        f"Commit {commit} cannot be had from {clean_remote(remote)} ({reasons[0]}). "
+        "Pass -P repo= with a repository that has it."
+    )
+
+
+def _init(folder: Path, commit: str, *options: str) -> None:
+    sha256 = ["--object-format=sha256"] if len(commit) == 64 else []
+    git("init", "-q", "--template=", *sha256, *options, cwd=folder)
+
+
+def _from(remote: str, folder: Path, *wanted: str) -> None:
+    """git fetch; the last words of `wanted` are refs, those with "--" options."""
+    scheme, _, _, path = split_remote(remote)
+    where = os.path.abspath(os.path.expanduser(path)) if scheme == "file" else remote
+    options = [word for word in wanted if word.startswith("--")]
+    refs = [word for word in wanted if not word.startswith("--")]
+    variables = _quiet_ssh(folder) if scheme == "ssh" else {}
+    git("-c", "protocol.version=2", "fetch", *_PLAIN, *options, "--", where, *refs,
+        cwd=folder, variables=variables, seconds=SECONDS)  # fmt: skip
+
+
+def _quiet_ssh(folder: Path) -> dict[str, str]:
+    """An ssh that asks nothing, unless the user says how to run it."""
+    if "GIT_SSH" in os.environ or "GIT_SSH_COMMAND" in os.environ:
+        return {}
+    try:
+        git("config", "--get", "core.sshCommand", cwd=folder)
+    except GitError:
+        return {"GIT_SSH_COMMAND": "ssh -o BatchMode=yes"}
+    return {}
