@@ -1,0 +1,174 @@
+"""The search: TPE with a fixed lag, so that any number of workers gives the same trials, bit for bit.
+
+Trial n is suggested from the results of trials 0 .. n - batch, in order of their numbers whatever the order in which
+they finish, from the points that the trials between are trying, and with the n-th draw of `default_rng(seed)` as its
+seed. `batch=1` is hyperopt's sequential `fmin`.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from hyperopt import STATUS_FAIL, STATUS_OK, Trials, space_eval, tpe
+from hyperopt.base import JOB_STATE_DONE, Domain, spec_from_misc
+
+from taxi.trials import TrialResult
+
+Params = dict[str, Any]
+Submit = Callable[[int, Params], "Future[TrialResult]"]
+
+
+class SearchError(ValueError):
+    """Earlier trials that this search would not have made, or a number it cannot work with."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How TPE learns. startup: results known before it begins, drawn at random. gamma: how many count as good ones.
+
+    Of n trials ceil(gamma * sqrt(n)) count as good: with hyperopt's 0.25 that is one or two of twenty.
+    """
+
+    startup: int
+    gamma: float
+
+
+HYPEROPT = Tuning(startup=20, gamma=0.25)  # its defaults: a search of twenty trials is random
+OURS = Tuning(startup=5, gamma=1.0)  # best at 15 to 50 trials and batch 4 on six-dimensional bowls: docs/design.md
+
+
+class Suggestions:
+    """The parameters of trial 0, 1, 2, ..., each from the results told so far.
+
+    hyperopt's public pieces, without its loop: `tpe.suggest` asks a `Domain` (the space) and a `Trials` whose
+    documents have a result or not yet; `space_eval` turns its answer (choices as indices) into values. A trial without
+    a result counts as a bad one, in hyperopt itself too, so that trials side by side do not all try the same spot.
+    """
+
+    def __init__(self, space: Any, seed: int, tuning: Tuning) -> None:
+        self._space, self._tuning = space, tuning
+        self._domain, self._trials = Domain(None, space), Trials()
+        self._draws = np.random.default_rng(seed)
+        self._told = 0
+
+    def next(self) -> Params:
+        """Parameters of the next trial, as plain Python values."""
+        number = len(self._trials)
+        [document] = tpe.suggest(
+            [number],
+            self._domain,
+            self._trials,
+            self._draws.integers(2**31 - 1),  # exactly as fmin draws the seed of each suggestion
+            n_startup_jobs=self._tuning.startup + number - self._told,  # hyperopt counts unfinished trials as well
+            gamma=self._tuning.gamma,
+            verbose=False,
+        )
+        self._trials.insert_trial_docs([document])
+        self._trials.refresh()
+        params = space_eval(self._space, spec_from_misc(document["misc"]))
+        return {name: _plain(value) for name, value in params.items()}
+
+    def tell(self, result: TrialResult) -> None:
+        """The result of the oldest trial not yet told. A failed trial counts as a known one, worse than any other."""
+        if result.number != self._told:
+            raise RuntimeError(f"results come in order: trial {self._told} is next, not {result.number}")
+        ok = result.status == "ok"
+        document = self._trials.trials[self._told]
+        document["result"] = {"status": STATUS_OK, "loss": result.val_rmse} if ok else {"status": STATUS_FAIL}
+        document["state"] = JOB_STATE_DONE
+        self._told += 1
+
+
+def search(
+    space: Any,
+    submit: Submit,
+    *,
+    max_evals: int,
+    batch: int = 4,
+    seed: int = 42,
+    workers: int = 1,
+    tuning: Tuning | None = None,
+    stop_after: int = 0,
+    known: Mapping[int, TrialResult] | None = None,
+    on_result: Callable[[TrialResult], None] = lambda result: None,
+) -> list[TrialResult]:
+    """The trials by number: `max_evals` of them, or up to the one that makes `stop_after` in a row without a new best.
+
+    `submit(number, params)` starts a trial and returns its Future; at most min(workers, batch) run at once. `known`
+    trials (of an interrupted or a shorter search) are not run again: what is suggested must equal what they had, else
+    SearchError. `on_result` gets every new result in order of number, before anything is suggested from it; it alone
+    gets the saved model. `tuning` is hyperopt's at batch=1, so that it is plain `fmin`, and ours above 1. The answer
+    depends on seed, batch, tuning and the results alone; max_evals and stop_after only cut it off.
+    """
+    if max_evals < 1 or batch < 1 or workers < 1 or stop_after < 0:
+        raise SearchError(
+            f"max_evals={max_evals}, batch={batch} and workers={workers} must be 1 or more, stop_after={stop_after} "
+            "0 (never stop early) or more"
+        )
+    known = known or {}
+    suggestions = Suggestions(space, seed, tuning or (HYPEROPT if batch == 1 else OURS))
+    ready: deque[tuple[int, Params]] = deque()  # suggested, waiting for a free worker
+    running: dict[Future[TrialResult], int] = {}
+    finished: dict[int, TrialResult] = {}  # not yet told: an earlier trial still runs
+    told: list[TrialResult] = []
+    suggested = 0
+
+    def start() -> None:
+        while ready and len(running) < workers:
+            number, params = ready.popleft()
+            running[submit(number, params)] = number
+
+    try:
+        while len(told) < max_evals and not _stalled(told, stop_after):
+            while suggested < min(len(told) + batch, max_evals):
+                params = suggestions.next()
+                if suggested in known:
+                    finished[suggested] = _same(known[suggested], suggested, params)
+                else:
+                    ready.append((suggested, params))
+                    start()
+                suggested += 1
+            if len(told) not in finished:
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    finished[running.pop(future)] = future.result()
+                start()  # before anything slow: the free worker does not wait for on_result
+                continue
+            result = finished.pop(len(told))
+            if result.number not in known:
+                on_result(result)
+            suggestions.tell(result)
+            told.append(replace(result, files={}))
+        return told
+    finally:
+        for future in running:
+            future.cancel()
+
+
+def best(results: list[TrialResult], top: int = 1) -> list[TrialResult]:
+    """The `top` finished trials with the lowest validation RMSE, best first; of equals the earlier."""
+    return sorted((r for r in results if r.status == "ok"), key=lambda r: (r.val_rmse, r.number))[:top]
+
+
+def _stalled(told: list[TrialResult], stop_after: int) -> bool:
+    if not stop_after:
+        return False
+    last_best = best(told)[0].number if best(told) else -1
+    return len(told) - 1 - last_best >= stop_after
+
+
+def _same(result: TrialResult, number: int, params: Params) -> TrialResult:
+    if result.number != number or result.params != params:
+        changed = {name for name in params.keys() | result.params.keys() if params.get(name) != result.params.get(name)}
+        name = min(changed, default="number")
+        raise SearchError(
+            f"trial {number} of the earlier search has {name}={result.params.get(name)!r} where this one suggests "
+            f"{params.get(name)!r}.\nResume with the seed, batch, space and data it had, or start a new search."
+        )
+    return result
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

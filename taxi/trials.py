@@ -1,0 +1,148 @@
+"""One trial: fit a family with given parameters, score it on validation, hand back numbers and the saved model."""
+
+import hashlib
+import json
+import math
+import re
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from taxi.split import Split
+
+DIED = "the worker died in every attempt (killed, out of memory, or the process ended itself)"
+ERROR_CHARS = 500  # longest error text kept: a line or two; the traceback says the rest
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What is known of a finished trial. Equal whenever the trial is: times, tracebacks and files do not count.
+
+    val_rmse: minutes, None if the trial failed. metrics: `val_rmse`, `val_mae` in minutes, `val_r2`.
+    model_digest: SHA-256 over names and bytes of `files`, the saved estimator. seconds: fitting, scoring and saving.
+    """
+
+    number: int
+    params: dict[str, Any]
+    status: Literal["ok", "fail"]
+    val_rmse: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    best_iteration: int | None = None
+    model_digest: str | None = None
+    error: str | None = None
+    seconds: float = field(default=0.0, compare=False)
+    traceback: str | None = field(default=None, compare=False, repr=False)
+    files: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+
+    def to_json(self) -> str:
+        """All but the files; floats survive exactly."""
+        return json.dumps({k: v for k, v in asdict(self).items() if k != "files"}, sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        return cls(**json.loads(text))
+
+
+def failed(number: int, params: dict, error: str, seconds: float = 0.0, trace: str | None = None) -> TrialResult:
+    """A trial without a result, and why."""
+    return TrialResult(number, params, "fail", error=error, seconds=seconds, traceback=trace)
+
+
+def over_time(timeout: float) -> str:
+    """What a trial that took more than `timeout` seconds is recorded with, whoever noticed."""
+    return f"over trial_timeout={timeout:g} s"
+
+
+def run_trial(objective: Callable, data: Any, number: int, params: dict[str, Any]) -> TrialResult:
+    """`objective(data, number, params)`; what it raises is a failed trial, not the end of the search."""
+    start = time.monotonic()
+    try:
+        return objective(data, number, params)
+    except Exception as error:
+        return failed(number, params, _one_line(error), time.monotonic() - start, traceback.format_exc())
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What every trial of a search does. Picklable, and a pure function of its data and parameters.
+
+    `seed` is the fit's own, the same for every trial; `timeout` is in seconds, None for no limit.
+    """
+
+    family: str
+    features: str
+    seed: int
+    timeout: float | None = None
+    modules = ("taxi.models", "taxi.evaluation", "xgboost", "sklearn.ensemble")  # slow to import: once, in advance
+
+    def __call__(self, data: tuple[Split, Split], number: int, params: dict[str, Any]) -> TrialResult:
+        """Fit on the first split of `data`, score on the second. Over time is a failed trial; errors are raised."""
+        for module in self.modules:
+            import_module(module)
+        from taxi.evaluation import metrics
+        from taxi.models import FAMILIES, TrialTimeout
+
+        train, val = data
+        family, start = FAMILIES[self.family], time.monotonic()
+        deadline = None if self.timeout is None else start + self.timeout
+        try:
+            with one_thread():
+                typed = family.parse(params, self.features)
+                estimator = family.fit(train, val, typed, self.seed, threads=1, deadline=deadline)
+                scores = metrics(val.y, estimator.predict(val.X), "val")
+        except TrialTimeout:
+            return failed(number, params, over_time(self.timeout), time.monotonic() - start)
+        if not math.isfinite(scores["val_rmse"]):
+            raise ArithmeticError(f"val_rmse is {scores['val_rmse']}")
+        files = saved_files(estimator)
+        return TrialResult(
+            number,
+            params,
+            "ok",
+            val_rmse=scores["val_rmse"],
+            metrics=scores,
+            best_iteration=estimator.best_iteration,
+            model_digest=files_digest(files),
+            seconds=time.monotonic() - start,
+            files=files,
+        )
+
+
+@cache
+def _controller():
+    """Knows the thread pools of the libraries loaded by now; looking for them takes milliseconds, so once."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def one_thread():
+    """A context in which BLAS and OpenMP use one thread: trials run side by side, never more threads than cores."""
+    return _controller().limit(limits=1)
+
+
+def saved_files(estimator: Any) -> dict[str, bytes]:
+    """The files that `estimator.save` writes, by name."""
+    with tempfile.TemporaryDirectory() as folder:
+        estimator.save(Path(folder))
+        paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def files_digest(files: dict[str, bytes]) -> str:
+    """SHA-256 (hex) over the names and contents of `files`, whatever their order."""
+    lines = (f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _one_line(error: Exception) -> str:
+    """Type and first line, without the clock and the addresses that XGBoost adds: the same on every machine."""
+    text = next(iter(str(error).strip().splitlines()), "")
+    text = re.sub(r"^\[\d\d:\d\d:\d\d\] ", "", text)
+    return f"{type(error).__name__}: {re.sub(r'0x[0-9a-f]+', '0x', text)}"[:ERROR_CHARS]
