@@ -1,0 +1,57 @@
+"""What every engine shares: a waiting thread for each trial that runs, around the one call that is the engine's own."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Self
+
+from taxi.trials import DIED, TrialResult, failed
+
+ATTEMPTS = 3  # a trial whose worker dies is tried again: the kernel's out-of-memory killer also takes the innocent
+
+
+class EngineError(ValueError):
+    """An engine that cannot be reached or cannot run our trials, and what to do."""
+
+
+class WorkerDied(Exception):
+    """The process that ran a trial is gone; nothing is known about the trial."""
+
+
+class Engine(ABC):
+    """Runs trials, at most `workers` at a time. `with` it: leaving ends whatever still runs."""
+
+    def __init__(self, objective: Callable, workers: int) -> None:
+        self.objective, self.workers = objective, workers
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="trial")
+
+    def submit(self, number: int, params: dict[str, Any]) -> Future[TrialResult]:
+        """Start a trial. A worker that dies under it costs an attempt; after ATTEMPTS the trial alone has failed."""
+        return self._threads.submit(self._run, number, params)
+
+    def _run(self, number: int, params: dict[str, Any]) -> TrialResult:
+        for _ in range(ATTEMPTS):
+            try:
+                return self.run(number, params)
+            except WorkerDied:
+                continue
+        return failed(number, params, DIED)
+
+    @abstractmethod
+    def run(self, number: int, params: dict[str, Any]) -> TrialResult:
+        """The result, waited for. Raises WorkerDied."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End what runs, so that every waiting `run` returns or raises."""
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.stop()
+        self._threads.shutdown(wait=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

@@ -1,0 +1,127 @@
+"""Worker processes on this machine: started once, data opened once, one trial at a time in each."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from taxi.engines.engine import Engine, WorkerDied
+from taxi.trials import TrialResult, failed, over_time, run_trial
+
+GRACE_SECONDS = 5.0  # a fit looks at its own deadline; one that has not for this long after it is ended from outside
+
+
+class LocalEngine(Engine):
+    """`objective(load(), number, params)` in worker processes, `workers=0` for as many as there are cores.
+
+    Workers are forked from a small server process that imports `objective.modules` once: nothing is forked from this
+    process with its threads, and a new worker in place of a dead one costs milliseconds. They end with this process,
+    whatever ends it.
+    """
+
+    def __init__(self, objective: Callable, load: Callable[[], Any], workers: int = 0, grace: float = GRACE_SECONDS):
+        super().__init__(objective, workers or cores())
+        timeout = getattr(objective, "timeout", None)
+        self._limit = None if timeout is None else timeout + grace  # seconds
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([__name__, *getattr(objective, "modules", ())])
+        forkserver.ensure_running()  # returns at once; the imports go on beside what this process does next
+        self._load = load
+        self._closed = threading.Event()
+        self._workers: set[_Worker] = set()
+        self._mine = threading.local()  # .worker: the one that belongs to this waiting thread
+
+    def run(self, number: int, params: dict[str, Any]) -> TrialResult:
+        worker = getattr(self._mine, "worker", None) or self._start()
+        self._mine.worker = None  # until it has answered
+        try:
+            result = worker.run(number, params, self._limit)
+        except (WorkerDied, TimeoutError) as error:
+            worker.end()
+            self._workers.discard(worker)
+            if self._closed.is_set():
+                raise CancelledError from None
+            if isinstance(error, TimeoutError):
+                return failed(number, params, over_time(self.objective.timeout), self._limit)
+            raise
+        self._mine.worker = worker
+        return result
+
+    def _start(self) -> "_Worker":
+        worker = _Worker(self._context, self.objective, self._load)
+        self._workers.add(worker)
+        if self._closed.is_set():
+            worker.end()
+        return worker
+
+    def stop(self) -> None:
+        self._closed.set()
+        for worker in list(self._workers):
+            worker.end()
+
+
+def cores() -> int:
+    """Cores that this process may use: affinity and container limits count."""
+    import joblib
+
+    return joblib.cpu_count()
+
+
+class _Worker:
+    """One worker process, as seen from the parent."""
+
+    def __init__(self, context: Any, objective: Callable, load: Callable[[], Any]) -> None:
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, objective, load), daemon=True)
+        self._process.start()
+        theirs.close()  # the only other end is the worker's: its death is our end of file
+        self._ready = False
+
+    def run(self, number: int, params: dict[str, Any], limit: float | None) -> TrialResult:
+        """Raises WorkerDied, TimeoutError after `limit` seconds, RuntimeError when the data could not be opened."""
+        try:
+            if not self._ready:
+                problem = self._connection.recv()
+                if problem:
+                    raise RuntimeError(f"a worker could not open its data:\n{problem}")
+                self._ready = True
+            self._connection.send((number, params))
+            answered = self._connection.poll(limit)
+            if answered:
+                return self._connection.recv()
+        except (EOFError, OSError):
+            raise WorkerDied from None
+        raise TimeoutError
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.join()
+
+
+def _serve(connection: Connection, objective: Callable, load: Callable[[], Any]) -> None:
+    """A worker's life: open the data, then trials until the parent hangs up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what ends
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        data = load()
+    except Exception:
+        connection.send(traceback.format_exc())
+        return
+    try:
+        connection.send(None)
+        while True:
+            connection.send(run_trial(objective, data, *connection.recv()))
+    except (EOFError, OSError):
+        return
+
+
+def _end_with_parent() -> None:
+    """A long fit would not notice that nobody waits for it any more."""
+    wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)

@@ -1,0 +1,55 @@
+"""Trials for tests of the engines: cheap ones, and ones that misbehave at given numbers."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from taxi.trials import TrialResult, files_digest
+
+
+def ten():
+    """The data that these trials are given."""
+    return 10
+
+
+def no_data():
+    raise FileNotFoundError("no such dataset")
+
+
+@dataclass(frozen=True)
+class Toy:
+    """val_rmse = data + x * x, with one misbehaviour for each number named; `folder` is for those that leave traces."""
+
+    folder: str = ""
+    timeout: float | None = None
+    raises: int = -1
+    dies: int = -1  # always
+    dies_once: int = -1
+    hangs: int = -1
+    meet: int = 0  # every trial waits until this many processes have started one
+    modules = ("tests.objectives",)
+
+    def __call__(self, data, number, params):
+        trace = Path(self.folder) / f"{number}-{os.getpid()}-{time.monotonic_ns()}"
+        if self.folder:
+            trace.touch()
+        if number == self.raises:
+            raise ArithmeticError(f"no answer for {number}")
+        if number == self.dies or (number == self.dies_once and len(starts(self.folder, number)) == 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number == self.hangs:
+            time.sleep(600)
+        while self.meet and len({pid for _, pid in starts(self.folder)}) < self.meet:
+            time.sleep(0.01)
+        value = data + params["x"] ** 2
+        files = {"model": repr(params).encode()}
+        digest = files_digest(files)
+        return TrialResult(number, params, "ok", value, {"val_rmse": value}, 3, digest, files=files)
+
+
+def starts(folder, number=None):
+    """(number, process id) of every start that a Toy left a trace of, in order of time."""
+    traces = sorted((tuple(map(int, path.name.split("-"))) for path in Path(folder).iterdir()), key=lambda t: t[2])
+    return [(n, pid) for n, pid, _ in traces if number in (None, n)]
