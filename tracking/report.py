@@ -1,0 +1,42 @@
+"""A verdict in words: the report's Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tracking.verdict import Grade, StepVerdict, Verdict, one_line
+
+
+def markdown(verdict: Verdict, title: str, facts: Mapping[str, str]) -> str:
+    """The whole report: the grade first, then each step with what differs."""
+    lines = [f"# {title}", "", f"**{verdict.line()}**", ""]
+    lines += ["| | |", "| --- | --- |", *(f"| {name} | {cell(text)} |" for name, text in facts.items()), ""]
+    lines += ["| step | grade | outputs equal | metrics equal | recorded | repeated |", "| --- " * 6 + "|"]
+    for step in verdict.steps:
+        lines.append(f"| {step.step} | {step.grade} | {_equal(step.outputs)} | {_equal(step.metrics)} "
+                     f"| `{step.original}` | `{step.repeated or 'none'}` |")  # fmt: skip
+    for step in verdict.steps:
+        if step.grade is not Grade.IDENTICAL:
+            lines += ["", *_section(step)]
+    return "\n".join(lines) + "\n"
+
+
+def _section(step: StepVerdict) -> list[str]:
+    lines = [f"## {step.step}: {step.grade}", ""]
+    if step.error:
+        lines += [cell(step.error), ""]
+    lines += ["Likeliest causes first:", "", *(f"{n}. {cell(text)}" for n, text in enumerate(step.blamed, 1)), ""]
+    apart = [row for row in (*step.outputs, *step.metrics) if repr(row[1]) != repr(row[2])]
+    if apart:
+        lines += ["| differs | recorded | repeated |", "| --- | --- | --- |"]
+        lines += [f"| {cell(str(name))} | `{before}` | `{after}` |" for name, before, after in apart]
+    return lines
+
+
+def _equal(rows: tuple) -> str:
+    return f"{sum(repr(before) == repr(after) for _, before, after in rows)} of {len(rows)}"
+
+
+def cell(text: str) -> str:
+    """Text of a record in a Markdown table: one line, no markup of its own."""
+    return one_line(str(text)).replace("|", "\\|").replace("<", "&lt;")

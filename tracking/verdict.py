@@ -1,0 +1,246 @@
+"""Judge a repetition: two records and their metrics to a grade, the first step that differs, and its likeliest causes.
+
+Pure: reads no store, starts nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+from tracking import code
+from tracking.environment import Environment, differences
+from tracking.lineage import Lineage
+
+# Likeliest first. A package beside the lock is not imported, a manager only builds what the lock says.
+KINDS = ("data", "code", "parameters", "packages", "python", "platform", "cpu", "threads", "manager", "beside the lock")
+# What computes, as opposed to what talks to servers: the first to suspect among packages.
+NUMERIC = ("numpy", "scipy", "scikit-learn", "xgboost", "hyperopt", "pandas", "pyarrow", "dask")
+NO_CAUSE = "nothing that is recorded differs: look for randomness without a seed, times, or the order of a set"
+
+_MONTH = re.compile(r"\d{4}-\d{2}")
+_KIND_OF_LINE = {
+    "python": "python",
+    "lock:": "packages",
+    "installed:": "packages",
+    "variable:": "threads",
+    "cores": "threads",
+    "cpu": "cpu",
+    "machine": "cpu",
+    "platform": "platform",
+    "manager": "manager",
+    "beside": "beside the lock",
+}
+
+
+class Grade(IntEnum):
+    """How much of a run a repetition gave again, the worst first."""
+
+    DIVERGED = 0
+    CLOSE = 1  # every metric within the tolerance
+    METRICS = 2  # every metric bit for bit, but some output's bytes differ
+    IDENTICAL = 3  # every output and metric, bit for bit
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+    def __format__(self, form: str) -> str:  # else that of int
+        return format(str(self), form)
+
+
+GRADES = tuple(str(grade) for grade in reversed(Grade))
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One thing in which two runs differ; `kind` is one of KINDS."""
+
+    kind: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What one run left: its record and its metrics."""
+
+    run_id: str
+    lineage: Lineage
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class StepVerdict:
+    """One step, as recorded and as repeated.
+
+    outputs: (name, recorded digest or None, repeated digest or None). metrics: (name, recorded or None, repeated or
+    None). damage: how artifacts of the recorded run, or that it read, are no longer what its record says. error: why
+    there is no repetition.
+    """
+
+    step: str
+    original: str
+    repeated: str | None
+    outputs: tuple[tuple[str, str | None, str | None], ...]
+    metrics: tuple[tuple[str, float | None, float | None], ...]
+    causes: tuple[Cause, ...]
+    damage: tuple[str, ...] = ()
+    error: str | None = None
+    tolerance: float = 0.0
+
+    @property
+    def grade(self) -> Grade:
+        if self.error or self.damage:
+            return Grade.DIVERGED
+        apart = [relative(before, after) for _, before, after in self.metrics]
+        if not any(apart) and all(before == after for _, before, after in self.outputs):
+            return Grade.IDENTICAL
+        if not apart:  # no metric vouches for an output that differs
+            return Grade.DIVERGED
+        return Grade.METRICS if not any(apart) else Grade.CLOSE if max(apart) <= self.tolerance else Grade.DIVERGED
+
+    @property
+    def blamed(self) -> tuple[str, ...]:
+        """Why it is not identical, the likeliest first; empty when it is."""
+        if self.grade is Grade.IDENTICAL:
+            return ()
+        return (*(f"data: {line}" for line in self.damage), *map(str, self.causes)) or (NO_CAUSE,)
+
+    def to_dict(self) -> dict:
+        """Plain values, for JSON."""
+        return {
+            "step": self.step,
+            "grade": str(self.grade),
+            "original": self.original,
+            "repeated": self.repeated,
+            "outputs": [dict(zip(("name", "recorded", "repeated"), row, strict=True)) for row in self.outputs],
+            "metrics": [
+                {"name": name, "recorded": _plain(before), "repeated": _plain(after)}
+                for name, before, after in self.metrics
+            ],
+            "causes": list(self.blamed),
+            "differences": [{"kind": cause.kind, "text": cause.text} for cause in self.causes],
+            "error": self.error,
+        }
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All steps in the order they ran: as good as the worst of them."""
+
+    steps: tuple[StepVerdict, ...]
+
+    @property
+    def grade(self) -> Grade:
+        return min(step.grade for step in self.steps)
+
+    @property
+    def first(self) -> StepVerdict | None:
+        """The first step that is not identical: those after it had other inputs."""
+        return next((step for step in self.steps if step.grade is not Grade.IDENTICAL), None)
+
+    def line(self) -> str:
+        """The grade and, below identical, where it went wrong and why, as one line."""
+        if self.first is None:
+            return f"grade {self.grade}"
+        return f"grade {self.grade}  first at {self.first.step}: {one_line(self.first.blamed[0])}"
+
+
+def judge(original: Made, repeated: Made, tolerance: float = 0.0, damage: tuple[str, ...] = ()) -> StepVerdict:
+    """Compare every output by digest and every metric by its bits."""
+    before = {output.name: output.digest for output in original.lineage.outputs}
+    after = {output.name: output.digest for output in repeated.lineage.outputs}
+    old, new = measured(original.metrics), measured(repeated.metrics)
+    return StepVerdict(
+        step=original.lineage.step,
+        original=original.run_id,
+        repeated=repeated.run_id,
+        outputs=tuple((name, before.get(name), after.get(name)) for name in sorted(before | after)),
+        metrics=tuple((name, old.get(name), new.get(name)) for name in sorted(old | new)),
+        causes=causes(original.lineage, repeated.lineage),
+        damage=damage,
+        tolerance=tolerance,
+    )
+
+
+def failed(original: Made, error: str, damage: tuple[str, ...] = (), tried: Lineage | None = None,
+           repeated: str | None = None) -> StepVerdict:  # fmt: skip
+    """The verdict on a step that could not be repeated; `tried` is the record that the failed repetition left."""
+    found = causes(original.lineage, tried) if tried else ()
+    return StepVerdict(original.lineage.step, original.run_id, repeated, (), (), found, damage, one_line(error))
+
+
+def causes(old: Lineage, new: Lineage) -> tuple[Cause, ...]:
+    """Everything in which two records of one step differ and that may change a result, the likeliest first.
+
+    Where months lay is no difference; their digests are.
+    """
+    found = [*_data(old, new), *(Cause("code", path) for path in code.changed(old.code, new.code))]
+    found += [Cause("parameters", line) for line in _changed(old.params, new.params)]
+    placed = [{name: text for name, text in record.placement.items() if name != "source"} for record in (old, new)]
+    found += [Cause("threads", line) for line in _changed(*placed)]
+    if old.environment and new.environment:
+        before, after = Environment.from_dict(old.environment), Environment.from_dict(new.environment)
+        found += [Cause(_KIND_OF_LINE[line.split()[0]], line) for line in differences(before, after)]
+    return tuple(sorted(found, key=_rank))
+
+
+def _data(old: Lineage, new: Lineage) -> list[Cause]:
+    before = {item.role: item.digest for item in old.inputs}
+    after = {item.role: item.digest for item in new.inputs}
+    lines = []
+    for role in sorted(before | after):
+        if before.get(role) != after.get(role):
+            what = f"raw month {role}" if _MONTH.fullmatch(role) else f"input {role}"
+            lines.append(Cause("data", f"{what} sha256 {_short(before.get(role))} -> {_short(after.get(role))}"))
+    return lines
+
+
+def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    return [
+        f"{name} {before.get(name, 'absent')} -> {after.get(name, 'absent')}"
+        for name in sorted(before | after)
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _rank(cause: Cause) -> tuple[int, int, int]:
+    words = cause.text.split()
+    numeric = cause.kind == "packages" and len(words) > 1 and words[1] in NUMERIC
+    return KINDS.index(cause.kind), 0 if numeric else 1, NUMERIC.index(words[1]) if numeric else 0
+
+
+def measured(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics of the result: MLflow's own measurements of the machine are none."""
+    return {name: value for name, value in metrics.items() if not name.startswith("system/")}
+
+
+def relative(before: float | None, after: float | None) -> float:
+    """How far apart two metrics are, relative to the larger; 0.0 for the same bits, infinite when one is missing."""
+    if before is None or after is None:
+        return math.inf
+    if struct.pack("<d", before) == struct.pack("<d", after) or (math.isnan(before) and math.isnan(after)):
+        return 0.0
+    if not (math.isfinite(before) and math.isfinite(after)):
+        return math.inf
+    apart = abs(before - after) / max(abs(before), abs(after), math.ulp(0.0))
+    return apart or math.ulp(0.0)  # 0.0 and -0.0 are not the same bits
+
+
+def one_line(text: str) -> str:
+    """`text` without line ends and control characters: records come from a server."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
+def _plain(value: float | None) -> float | str | None:
+    return value if value is None or math.isfinite(value) else str(value)
+
+
+def _short(digest: str | None) -> str:
+    return digest[:12] if digest else "absent"
