@@ -1,0 +1,154 @@
+"""The code of recorded runs, checked out: whom to fetch it from, and whether the record may be believed.
+
+A record comes from a server and is hostile until checked. Re-executing a run runs its author's code, so the code comes
+from this checkout's own repository or from one that the user names, never from where a record says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from pathlib import Path
+
+from tracking import code, source
+from tracking.checkout import Checkout
+from tracking.digest import DigestError, check_name
+from tracking.git import GitError, git
+from tracking.original import Original
+from tracking.remote import split_remote
+from tracking.session import Session
+from tracking.source import Source, SourceError
+
+
+class CodeRefused(ValueError):
+    """Code that is not fetched or not run: foreign, altered, or a patch that was not allowed."""
+
+
+class RecordedCode:
+    """Checkouts of recorded commits in `folder`, one for each commit and patch.
+
+    repo: the repository that the user named; None: only this checkout's own. patch: whether the user allows patches.
+    """
+
+    def __init__(self, session: Session, folder: Path, repo: str | None = None, patch: bool = False):
+        self._session, self._folder, self._repo, self._patch = session, folder, repo, patch
+        self._made: dict[tuple[str, str | None], Path] = {}
+
+    def project(self, original: Original) -> Path:
+        """The folder with the MLproject that `original` ran. Raises CodeRefused, SourceError."""
+        recorded = Source.from_dict(original.lineage.source)
+        if recorded.commit is None:
+            return self._plain_folder(original)
+        where = (source.check_commit(recorded.commit), recorded.patch if recorded.dirty else None)
+        if where not in self._made:
+            self._made[where] = self._check_out(original, recorded, self._folder / f"code-{len(self._made)}")
+        return inside(self._made[where], recorded.folder or "")
+
+    def _plain_folder(self, original: Original) -> Path:
+        here = code.digest(code.closure(self._session.root, f"steps.{original.lineage.step}"))
+        if here != original.lineage.code_digest:
+            raise CodeRefused(
+                f"run {original.run_id} was made from a plain folder, whose code is not this checkout's\n"
+                " Ask its author for the folder and reproduce from there, or for a run of a commit."
+            )
+        return self._session.root
+
+    def _check_out(self, original: Original, recorded: Source, folder: Path) -> Path:
+        patch = self._allowed_patch(original, recorded)
+        for remote in self._remotes(recorded):
+            try:
+                source.fetch(remote, recorded.commit, folder)
+                break
+            except SourceError as error:
+                refusal = error
+        else:
+            raise refusal
+        if patch:
+            tree = source.apply_patch(folder, patch)
+            if tree != recorded.tree:
+                raise CodeRefused(f"the patch of run {original.run_id} gives another tree than recorded\n"
+                                  " The record was altered: do not use the run.")  # fmt: skip
+        return folder
+
+    def _remotes(self, recorded: Source) -> list[str]:
+        """Where to fetch the commit, in order; every one is the user's own or named by the user."""
+        if self._repo:
+            return [source.check_remote(self._repo, None)]
+        checkout = Checkout.of(self._session.root)
+        here = [str(checkout.top)] if checkout and _has(checkout.top, recorded.commit) else []
+        if recorded.remote is None:
+            if not here:
+                raise CodeRefused(
+                    f"commit {recorded.commit} is not in this checkout, and the run has no recorded remote\n"
+                    " Pass -P repo= with a repository that has it."
+                )
+            return here
+        own = [self._session.source.remote, *([str(checkout.top)] if checkout else [])]
+        remote = source.check_remote(recorded.remote, own)
+        if here:
+            return here
+        if hosted(remote) and not source.published(remote, recorded.commit):
+            raise CodeRefused(
+                f"commit {recorded.commit} is on no branch or tag of {source.clean_remote(remote)}: a hosting service "
+                "gives commits of any fork\n If you trust its author, pass -P repo= with that remote."
+            )
+        return [remote]
+
+    def _allowed_patch(self, original: Original, recorded: Source) -> bytes | None:
+        if not recorded.dirty:
+            return None
+        patch = original.patch
+        if patch is None or hashlib.sha256(patch).hexdigest() != recorded.patch:
+            raise CodeRefused(f"the patch of run {original.run_id} is missing or is not the one recorded\n"
+                              " Its tree was not committed, so its code cannot be had.")  # fmt: skip
+        summary = summarised(patch)
+        if not self._patch:
+            raise CodeRefused("\n".join([
+                f"run {original.run_id} ran with uncommitted changes:", *summary,
+                " Read patch.diff of the run; when you trust its author, pass -P patch=true."]))  # fmt: skip
+        self._session.say(f"applying the patch of run {original.run_id}:")
+        for line in summary:
+            self._session.say(line)
+        return patch
+
+
+def summarised(patch: bytes) -> list[str]:
+    """One line for each path a patch touches. Raises SourceError for a patch that would not be applied."""
+    return [
+        f"  {path}  {what}" + ("" if plus is None else f"  +{plus} -{minus}")
+        for path, what, plus, minus in source.patch_summary(patch)
+    ]
+
+
+def inside(top: Path, folder: str) -> Path:
+    """The project in `folder` of a clone, when that is a folder of the clone and holds an MLproject."""
+    if folder:
+        try:
+            check_name(folder, "The record")
+        except DigestError as error:
+            raise CodeRefused(f"{error} The record was altered: do not use the run.") from None
+    project = (top / folder).resolve()
+    if not project.is_relative_to(top.resolve()) or not (project / "MLproject").is_file():
+        raise CodeRefused(f"the recorded commit has no MLproject in folder {folder!r:.100}\n"
+                          " The record was altered, or the commit is not of this project.")  # fmt: skip
+    return project
+
+
+def hosted(remote: str) -> bool:
+    """Whether `remote` may be a service that hosts forks of others: not a folder, git daemon or this machine."""
+    scheme, _, host, _ = split_remote(remote)
+    if scheme in ("file", "git"):
+        return False
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    try:
+        return not ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return name != "localhost"
+
+
+def _has(top: Path, commit: str) -> bool:
+    try:
+        git("cat-file", "-e", f"{commit}^{{commit}}", cwd=top)
+    except GitError:
+        return False
+    return True
