@@ -36,6 +36,7 @@ def checked(command: Callable) -> Callable:
         # A SIGTERM must unwind like Ctrl-C, or the run stays RUNNING.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         _check_tracking_uri()
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # our own progress says enough
         from mlflow.exceptions import MlflowException
 
         try:

@@ -28,10 +28,8 @@ def hpo(**params) -> None:
 
 
 def work(step: StepRun) -> None:
-    from taxi.dataset import Dataset
-
     from taxi import search as tpe
-    from taxi.engines import open_engine
+    from taxi.dataset import Dataset
     from taxi.models import FAMILIES
     from taxi.trials import Objective
     from tracking import names
@@ -46,7 +44,7 @@ def work(step: StepRun) -> None:
     key = search_key(step.lineage)
     describe(step.client, step.run_id, {names.SEARCH_KEY: key})
     runs = TrialRuns(step.client, step.session.run.info.experiment_id, step.run_id, key, top_n)
-    known = runs.known(max_evals)
+    known = runs.known(max_evals) if params["reuse"] else {}
     if known:
         step.say(f"{len(known)} trials are known from earlier searches and are not run again")
     with fetched(source.uri) as folder:
@@ -56,12 +54,9 @@ def work(step: StepRun) -> None:
         family = FAMILIES[str(params["model"])]
         timeout = float(params["trial_timeout"]) or None
         objective = Objective(family.name, manifest.feature_set, int(params["seed"]), timeout)
-        startup = tpe.COURSE_STARTUP if manifest.feature_set == "course" else tpe.STARTUP
         with (
             bar(step.session, "hpo", "trials") as progress,
-            open_engine(
-                str(params["engine"]), objective, folder, int(params["workers"]), int(params["batch"])
-            ) as engine,
+            opened(objective, folder, params) as engine,
         ):
 
             def on_result(result) -> None:
@@ -75,12 +70,24 @@ def work(step: StepRun) -> None:
                 batch=int(params["batch"]),
                 seed=int(params["seed"]),
                 workers=engine.workers,
-                startup=startup,
                 stop_after=int(params["stop_after"]),
                 known=known,
                 on_result=on_result,
             )
         leave(step, dataset, family, objective, results, runs)
+
+
+def opened(objective, folder: Path, params: dict):
+    """The engine that `engine` names, with no more workers than can ever be busy."""
+    from functools import partial
+
+    from taxi.dataset import searched_splits
+    from taxi.engines.local import LocalEngine, cores
+
+    workers = min(int(params["workers"]) or cores(), int(params["batch"]), int(params["max_evals"]))
+    if str(params["engine"]) != "local":
+        raise SearchFailed(f"engine {params['engine']!r} is none\n Give local.")
+    return LocalEngine(objective, partial(searched_splits, folder), workers)
 
 
 def leave(step: StepRun, dataset, family, objective, results, runs) -> None:
@@ -89,7 +96,7 @@ def leave(step: StepRun, dataset, family, objective, results, runs) -> None:
 
     from taxi import search as tpe
     from taxi.family import write_json
-    from taxi.trials import write_trials
+    from taxi.trials_table import write_trials
     from tracking import names
     from tracking.artifacts import log_folder
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import click
 
 MODELS = ("linear", "random_forest", "xgboost")
+MANAGERS = ("uv", "conda", "virtualenv", "local")
+GRADES = ("identical", "metrics", "close", "diverged")
 FEATURE_SETS = ("course", "full", "pickup")
 
 
@@ -66,6 +68,13 @@ _option("draw", False, click.BOOL, "Draw the chain as a Mermaid graph.")
 _option("json", False, click.BOOL, "Print JSON, for machines.")
 _option("keep_days", 30.0, click.FloatRange(min=0), "Days a run's outputs stay usable for reuse.")
 _option("delete", False, click.BOOL, "Really delete; without it nothing is touched.")
+_option("run_id", "none", str, "The run, by its id.")
+_option("depth", "step", click.Choice(["step", "all"]), "From the recorded inputs, or from the raw months.")
+_option("repo", "own", str, "Repository to fetch the code from, if you trust it; own: this checkout's.")
+_option("patch", False, click.BOOL, "Apply the run's uncommitted changes: you trust their author.")
+_option("env_manager", "auto", click.Choice(["auto", *MANAGERS]), "Environment manager; auto: the recorded one.")
+_option("require", "identical", click.Choice(GRADES), "The least grade for exit code 0.")
+_option("tolerance", 1e-6, click.FloatRange(min=0), "Relative distance of metrics that still counts as close.")
 
 
 def options(*wanted: str, **defaults: object) -> Callable:

@@ -1,0 +1,40 @@
+"""A run that asks about other runs: it makes nothing that a step could use, only a report."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from steps.door import session_for
+
+
+@contextlib.contextmanager
+def inquiry(name: str, params: Mapping[str, object]) -> Iterator[object]:
+    """The open run's session, under a heartbeat."""
+    import mlflow
+
+    from tracking import alive, names
+    from tracking.record import describe
+
+    with mlflow.start_run() as run:
+        session = session_for(params, run)
+        with alive.Heartbeat(session.client, run.info.run_id) as heartbeat:
+            describe(session.client, run.info.run_id, heartbeat.tags() | {names.RUN_NAME: name})
+            alive.bury(session.client, session.experiments)
+            yield session
+
+
+def publish(session, report: str, facts: Mapping[str, object], tags: Mapping[str, str]) -> None:
+    """The report as Markdown, as the run's description and, the facts, as JSON."""
+    from tracking import names
+    from tracking.record import describe
+
+    run_id = session.run.info.run_id
+    with tempfile.TemporaryDirectory(prefix="report-") as folder:
+        Path(folder, names.REPORT_FILE).write_text(report)
+        Path(folder, names.VERDICT_FILE).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
+        session.client.log_artifacts(run_id, folder)
+    describe(session.client, run_id, {names.NOTE: report[:100_000], **tags})

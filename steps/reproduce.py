@@ -1,0 +1,84 @@
+"""reproduce: re-execute a recorded run, compare every output and metric, and grade; exit 1 below `require`."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from steps.door import Refused, checked
+from steps.inquiry import inquiry, publish
+from steps.options import options
+
+
+@click.command()
+@options("run_id", "depth", "source", "repo", "patch", "env_manager", "workers", "require", "tolerance", "quiet",
+         source="recorded")  # fmt: skip
+@checked
+def reproduce(**params) -> None:
+    """Repeat a run from its record and say how much of it came out again. This runs the code of the run's author."""
+    from tracking import original
+    from tracking.recorded_code import RecordedCode
+    from tracking.reproduction import passes
+    from tracking.reproduction import reproduce as repeat
+
+    if params["run_id"] == "none":
+        raise Refused("Give the run to reproduce: -P run_id=")
+    with inquiry("reproduce", params) as session, tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
+        wanted = original.step_runs(session, params["run_id"])
+        everything = params["depth"] == "all"
+        originals = original.in_order(wanted, lambda run_id: original.read(session, run_id), everything)
+        repo = None if params["repo"] == "own" else params["repo"]
+        code = RecordedCode(session, Path(folder), repo, params["patch"])
+        verdict = repeat(session, originals, code, wish(params))
+        tell(session, params, verdict, originals)
+        link(session, params["run_id"], verdict)
+        click.echo(verdict.line())
+        click.echo(f"run {session.run.info.run_id}")
+        sys.stdout.flush()
+        passed = passes(verdict, params["require"])
+    if not passed:
+        sys.exit(1)
+
+
+def wish(params: dict):
+    from tracking.reproduction import Wish
+
+    return Wish(params["source"], params["workers"], params["env_manager"], params["tolerance"])
+
+
+def tell(session, params: dict, verdict, originals: list) -> None:
+    """The table on stdout, the report as artifacts."""
+    from tracking import names
+    from tracking.report import markdown
+
+    for step in verdict.steps:
+        click.echo(f"{step.step:<10}  {step.grade:<9}  of run {step.original}  by run {step.repeated or 'none'}")
+        for cause in step.blamed:
+            click.echo(f"            - {cause}")
+    facts = {"of run": params["run_id"], "depth": params["depth"], "required": params["require"],
+             "tolerance": f"{params['tolerance']:g} (relative)"}  # fmt: skip
+    gone = [line for item in originals for line in item.gone]
+    if gone:
+        facts["no longer there to be checked"] = "; ".join(gone)
+    title = f"Reproduction of run {params['run_id']}"
+    detail = {"grade": str(verdict.grade), **facts, "steps": [step.to_dict() for step in verdict.steps]}
+    tags = {names.REPRODUCTION_OF: params["run_id"], names.REPRODUCTION_GRADE: str(verdict.grade)}
+    publish(session, markdown(verdict, title, facts), detail, tags)
+
+
+def link(session, run_id: str, verdict) -> None:
+    """The verdict on the recorded run's own page, where its readers may write."""
+    from mlflow.exceptions import MlflowException
+
+    from tracking import names
+
+    mine = session.run.info.run_id
+    try:
+        session.client.set_tag(run_id, names.REPRODUCED + mine[:8], f"{verdict.grade} by run {mine}")
+    except MlflowException as error:
+        session.say(f"the verdict is not noted on run {run_id}: {error.message.splitlines()[0]}")
+
+
+if __name__ == "__main__":
+    reproduce()
