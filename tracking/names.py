@@ -49,6 +49,11 @@ VAL_MONTHS = "val_months"
 TEST_MONTHS = "test_months"
 CHAIN = "chain"
 
+# A verdict's run names the run it judges; that one names each verdict on it.
+REPRODUCTION_OF = "reproduction.of"
+REPRODUCTION_GRADE = "reproduction.grade"
+REPRODUCED = "reproduced."
+
 # MLflow's own.
 PARENT = "mlflow.parentRunId"
 RUN_NAME = "mlflow.runName"
@@ -71,6 +76,8 @@ CANDIDATES_FILE = "candidates.json"
 MODELS_FILE = "models.json"
 VERSION = "version"
 PLOTS = "plots"
+REPORT_FILE = "report.md"
+VERDICT_FILE = "verdict.json"
 
 # Aliases of a registered model.
 CANDIDATE = "candidate"

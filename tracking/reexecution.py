@@ -1,0 +1,173 @@
+"""Run a recorded step again through `mlflow run`: with its parameters, without the cache, beside the registry."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import yaml
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from tracking import cache, names
+from tracking.artifacts import ArtifactError, fetched
+from tracking.chain import children
+from tracking.lineage import Lineage, LineageError
+from tracking.original import Original
+from tracking.session import RunError, Session
+from tracking.verdict import Made
+
+MANAGERS = ("uv", "conda", "virtualenv", "local")
+CUT = 6000  # characters MLflow keeps of a parameter
+_REGISTRY = "MLFLOW_REGISTRY_URI"
+_VERSIONS = "mlflow.modelVersions"  # MLflow writes on a logged model in which registry it got which version
+
+
+class ReplayError(ValueError):
+    """A record from which a step cannot be started again."""
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A re-executed step: what it made, or, when it failed, why, with the record it started with if it got so far."""
+
+    run_id: str | None
+    made: Made | None
+    error: str | None = None
+    tried: Lineage | None = None
+
+
+def parameters(project: Path, original: Original, changes: Mapping[str, str]) -> dict[str, str]:
+    """What `mlflow run -e STEP` was given, unquoted, with `changes` where the step takes them; the cache is off.
+
+    Only parameters that the recorded MLproject declares: a step logs others, and a server may add some.
+    """
+    step = original.lineage.step
+    try:
+        declared = yaml.safe_load((project / "MLproject").read_text())["entry_points"][step]["parameters"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise ReplayError(f"the recorded commit's MLproject has no entry point {step} ({error!r})") from error
+    given = {name: unquoted(name, text) for name, text in original.logged.items() if name in declared}
+    # The record has the content of a parameter file; its URI may hold something else by now.
+    if given.get("params", "default") != "default" and not given["params"].lstrip().startswith("{"):
+        given["params"] = original.lineage.params["params"]
+    # An engine's address is the other machine's, and where trials run never changes the result.
+    changes = {"engine": "local", "reuse": "false", **changes}
+    return given | {name: text for name, text in changes.items() if name in declared}
+
+
+def unquoted(name: str, logged: str) -> str:
+    """A parameter's value from what MLflow logged of it, which is quoted for a shell."""
+    if len(logged) >= CUT:
+        raise ReplayError(f"parameter {name} is longer than the {CUT:,} characters that MLflow keeps\n"
+                          " Such a run cannot be repeated from its record.")  # fmt: skip
+    try:
+        words = shlex.split(logged)
+    except ValueError:
+        words = []
+    if len(words) != 1 or "\0" in logged:
+        raise ReplayError(f"parameter {name} is logged as {logged!r:.80}, which `mlflow run` never writes\n"
+                          " The record was altered: do not use the run.")  # fmt: skip
+    return words[0]
+
+
+def manager(original: Original, asked: str) -> str:
+    """The environment manager to use: the recorded one for "auto"."""
+    wanted = original.lineage.environment.get("manager") if asked == "auto" else asked
+    if wanted not in MANAGERS:
+        raise ReplayError(f"the recorded environment manager {wanted!r:.40} is none of {', '.join(MANAGERS)}\n"
+                          " Pass -P env_manager=.")  # fmt: skip
+    return str(wanted)
+
+
+@contextlib.contextmanager
+def scratch_registry(folder: Path) -> Iterator[None]:
+    """While open, steps started from here register in an empty registry of their own."""
+    uri = f"sqlite:///{folder}/registry.db"
+    MlflowClient(registry_uri=uri).search_registered_models(max_results=1)  # makes its tables, which takes seconds
+    before = os.environ.get(_REGISTRY)
+    os.environ[_REGISTRY] = uri
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_REGISTRY]
+        else:
+            os.environ[_REGISTRY] = before
+
+
+def launch(session: Session, project: Path, step: str, given: Mapping[str, str], env_manager: str) -> Repeated:
+    """Run `step` of the project in `project` as a child of the session's run and wait for it."""
+    client, parent = session.client, session.run
+    before = {run.info.run_id for run in children(client, parent)}
+    error = None
+    try:
+        mlflow.projects.run(str(project), step, parameters=dict(given), experiment_id=parent.info.experiment_id,
+                            env_manager=env_manager)  # fmt: skip
+    except MlflowException as raised:
+        error = raised.message
+    finally:
+        started = [run for run in children(client, parent) if run.info.run_id not in before]
+        for run in started:
+            if run.info.status == "RUNNING":
+                client.set_terminated(run.info.run_id, "FAILED")
+    run_id = started[0].info.run_id if started else None
+    if run_id and not error:
+        try:
+            hit = session.hit(run_id)
+            return Repeated(run_id, Made(run_id, hit.lineage, hit.metrics))
+        except (RunError, LineageError, ArtifactError) as raised:
+            error = str(raised)
+    return Repeated(run_id, None, error, _tried(client, run_id) if run_id else None)
+
+
+def _tried(client: MlflowClient, run_id: str) -> Lineage | None:
+    try:
+        lineage = cache.recorded(client, client.get_run(run_id))
+    except (ArtifactError, LineageError, MlflowException):
+        return None
+    return lineage if lineage.inputs else None  # it failed before it knew them
+
+
+def disown(client: MlflowClient, run_id: str) -> None:
+    """Take from a re-executed run, and its trials, what would let others reuse it: a check is no colleague's work."""
+    run = client.get_run(run_id)
+    _drop(client, run_id, run.data.tags, names.OUTPUTS)
+    query = f"tags.`{names.PARENT}` = '{run_id}' and tags.`{names.TRIAL_RESULT}` != ''"
+    for trial in client.search_runs([run.info.experiment_id], query, max_results=1000):
+        _drop(client, trial.info.run_id, trial.data.tags, names.TRIAL_RESULT)
+
+
+def _drop(client: MlflowClient, run_id: str, tags: Mapping[str, str], name: str) -> None:
+    if name in tags:
+        client.delete_tag(run_id, name)
+
+
+@contextlib.contextmanager
+def unregistered(client: MlflowClient, search_uri: str | None) -> Iterator[None]:
+    """While open, a step may register models of the search; afterwards they say what they said of their versions."""
+    before: dict[str, str | None] = {}
+    if search_uri:
+        try:
+            with fetched(f"{search_uri}/{names.MODELS_FILE}") as path:
+                models = json.loads(path.read_text())
+            for uri in models.values():
+                model_id = uri.removeprefix("models:/")
+                before[model_id] = client.get_logged_model(model_id).tags.get(_VERSIONS)
+        except (ArtifactError, MlflowException, AttributeError, ValueError):
+            pass  # the step that needs them will say what is wrong
+    try:
+        yield
+    finally:
+        for model_id, text in before.items():
+            now = client.get_logged_model(model_id).tags.get(_VERSIONS)
+            if text is None and now is not None:
+                client.delete_logged_model_tag(model_id, _VERSIONS)
+            elif text is not None and now != text:
+                client.set_logged_model_tags(model_id, {_VERSIONS: text})

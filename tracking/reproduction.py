@@ -1,0 +1,130 @@
+"""Repeat recorded steps in order, each from the outputs that the steps before it should have, and judge each."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from taxi.sources import known_digests
+from tracking import reexecution
+from tracking.artifacts import ArtifactError, problems
+from tracking.lineage import LineageError
+from tracking.original import Original
+from tracking.recorded_code import RecordedCode
+from tracking.session import RunError, Session
+from tracking.verdict import Grade, StepVerdict, Verdict, failed, judge
+
+RECORDED = "recorded"
+
+
+class ReproductionError(ValueError):
+    """A repetition that could not even be tried, so that there is no verdict."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How to repeat: source and workers of this machine, environment manager, relative tolerance of metrics."""
+
+    source: str = RECORDED
+    workers: int = 0
+    env_manager: str = "auto"
+    tolerance: float = 0.0
+    changes: Mapping[str, str] = field(default_factory=dict)  # parameters to replace, for experiments
+
+
+def reproduce(session: Session, originals: list[Original], code: RecordedCode, wish: Wish) -> Verdict:
+    """Repeat `originals`, given in an order in which each comes after those it was made from; stop where it breaks.
+
+    Repeated runs are children of the session's run; afterwards nobody can reuse them, and the registry is as it was.
+    """
+    projects = {original.run_id: code.project(original) for original in originals}  # refuse before anything runs
+    for original in originals:
+        reexecution.manager(original, wish.env_manager)
+        _check_months(session, original, wish)
+    steps: list[StepVerdict] = []
+    made: dict[str, str] = {}  # recorded run -> its repetition
+    registers = any(original.lineage.step == "register" for original in originals)
+    with tempfile.TemporaryDirectory(prefix="registry-") as folder:
+        try:
+            with reexecution.scratch_registry(Path(folder)) if registers else contextlib.nullcontext():
+                for original in originals:
+                    steps.append(_step(session, original, projects[original.run_id], wish, made))
+                    session.say(f"{original.lineage.step}: {steps[-1].grade}")
+                    if steps[-1].error:
+                        break
+        finally:
+            for run_id in made.values():
+                reexecution.disown(session.client, run_id)
+    return Verdict(tuple(steps))
+
+
+def _step(session: Session, original: Original, project: Path, wish: Wish, made: dict[str, str]) -> StepVerdict:
+    changes = {**wish.changes, "workers": str(wish.workers), "quiet": str(session.quiet).lower()}
+    if wish.source != RECORDED:
+        changes["source"] = wish.source
+    for item in original.lineage.inputs if original.lineage.step != "preprocess" else ():
+        above, output = original.upstream.get(item.role, (None, None))
+        if above in made:
+            changes[item.role] = f"runs:/{made[above]}/{output}"
+        else:
+            changes[item.role] = item.uri
+            if damage := input_damage(session, original, item.role):
+                return failed(original.made, "not repeated: its recorded input is not what it was", damage)
+    given = reexecution.parameters(project, original, changes)
+    env_manager = reexecution.manager(original, wish.env_manager)
+    with reexecution.unregistered(session.client, given.get("search")):
+        repeated = reexecution.launch(session, project, original.lineage.step, given, env_manager)
+    if repeated.run_id:
+        made[original.run_id] = repeated.run_id
+    if repeated.made:
+        return judge(original.made, repeated.made, wish.tolerance, original.damage)
+    if repeated.tried is None:
+        raise ReproductionError(
+            f"step {original.lineage.step} could not be started: {repeated.error}\n"
+            f" See the lines above; -P env_manager= chooses another environment manager than {env_manager}."
+        )
+    return failed(original.made, f"the repetition failed: {repeated.error}", original.damage, repeated.tried,
+                  repeated.run_id)  # fmt: skip
+
+
+def input_damage(session: Session, original: Original, role: str) -> tuple[str, ...]:
+    """How an input artifact is not what it was when `original` read it."""
+    item = next(item for item in original.lineage.inputs if item.role == role)
+    if role not in original.upstream:
+        return ()  # a folder of the user's: the step hashes it, and its record then tells
+    above, output_name = original.upstream[role]
+    try:
+        output = session.hit(above).outputs.get(output_name)
+    except (RunError, LineageError, ArtifactError) as error:
+        return (f"input {role}: {str(error).splitlines()[0]}",)
+    if output is None or output.digest != item.digest:
+        return (f"input {role} is not the one recorded: sha256 {output.digest[:12] if output else 'absent'}, "
+                f"recorded {item.digest[:12]}",)  # fmt: skip
+    return tuple(f"input {role} was changed after it was made: {line}" for line in problems(output))
+
+
+def _check_months(session: Session, original: Original, wish: Wish) -> None:
+    """Say before anything runs which raw months cannot be had, or are not the recorded ones."""
+    months = original.months
+    if not months:
+        return
+    source = months[0].uri if wish.source == RECORDED else wish.source
+    wanted = {item.role: item.digest for item in months}
+    try:
+        found = known_digests(source, original.lineage.params["taxi"], sorted(wanted), **session.fetch)
+    except ValueError as error:
+        first = str(error).splitlines()[0]
+        raise ReproductionError(
+            f"{first}\n Say where the raw months are on this machine: -P source=FOLDER (or sample, tlc, a URI prefix)"
+        ) from error
+    for month in sorted(wanted):
+        if found.get(month) != wanted[month]:
+            session.say(f"month {month} of {source} is not the recorded one: sha256 {str(found.get(month))[:12]}, "
+                        f"recorded {wanted[month][:12]}")  # fmt: skip
+
+
+def passes(verdict: Verdict, require: str) -> bool:
+    return verdict.grade >= Grade[require.upper()]
