@@ -164,7 +164,7 @@ NAMES = st.sampled_from(["a", "b", "taxi/trips.py", "taxi/zones.bin", "MLproject
 CONTENTS = st.none() | st.binary(max_size=40) | st.text("ab\r\n\t ", max_size=40).map(str.encode)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=st.dictionaries(NAMES, CONTENTS), after=st.dictionaries(NAMES, CONTENTS))
 def test_any_tree_survives_the_round_trip(tmp_path_factory, before, after):
     """From whatever commit to whatever tree: the same files, and the patch of the result is the same bytes."""
@@ -296,7 +296,7 @@ def test_a_folder_inside_somebody_elses_repository_has_no_commit(tmp_path, ignor
 
 def test_a_repository_that_git_refuses_is_noted(project):
     """The run goes on as from a plain folder, and the record says why it has no commit."""
-    (project / ".git" / "config").write_text("\n[damage")
+    (project / ".git" / "config").write_text("[damage")
     assert read(project) == Source(note="git rev-parse failed: fatal: bad config line 2 in file .git/config")
     (project / ".git" / "config").write_text("")
     (project / ".git" / "HEAD").write_text("damage")

@@ -74,7 +74,9 @@ def apply_patch(folder: str | Path, patch: bytes) -> str:
     for path, mode, content in sorted(changes, key=lambda change: change[1] != GONE):  # a file may become a folder
         _write(checkout.top, path, mode, content)
     git("read-tree", tree, cwd=checkout.top)
-    git("update-index", "-q", "--refresh", cwd=checkout.top)
+    git(
+        "update-index", "-q", "--refresh", cwd=checkout.top, own_config=False
+    )  # the patch may ask for the user's filters
     return tree
 
 
