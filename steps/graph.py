@@ -71,10 +71,13 @@ class InputError(ValueError):
 
 
 def parameters_for(step: Step, params: Mapping[str, object]) -> dict[str, str]:
-    """What `mlflow run -e <step>` is given: all of `params` that the step takes."""
-    wanted = {*step.result, *step.placement, "reuse", "quiet"}
-    if step.needs:
-        wanted.add(step.needs[0])
+    """What `mlflow run -e <step>` is given: what it takes, and for the record what the steps before it took."""
+    wanted, maker = {"reuse", "quiet"}, step
+    while True:
+        wanted |= {*maker.result, *maker.placement}
+        if maker.needs is None:
+            break
+        maker = STEPS[maker.needs[1]]
     return {name: _text(params[name]) for name in sorted(wanted) if name in params}
 
 
