@@ -75,6 +75,7 @@ _option("patch", False, click.BOOL, "Apply the run's uncommitted changes: you tr
 _option("env_manager", "auto", click.Choice(["auto", *MANAGERS]), "Environment manager; auto: the recorded one.")
 _option("require", "identical", click.Choice(GRADES), "The least grade for exit code 0.")
 _option("tolerance", 1e-6, click.FloatRange(min=0), "Relative distance of metrics that still counts as close.")
+_option("write", False, click.BOOL, "Write expected.json instead of comparing with it.")
 
 
 def options(*wanted: str, **defaults: object) -> Callable:

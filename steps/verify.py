@@ -1,0 +1,82 @@
+"""verify: run `main` on the embedded default without the cache and compare with expected.json; exit 1 below `require`.
+
+`write=true` makes expected.json instead: what this commit gives from now on.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from steps.door import checked
+from steps.inquiry import inquiry, publish
+from steps.options import options
+
+
+@click.command()
+@options("require", "tolerance", "workers", "write", "quiet")
+@checked
+def verify(**params) -> None:
+    """Prove on this machine that this commit still gives what it gave: every output and metric, bit for bit."""
+    from tracking import expected, names
+    from tracking.report import markdown
+    from tracking.reproduction import passes
+    from tracking.verdict import Verdict, judge
+
+    with inquiry("verify", params) as session:
+        wanted = {} if params["write"] else expected.read(session.root)
+        made = run_main(session, params)
+        if params["write"]:
+            click.echo(f"wrote {expected.write(session.root, made)}")
+            click.echo(f"run {session.run.info.run_id}")
+            return
+        by_step = {step.lineage.step: step for step in made}
+        verdict = Verdict(tuple(judge(wanted[name], by_step[name], params["tolerance"]) for name in wanted))
+        for step in verdict.steps:
+            click.echo(f"{step.step:<10}  {step.grade:<9}  by run {step.repeated}")
+            for cause in step.blamed:
+                click.echo(f"            - {cause}")
+        facts = {"required": params["require"], "tolerance": f"{params['tolerance']:g} (relative)"}
+        detail = {"grade": str(verdict.grade), **facts, "steps": [step.to_dict() for step in verdict.steps]}
+        report = markdown(verdict, "Verification of this commit", facts)
+        publish(session, report, detail, {names.REPRODUCTION_GRADE: str(verdict.grade)})
+        click.echo(verdict.line())
+        click.echo(f"run {session.run.info.run_id}")
+        passed = passes(verdict, params["require"])
+    if not passed:
+        sys.exit(1)
+
+
+def run_main(session, params: dict) -> list:
+    """`main` as this checkout has it, in this run's environment, with a registry of its own; what its steps made."""
+    from tracking import names, original, reexecution
+    from tracking.reproduction import ReproductionError
+    from tracking.verdict import Made
+
+    given = {"reuse": "false", "workers": str(params["workers"]), "quiet": str(params["quiet"]).lower()}
+    manager = session.run.data.tags.get(names.PROJECT_ENV, "local")
+    with tempfile.TemporaryDirectory(prefix="registry-") as folder, reexecution.scratch_registry(Path(folder)):
+        repeated = reexecution.launch(session, session.root, "main", given, manager)
+    if repeated.made is None:
+        raise ReproductionError(f"main failed: {repeated.error}\n Its own message stands above.")
+    try:
+        hits = [session.hit(run_id) for run_id in original.step_runs(session, repeated.run_id)]
+        order = [*original.STEPS]
+        return sorted(
+            (Made(hit.run_id, hit.lineage, hit.metrics) for hit in hits),
+            key=lambda made: order.index(made.lineage.step),
+        )
+    finally:
+        for run in [session.client.get_run(repeated.run_id), *steps_below(session, repeated.run_id)]:
+            reexecution.disown(session.client, run.info.run_id)
+
+
+def steps_below(session, run_id: str) -> list:
+    from tracking.chain import children
+
+    return children(session.client, session.client.get_run(run_id))
+
+
+if __name__ == "__main__":
+    verify()
