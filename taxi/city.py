@@ -116,8 +116,8 @@ def _drive(position: np.ndarray, streets: np.ndarray, day: int, hour: int) -> tu
     inwards = _centrality(position[end]) > _centrality(position[start])
     inbound, outbound = traffic(day, hour)
     bridge = np.tile(np.arange(len(streets)) >= len(streets) - len(BRIDGES), 2)
-    free = np.where(bridge, 24.0, 22.0 - 8.0 * core)  # miles an hour
-    load = np.where(inwards, inbound, outbound) * (1.25 + 0.35 * core + 0.1 * bridge)
+    free = np.where(bridge, 24.0, 20.5 - 6.0 * core)  # miles an hour
+    load = np.where(inwards, inbound, outbound) * (1.2 + 0.3 * core + 0.1 * bridge)
     minutes, miles = (np.full((len(position), len(position)), np.inf) for _ in range(2))
     minutes[start, end] = 60 * length / free * (1 + 0.15 * load**4) + 0.25  # a quarter minute at the crossing
     miles[start, end] = length

@@ -17,7 +17,7 @@ CLOCK_DEFECTS = {
     "never set": 0.0002,  # New Year of 2009
     "last month": 0.0002,  # pickup hours before the month
 }
-DISTANCE_DEFECTS = {"zero": 0.03, "absurd": 0.0006, "missing": 0.0002}
+DISTANCE_DEFECTS = {"zero": 0.025, "absurd": 0.0006, "missing": 0.0002}
 
 
 @dataclass(frozen=True)

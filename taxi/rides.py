@@ -124,7 +124,7 @@ def _pairs(taxi: str) -> np.ndarray:
     homes, work = popular * (1.2 - here.centrality), popular * (0.1 + here.centrality)
     anywhere = homes + work
     ways = [(homes, work), (anywhere, anywhere), (work, homes), (work, homes + 0.3 * work), (anywhere, anywhere)]
-    far = np.exp(-here.miles[12] / 0.95) * (here.miles[12] + 0.3) + 0.0005  # a taxi is for neither a block nor a day
+    far = np.exp(-here.miles[12] / 0.85) * (here.miles[12] + 0.3) + 0.0005  # a taxi is for neither a block nor a day
     running = []
     for part, (start, end) in enumerate(ways):
         chance = ((start * streets)[:, None] * end * far).ravel().cumsum()
