@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+OWN_CGROUP = Path("/proc/self/cgroup")
 CPUINFO = Path("/proc/cpuinfo")
 # Another value can mean another summation order or instruction set, and so other last bits.
 VARIABLES = (
@@ -33,7 +34,7 @@ def variables() -> dict[str, str]:
 def cores() -> int:
     """Cores this process may keep busy: its affinity, and its container's quota rounded up. At least 1."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.ceil(min(allowed, _quota(CGROUP))))
+    return max(1, math.ceil(min(allowed, _quota(CGROUP, OWN_CGROUP))))
 
 
 def cpu_model() -> str:
@@ -52,21 +53,39 @@ def cpu_model() -> str:
     return " ".join([platform.processor() or platform.machine(), *arm])
 
 
-def _quota(cgroup: Path) -> float:
-    """Cores the container's CPU quota allows; infinite without one."""
-    for name, read in (("cpu.max", _two_numbers), ("cpu/cpu.cfs_quota_us", _with_period)):
-        try:
-            return read(cgroup / name)
-        except (OSError, ValueError, ZeroDivisionError):
+def _quota(cgroup: Path, own: Path) -> float:
+    """Cores that the container's CPU quota allows, the least of this process's group and those above; or infinite."""
+    try:
+        groups = [line.split(":", 2) for line in own.read_text().splitlines()]
+    except OSError:  # not Linux
+        return math.inf
+    quotas = [math.inf]
+    for _, controllers, path in groups:
+        if "cpu" in controllers.split(","):
+            top, read = cgroup / "cpu", _first_version
+        elif not controllers:
+            top, read = cgroup, _second_version
+        else:
             continue
-    return math.inf
+        group = top / path.strip("/")
+        for folder in (group, *group.parents):
+            if folder.is_relative_to(top):
+                quotas.append(read(folder))
+    return min(quotas)
 
 
-def _two_numbers(file: Path) -> float:
-    quota, period = file.read_text().split()
-    return math.inf if quota == "max" else int(quota) / int(period)
+def _first_version(group: Path) -> float:
+    return _ratio(group / "cpu.cfs_quota_us", group / "cpu.cfs_period_us")
 
 
-def _with_period(file: Path) -> float:
-    quota = int(file.read_text())
-    return math.inf if quota < 0 else quota / int(file.with_name("cpu.cfs_period_us").read_text())
+def _second_version(group: Path) -> float:
+    return _ratio(group / "cpu.max")
+
+
+def _ratio(*files: Path) -> float:
+    """Microseconds of CPU per microseconds of time; infinite where there is no limit, or none that can be read."""
+    try:
+        quota, period = " ".join(file.read_text() for file in files).split()
+        return int(quota) / int(period) if quota not in ("max", "-1") else math.inf
+    except (OSError, ValueError, ZeroDivisionError):
+        return math.inf

@@ -117,13 +117,12 @@ def _origin(folder: str) -> str:
     try:
         with open(os.path.join(folder, "direct_url.json"), encoding="utf-8") as file:
             origin = json.load(file)
+        if "vcs_info" in origin:
+            return f" (commit {origin['vcs_info']['commit_id'][:12]})"
+        if origin.get("dir_info", {}).get("editable"):
+            return " (editable)"
+        return f" (file {origin['archive_info']['hashes']['sha256'][:12]})"
     except FileNotFoundError:
         return ""
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):  # a folder, no hash, or not as PEP 610 has it
         return " (from elsewhere)"
-    if "vcs_info" in origin:
-        return f" (commit {str(origin['vcs_info'].get('commit_id'))[:12]})"
-    if origin.get("dir_info", {}).get("editable"):
-        return " (editable)"
-    sha256 = origin.get("archive_info", {}).get("hashes", {}).get("sha256", "")
-    return f" (file {sha256[:12]})" if sha256 else " (from elsewhere)"
