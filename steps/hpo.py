@@ -7,9 +7,7 @@ from pathlib import Path
 import click
 
 from steps.door import StepRun, checked, run_step
-from steps.options import DATA, RUN, options
-
-TRIALS = ("max_evals", "batch", "workers", "engine", "trial_timeout", "stop_after", "seed", "top_n")
+from steps.options import DATA, RUN, TRIALS, options
 
 
 class SearchFailed(ValueError):

@@ -3,8 +3,7 @@
 import click
 
 from steps.door import checked
-from steps.hpo import TRIALS
-from steps.options import DATA, RUN, options
+from steps.options import DATA, RUN, TRIALS, options
 
 
 @click.command()

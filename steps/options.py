@@ -76,6 +76,9 @@ _option("env_manager", "auto", click.Choice(["auto", *MANAGERS]), "Environment m
 _option("require", "identical", click.Choice(GRADES), "The least grade for exit code 0.")
 _option("tolerance", 1e-6, click.FloatRange(min=0), "Relative distance of metrics that still counts as close.")
 _option("write", False, click.BOOL, "Write expected.json instead of comparing with it.")
+_option("a", "none", str, "One run, by its id.")
+_option("b", "none", str, "The other run, by its id.")
+_option("prove", False, click.BOOL, "Run a again with one difference at a time taken from b.")
 
 
 def options(*wanted: str, **defaults: object) -> Callable:
@@ -93,4 +96,5 @@ def options(*wanted: str, **defaults: object) -> Callable:
 
 
 DATA = ("source", "taxi", "train_months", "val_months", "test_months", "features")
+TRIALS = ("max_evals", "batch", "workers", "engine", "trial_timeout", "stop_after", "seed", "top_n")
 RUN = ("reuse", "quiet")

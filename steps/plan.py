@@ -8,8 +8,7 @@ import sys
 import click
 
 from steps.door import checked, session_for
-from steps.hpo import TRIALS
-from steps.options import DATA, RUN, options
+from steps.options import DATA, RUN, TRIALS, options
 
 
 class NotYet(Exception):

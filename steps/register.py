@@ -5,8 +5,7 @@ import json
 import click
 
 from steps.door import StepRun, checked, run_step
-from steps.hpo import TRIALS
-from steps.options import DATA, RUN, options
+from steps.options import DATA, RUN, TRIALS, options
 
 
 class RegisterError(ValueError):
@@ -27,8 +26,8 @@ def work(step: StepRun) -> None:
     from dataclasses import replace
 
     from mlflow.entities import Metric
-    from taxi.dataset import Dataset
 
+    from taxi.dataset import Dataset
     from taxi.evaluation import metrics
     from tracking import names, registry
     from tracking.artifacts import fetched, record
