@@ -53,6 +53,8 @@ CHAIN = "chain"
 REPRODUCTION_OF = "reproduction.of"
 REPRODUCTION_GRADE = "reproduction.grade"
 REPRODUCED = "reproduced."
+COMPARED_A = "compared.a"
+COMPARED_B = "compared.b"
 
 # MLflow's own.
 PARENT = "mlflow.parentRunId"

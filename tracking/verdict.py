@@ -192,14 +192,22 @@ def causes(old: Lineage, new: Lineage) -> tuple[Cause, ...]:
 
 
 def _data(old: Lineage, new: Lineage) -> list[Cause]:
-    before = {item.role: item.digest for item in old.inputs}
-    after = {item.role: item.digest for item in new.inputs}
-    lines = []
+    """Inputs with other digests; a month that only one has, or another taxi's, is what the parameters asked for."""
+    before, after = ({item.role: item for item in record.inputs} for record in (old, new))
+    moved = {line.split()[0] for line in _changed(old.params, new.params)}
+    found = []
     for role in sorted(before | after):
-        if before.get(role) != after.get(role):
-            what = f"raw month {role}" if _MONTH.fullmatch(role) else f"input {role}"
-            lines.append(Cause("data", f"{what} sha256 {_short(before.get(role))} -> {_short(after.get(role))}"))
-    return lines
+        was, now = before.get(role), after.get(role)
+        month = bool(_MONTH.fullmatch(role))
+        asked = "taxi" in moved or (not (was and now) and any(name.endswith("_months") for name in moved))
+        if (was and was.digest) == (now and now.digest) or (month and asked):
+            continue
+        text = f"raw month {role}" if month else f"input {role}"
+        text += f" sha256 {was.digest[:12] if was else 'absent'} -> {now.digest[:12] if now else 'absent'}"
+        if month and was and now and was.uri and now.uri and was.uri != now.uri:
+            text += f" ({was.uri} -> {now.uri})"
+        found.append(Cause("data", text))
+    return found
 
 
 def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
@@ -240,7 +248,3 @@ def one_line(text: str) -> str:
 
 def _plain(value: float | None) -> float | str | None:
     return value if value is None or math.isfinite(value) else str(value)
-
-
-def _short(digest: str | None) -> str:
-    return digest[:12] if digest else "absent"
