@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracking.code import CodeError, changed, closure, digest
@@ -84,6 +84,7 @@ def test_any_other_change_changes_the_digest(before, after):
 CONSTANTS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
 
 
+@settings(deadline=None)
 @given(CONSTANTS, CONSTANTS)
 def test_two_constants_agree_only_when_they_are_written_alike(a, b):
     """Constants of other value or type never share a digest (1, 1.0, True, "1", b"1")."""

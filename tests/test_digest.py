@@ -6,7 +6,7 @@ import os
 import socket
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracking.digest import DigestError, Listing, digest_json, list_tree, sha256_file, verify
@@ -139,7 +139,8 @@ def test_links_out_loops_and_devices_are_refused(folder, target, monkeypatch):
     if target == "fifo":
         os.mkfifo("link")
     elif target == "socket":
-        socket.socket(socket.AF_UNIX).bind("link")
+        with socket.socket(socket.AF_UNIX) as opened:
+            opened.bind("link")
     else:
         os.symlink(target, "link")
     with pytest.raises(DigestError, match=r"link is (no regular file|a link).* Put the file"):
@@ -203,6 +204,7 @@ def test_a_number_that_equals_nothing_has_no_digest():
         digest_json({"a": float("nan")})
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text("abc/", min_size=1), st.binary(max_size=4), max_size=4))
 def test_the_digest_is_of_all_files_and_nothing_else(tmp_path_factory, files):
     """Any change of any name or content gives another digest; the same files give the same."""

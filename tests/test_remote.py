@@ -1,7 +1,7 @@
 """Remotes and commits from a server: hostile until checked."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.repository import commit, run
@@ -136,6 +136,7 @@ WORDS = ["https", "ssh", "ext", "file", "git", "example.org", "ada", "22", "--up
 PIECES = st.lists(st.sampled_from([*WORDS, *":@/-[]?#%~. \n"]), max_size=9).map("".join)
 
 
+@settings(deadline=None)
 @given(st.one_of(PIECES, st.text(max_size=30)))
 def test_any_text_is_either_plain_or_refused(text):
     """Never another error; what is taken is printable, no option, no command, and cleaning it twice changes nothing."""
