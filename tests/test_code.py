@@ -248,8 +248,8 @@ def test_a_relative_import_above_the_top_is_an_error(tmp_path):
 
 
 def test_the_whole_project_takes_a_blink():
-    """Every run computes closures before it starts: all steps together take under half a second on a busy machine."""
+    """Every run computes closures before it starts: all steps together take well under a second."""
     start = time.process_time()
     for file in sorted((ROOT / "steps").glob("*.py")):
         closure(ROOT, f"steps.{file.stem}")
-    assert time.process_time() - start < 0.5
+    assert time.process_time() - start < 1  # s; 0.1 s on an idle machine

@@ -310,8 +310,8 @@ def test_variables_that_steer_threads_are_recorded(monkeypatch):
 
 
 def test_this_projects_environment_is_read_in_a_blink():
-    """Every run records it before it starts: under 0.2 s of work on this project's lock."""
+    """Every run records it before it starts: a fraction of a second on this project's lock."""
     start = time.process_time()
     found = current(ROOT, "local")
-    assert time.process_time() - start < 0.2
+    assert time.process_time() - start < 0.5  # s; 0.05 s on an idle machine
     assert found.packages.keys() >= {"mlflow", "numpy", "pandas", "pyarrow", "scikit-learn", "xgboost"}
