@@ -1,0 +1,39 @@
+"""Progress of long work on stderr: a bar on a terminal, else a line every tenth."""
+
+import sys
+import time
+
+SILENT_SECONDS = 2  # shorter work needs no progress
+
+
+def bar(what: str, total: int | None, unit: str, shown: bool = True):
+    """Something with `total`, `update(n)`, `reset()` and `close()`: tqdm's bar, or `Lines` where nobody watches."""
+    if not shown or not sys.stderr.isatty():
+        return Lines(what, total, unit, shown)
+    from tqdm import tqdm
+
+    return tqdm(desc=what, total=total, unit=unit, unit_scale=True, delay=SILENT_SECONDS, file=sys.stderr)
+
+
+class Lines:
+    """As much of tqdm as a log can bear."""
+
+    def __init__(self, what: str, total: int | None, unit: str, shown: bool = True) -> None:
+        self.what, self.total, self.unit, self.shown = what, total, unit, shown
+        self.started, self.tenths, self.done = time.monotonic(), 0, 0
+
+    def update(self, n: int) -> None:
+        self.done += n
+        tenths = min(10, 10 * self.done // self.total) if self.total else 0
+        passed = time.monotonic() - self.started
+        if self.shown and tenths > self.tenths and passed > SILENT_SECONDS:
+            left = passed * max(self.total - self.done, 0) / self.done
+            line = f"{self.what}: {tenths * 10} % of {self.total:,} {self.unit}, {left:.0f} s left"
+            print(line, file=sys.stderr, flush=True)
+            self.tenths = tenths
+
+    def reset(self) -> None:
+        self.done = 0
+
+    def close(self) -> None:
+        pass
