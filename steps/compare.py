@@ -96,6 +96,8 @@ def effect(verdict, found) -> str:
                     if row[0] == name), None)  # fmt: skip
         if now is None or in_a is None or in_b is None:
             continue
+        if now == in_a:
+            return f"{step_name}.{name} {now!r}, unchanged"
         whole = in_b - in_a
         share = f" ({(now - in_a) / whole:.0%} of the difference)" if whole else ""
         return f"{step_name}.{name} {in_a!r} -> {now!r}, moved by {now - in_a:+.6g}{share}"

@@ -79,6 +79,9 @@ _option("write", False, click.BOOL, "Write expected.json instead of comparing wi
 _option("a", "none", str, "One run, by its id.")
 _option("b", "none", str, "The other run, by its id.")
 _option("prove", False, click.BOOL, "Run a again with one difference at a time taken from b.")
+_option("bundle", "none", str, "A bundle to reproduce instead of a run: a file that you trust.")
+_option("out", "none", str, "The file to write.")
+_option("data", False, click.BOOL, "Put the raw months into the bundle, too.")
 
 
 def options(*wanted: str, **defaults: object) -> Callable:

@@ -1,5 +1,6 @@
 """reproduce: re-execute a recorded run, compare every output and metric, and grade; exit 1 below `require`."""
 
+import contextlib
 import sys
 import tempfile
 from pathlib import Path
@@ -7,44 +8,59 @@ from pathlib import Path
 import click
 
 from steps.door import Refused, checked
-from steps.inquiry import inquiry, publish
+from steps.inquiry import given_path, inquiry, publish
 from steps.options import options
 
 
 @click.command()
-@options("run_id", "depth", "source", "repo", "patch", "env_manager", "workers", "require", "tolerance", "quiet",
-         source="recorded")  # fmt: skip
+@options("run_id", "bundle", "depth", "source", "repo", "patch", "env_manager", "workers", "require", "tolerance",
+         "quiet", source="recorded")  # fmt: skip
 @checked
 def reproduce(**params) -> None:
     """Repeat a run from its record and say how much of it came out again. This runs the code of the run's author."""
-    from tracking import original
     from tracking.recorded_code import RecordedCode
     from tracking.reproduction import passes
     from tracking.reproduction import reproduce as repeat
 
-    if params["run_id"] == "none":
-        raise Refused("Give the run to reproduce: -P run_id=")
-    with inquiry("reproduce", params) as session, tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
-        wanted = original.step_runs(session, params["run_id"])
-        everything = params["depth"] == "all"
-        originals = original.in_order(wanted, lambda run_id: original.read(session, run_id), everything)
+    if (params["run_id"] == "none") == (params["bundle"] == "none"):
+        raise Refused("Give the run to reproduce: -P run_id=, or -P bundle=FILE")
+    with inquiry("reproduce", params) as session, contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reproduce-")))
+        originals, bundle = recorded(session, params, stack)
         repo = None if params["repo"] == "own" else params["repo"]
-        code = RecordedCode(session, Path(folder), repo, params["patch"])
-        verdict = repeat(session, originals, code, wish(params))
+        code = RecordedCode(session, folder, repo, params["patch"], bundle)
+        verdict = repeat(session, originals, code, wish(params, bundle))
         tell(session, params, verdict, originals)
-        link(session, params["run_id"], verdict)
+        if bundle is None:
+            link(session, params["run_id"], verdict)
         click.echo(verdict.line())
         click.echo(f"run {session.run.info.run_id}")
-        sys.stdout.flush()
         passed = passes(verdict, params["require"])
     if not passed:
         sys.exit(1)
 
 
-def wish(params: dict):
-    from tracking.reproduction import Wish
+def recorded(session, params: dict, stack: contextlib.ExitStack) -> tuple[list, object | None]:
+    """The records to repeat, in order, from the server or from a bundle; and the bundle, open until `stack` closes."""
+    from tracking import bundle as bundles
+    from tracking import original
 
-    return Wish(params["source"], params["workers"], params["env_manager"], params["tolerance"])
+    if params["bundle"] == "none":
+        wanted = original.step_runs(session, params["run_id"])
+        everything = params["depth"] == "all"
+        return original.in_order(wanted, lambda run_id: original.read(session, run_id), everything), None
+    # A bundle has no artifacts to start from: everything is made again from the raw months.
+    bundle = stack.enter_context(bundles.opened(given_path(params["bundle"])))
+    return original.in_order(list(bundle.wanted), bundle.original, True), bundle
+
+
+def wish(params: dict, bundle=None):
+    from tracking.reproduction import RECORDED, Wish
+
+    source = params["source"]
+    if source == RECORDED and bundle and bundle.months:
+        source = str(bundle.months)
+    return Wish(source, params["workers"], params["env_manager"], params["tolerance"])
 
 
 def tell(session, params: dict, verdict, originals: list) -> None:
@@ -56,14 +72,15 @@ def tell(session, params: dict, verdict, originals: list) -> None:
         click.echo(f"{step.step:<10}  {step.grade:<9}  of run {step.original}  by run {step.repeated or 'none'}")
         for cause in step.blamed:
             click.echo(f"            - {cause}")
-    facts = {"of run": params["run_id"], "depth": params["depth"], "required": params["require"],
+    of = params["run_id"] if params["bundle"] == "none" else originals[-1].run_id
+    facts = {"of run": of, "depth": params["depth"], "required": params["require"],
              "tolerance": f"{params['tolerance']:g} (relative)"}  # fmt: skip
     gone = [line for item in originals for line in item.gone]
     if gone:
         facts["no longer there to be checked"] = "; ".join(gone)
-    title = f"Reproduction of run {params['run_id']}"
+    title = f"Reproduction of run {of}"
     detail = {"grade": str(verdict.grade), **facts, "steps": [step.to_dict() for step in verdict.steps]}
-    tags = {names.REPRODUCTION_OF: params["run_id"], names.REPRODUCTION_GRADE: str(verdict.grade)}
+    tags = {names.REPRODUCTION_OF: of, names.REPRODUCTION_GRADE: str(verdict.grade)}
     publish(session, markdown(verdict, title, facts), detail, tags)
 
 

@@ -11,13 +11,14 @@ import ipaddress
 from pathlib import Path
 
 from tracking import code, source
+from tracking.bundle import Bundle
 from tracking.checkout import Checkout
 from tracking.digest import DigestError, check_name
 from tracking.git import GitError, git
 from tracking.original import Original
 from tracking.remote import split_remote
 from tracking.session import Session
-from tracking.source import Source, SourceError
+from tracking.source import Source
 
 
 class CodeRefused(ValueError):
@@ -28,10 +29,13 @@ class RecordedCode:
     """Checkouts of recorded commits in `folder`, one for each commit and patch.
 
     repo: the repository that the user named; None: only this checkout's own. patch: whether the user allows patches.
+    bundle: the file that the user named instead, which brings the code.
     """
 
-    def __init__(self, session: Session, folder: Path, repo: str | None = None, patch: bool = False):
+    def __init__(self, session: Session, folder: Path, repo: str | None = None, patch: bool = False,
+                 bundle: Bundle | None = None):  # fmt: skip
         self._session, self._folder, self._repo, self._patch = session, folder, repo, patch
+        self._bundle = bundle
         self._made: dict[tuple[str, str | None], Path] = {}
 
     def project(self, original: Original) -> Path:
@@ -55,14 +59,10 @@ class RecordedCode:
 
     def _check_out(self, original: Original, recorded: Source, folder: Path) -> Path:
         patch = self._allowed_patch(original, recorded)
-        for remote in self._remotes(recorded):
-            try:
-                source.fetch(remote, recorded.commit, folder)
-                break
-            except SourceError as error:
-                refusal = error
+        if self._bundle and not self._repo:
+            self._bundle.code(recorded.commit, folder)
         else:
-            raise refusal
+            source.fetch(self._remote(recorded), recorded.commit, folder)
         if patch:
             tree = source.apply_patch(folder, patch)
             if tree != recorded.tree:
@@ -70,12 +70,12 @@ class RecordedCode:
                                   " The record was altered: do not use the run.")  # fmt: skip
         return folder
 
-    def _remotes(self, recorded: Source) -> list[str]:
-        """Where to fetch the commit, in order; every one is the user's own or named by the user."""
+    def _remote(self, recorded: Source) -> str:
+        """Where to fetch the commit: the user's own checkout when it has it, its remote, or what the user named."""
         if self._repo:
-            return [source.check_remote(self._repo, None)]
+            return source.check_remote(self._repo, None)
         checkout = Checkout.of(self._session.root)
-        here = [str(checkout.top)] if checkout and _has(checkout.top, recorded.commit) else []
+        here = str(checkout.top) if checkout and _has(checkout.top, recorded.commit) else None
         if recorded.remote is None:
             if not here:
                 raise CodeRefused(
@@ -92,7 +92,7 @@ class RecordedCode:
                 f"commit {recorded.commit} is on no branch or tag of {source.clean_remote(remote)}: a hosting service "
                 "gives commits of any fork\n If you trust its author, pass -P repo= with that remote."
             )
-        return [remote]
+        return remote
 
     def _allowed_patch(self, original: Original, recorded: Source) -> bytes | None:
         if not recorded.dirty:

@@ -1,0 +1,66 @@
+"""bundle: one file from which a run can be reproduced without the server."""
+
+import tempfile
+from pathlib import Path
+
+import click
+
+from steps.door import Refused, checked
+from steps.inquiry import given_path, inquiry
+from steps.options import options
+
+
+@click.command()
+@options("run_id", "out", "data", "source", "repo", "quiet", source="recorded")
+@checked
+def bundle(**params) -> None:
+    """Put a run, everything it was made from and their code into one file; data=true adds the raw months."""
+    from tracking import bundle as bundles
+    from tracking import original
+    from tracking.digest import sha256_file
+    from tracking.recorded_code import RecordedCode
+
+    if "none" in (params["run_id"], params["out"]):
+        raise Refused("Give the run and the file to write: -P run_id= -P out=")
+    out = given_path(params["out"])
+    with inquiry("bundle", params) as session, tempfile.TemporaryDirectory(prefix="bundle-") as folder:
+        wanted = original.step_runs(session, params["run_id"])
+        originals = original.in_order(wanted, lambda run_id: original.read(session, run_id), True)
+        bundles.verify_whole(originals)
+        repo = None if params["repo"] == "own" else params["repo"]
+        # Nothing runs here, so a patch needs no leave; it is checked and applied, to be sure that it can be.
+        code = RecordedCode(session, Path(folder), repo, patch=True)
+        projects = {item.run_id: code.project(item) for item in originals}
+        months = raw_months(session, originals, params["source"]) if params["data"] else {}
+        bundles.write(out, wanted, originals, projects, months)
+        click.echo(f"bundle {out}  {out.stat().st_size:,} bytes  sha256 {sha256_file(out)}")
+        for item in originals:
+            click.echo(f"  {item.lineage.step:<10} {item.run_id}")
+        click.echo(f"  raw months: {', '.join(sorted(months)) or 'none (their digests are recorded)'}")
+        click.echo(f"run {session.run.info.run_id}")
+
+
+def raw_months(session, originals: list, source: str) -> dict[str, Path]:
+    """File name -> path, of every raw month the runs read, each checked against its recorded digest."""
+    from taxi.months import file_name
+    from taxi.sources import locate
+
+    found = {}
+    for item in originals:
+        recorded = {month.role: month for month in item.months}
+        if not recorded:
+            continue
+        where = next(iter(recorded.values())).uri if source == "recorded" else source
+        if where.split(":")[0] == "sample":
+            continue  # the code makes it
+        taxi = item.lineage.params["taxi"]
+        for month in locate(where, taxi, sorted(recorded), **session.fetch):
+            if month.digest != recorded[month.name].digest:
+                raise Refused(f"month {month.name} of {where} is not the recorded one: sha256 {month.digest[:12]}\n"
+                              " Say where the recorded months are: -P source=FOLDER")  # fmt: skip
+            found[file_name(taxi, month.name)] = month.path
+    return found
+
+
+if __name__ == "__main__":
+    bundle()
