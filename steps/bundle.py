@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from steps.door import Refused, checked
-from steps.inquiry import given_path, inquiry
+from steps.inquiry import given_path, given_repository, inquiry
 from steps.options import options
 
 
@@ -27,7 +27,7 @@ def bundle(**params) -> None:
         wanted = original.step_runs(session, params["run_id"])
         originals = original.in_order(wanted, lambda run_id: original.read(session, run_id), True)
         bundles.verify_whole(originals)
-        repo = None if params["repo"] == "own" else params["repo"]
+        repo = given_repository(params["repo"])
         # Nothing runs here, so a patch needs no leave; it is checked and applied, to be sure that it can be.
         code = RecordedCode(session, Path(folder), repo, patch=True)
         projects = {item.run_id: code.project(item) for item in originals}

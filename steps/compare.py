@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from steps.door import Refused, checked
-from steps.inquiry import inquiry, publish
+from steps.inquiry import given_repository, inquiry, publish
 from steps.options import options
 
 DIFF_LINES = 200  # of the code, in the report
@@ -77,7 +77,7 @@ def proved(session, params: dict, found, chains: dict) -> list[str]:
     if not wanted:
         return lines
     with tempfile.TemporaryDirectory(prefix="compare-") as folder:
-        repo = None if params["repo"] == "own" else params["repo"]
+        repo = given_repository(params["repo"])
         code = RecordedCode(session, Path(folder), repo, params["patch"])
         wish = Wish(params["source"], params["workers"], params["env_manager"])
         for outcome in prove(session, chains["a"], chains["b"], code, wish, wanted):

@@ -56,3 +56,12 @@ def given_path(text: str) -> Path:
         if folder != here:
             return folder / path
     raise Refused(f"{text} is relative, and where `mlflow run` was started is not known here\n Give an absolute path.")
+
+
+def given_repository(text: str) -> str | None:
+    """The repository to take code from; None for "own". A relative path is the user's, as in given_path."""
+    from tracking.remote import split_remote
+
+    if text == "own":
+        return None
+    return str(given_path(text)) if split_remote(text)[0] == "file" and "://" not in text else text

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from steps.door import Refused, checked
-from steps.inquiry import given_path, inquiry, publish
+from steps.inquiry import given_path, given_repository, inquiry, publish
 from steps.options import options
 
 
@@ -27,7 +27,7 @@ def reproduce(**params) -> None:
     with inquiry("reproduce", params) as session, contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reproduce-")))
         originals, bundle = recorded(session, params, stack)
-        repo = None if params["repo"] == "own" else params["repo"]
+        repo = given_repository(params["repo"])
         code = RecordedCode(session, folder, repo, params["patch"], bundle)
         verdict = repeat(session, originals, code, wish(params, bundle))
         tell(session, params, verdict, originals)

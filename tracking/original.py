@@ -15,6 +15,7 @@ from tracking.verdict import Made
 
 STEPS = ("preprocess", "train", "hpo", "register")  # what can be repeated; a `main` is the steps it is made of
 _RUN_OUTPUT = re.compile(r"runs:/([0-9a-f]{32})/([\w-]+)")
+_GIT_COMMIT = "mlflow.source.git.commit"
 _PATCH_BYTES = 200_000_000  # a larger one is data; tracking.patch refuses it as well
 
 
@@ -66,6 +67,7 @@ def read(session: Session, run_id: str) -> Original:
     if hit.lineage.step not in STEPS:
         raise RunError(f"run {run_id} is a run of {hit.lineage.step!r:.40}, not of {', '.join(STEPS)}")
     run = session.client.get_run(hit.run_id)
+    _check_tags(hit.run_id, hit.lineage, run.data.tags)
     found = [problem for output in hit.lineage.outputs for problem in problems(output)]
     gone = tuple(line for line in found if line.endswith(" missing") or "is not there" in line)
     return Original(
@@ -76,6 +78,18 @@ def read(session: Session, run_id: str) -> Original:
         gone=gone,
         upstream=upstream(hit.lineage),
     )
+
+
+def _check_tags(run_id: str, lineage: Lineage, tags: Mapping[str, str]) -> None:
+    """A run says everything twice; who changed one of them changed what would be repeated, or shown as repeated."""
+    recorded = lineage.tags()
+    recorded |= {_GIT_COMMIT: recorded[names.COMMIT]} if _GIT_COMMIT in tags and names.COMMIT in recorded else {}
+    for name in sorted({*recorded, names.COMMIT, names.REMOTE, names.BRANCH, names.PATCH}):
+        if tags.get(name) != recorded.get(name):
+            raise RunError(
+                f"tag {name} of run {run_id} is {tags.get(name)!r:.120}, its {names.LINEAGE_FILE} says "
+                f"{recorded.get(name)!r:.120}\n One of them was changed after the run: do not use the run."
+            )
 
 
 def upstream(lineage: Lineage) -> dict[str, tuple[str, str]]:
