@@ -118,10 +118,21 @@ def leave(step: StepRun, dataset, family, objective, results, runs) -> None:
         write_json(folder / names.CANDIDATES_FILE, {**found, "candidates": candidates})
         write_json(folder / names.MODELS_FILE, {str(number): output.uri for number, output in models.items()})
         step.keep(log_folder(step.client, step.run_id, folder, names.SEARCH, volatile=(names.MODELS_FILE,)))
+        draw(step, results, folder)
     for output in models.values():
         step.keep(output)
     scores = {**best[0].metrics, "best_trial": best[0].number, "trials_failed": sum(r.status != "ok" for r in results)}
     step.client.log_batch(step.run_id, metrics=[Metric(key, value, 0, len(results)) for key, value in scores.items()])
+
+
+def draw(step: StepRun, results, folder: Path) -> None:
+    """The search as a picture, under ``plots/``; no output, so nothing depends on how it is drawn."""
+    from taxi import plots
+    from tracking import names
+
+    path = folder / "convergence.png"
+    plots.save(plots.convergence(results), path)
+    step.client.log_artifact(step.run_id, str(path), names.PLOTS)
 
 
 def log_candidate(step: StepRun, dataset, family, objective, result, runs):

@@ -1,6 +1,8 @@
 """register: an hpo run -> the chosen candidate, judged on the test months, as a registered version with aliases."""
 
 import json
+import tempfile
+from pathlib import Path
 
 import click
 
@@ -67,6 +69,8 @@ def work(step: StepRun) -> None:
     for name, value in test_scores.items():
         client.log_metric(step.run_id, name, value, model_id=model_uri.removeprefix("models:/"))
 
+    draw(step, dataset, model_uri)
+
     champion = registry.holder(client, model_name, names.CHAMPION)
     champion_rmse = rmse_of(session, champion, dataset) if champion else None
     decision = registry.decide(test_scores["test_rmse"], champion_rmse, champion and champion.version)
@@ -91,6 +95,25 @@ def work(step: StepRun) -> None:
     with fetched(model_uri) as folder:
         output = record(folder, names.VERSION, f"models:/{model_name}/{version.version}", VOLATILE)
     step.keep(replace(output))
+
+
+def draw(step: StepRun, dataset, model_uri: str) -> None:
+    """How the candidate errs on the test months, under ``plots/``."""
+    from taxi import plots
+    from tracking import names
+
+    test, estimator = dataset.load("test"), estimator_of(model_uri)
+    predicted = estimator.predict(test.X)
+    hour = dataset.trips("test")["pickup_datetime"].dt.hour.to_numpy()
+    figures = {
+        "residuals.png": plots.residuals(test.y, predicted),
+        "error_by_hour.png": plots.error_by_hour(hour, predicted - test.y),
+        "importance.png": plots.importance(estimator.importance()),
+    }
+    with tempfile.TemporaryDirectory(prefix="plots-") as folder:
+        for name, figure in figures.items():
+            plots.save(figure, Path(folder, name))
+        step.client.log_artifacts(step.run_id, folder, names.PLOTS)
 
 
 def estimator_of(uri: str):

@@ -34,7 +34,7 @@ def test_main_registers_a_champion_and_says_so(place, first):
     assert f"{NAME} version 1 (candidate, champion)  test_rmse " in first.stdout
     assert "floor " in first.stdout
     assert "mlflow ui" in first.stdout
-    assert place.client.get_model_version_by_alias(NAME, "champion").version == "1"
+    assert place.client.get_model_version_by_alias(NAME, "champion").version == 1
 
 
 def test_the_steps_are_child_runs_named_after_themselves(place, first):

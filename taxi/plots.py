@@ -1,0 +1,71 @@
+"""Pictures of a search and of a model, as PNG files: matplotlib's Figure alone, no global state, no display."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from taxi.trials import TrialResult
+
+SIZE_INCHES, DOTS_PER_INCH = (8.0, 4.5), 110
+BLUE, ORANGE, GREY = "#1f5fa8", "#d9701a", "#8a8a8a"
+
+
+def convergence(results: Sequence[TrialResult], baseline: float | None = None) -> Figure:
+    """Validation RMSE (minutes) of each trial, and the best so far; failed trials are marked on the axis."""
+    figure, axes = _figure("Validation RMSE by trial", "trial", "val_rmse (minutes)")
+    finished = [result for result in results if result.status == "ok"]
+    numbers = [result.number for result in finished]
+    scores = [result.val_rmse for result in finished]
+    axes.plot(numbers, scores, "o", color=BLUE, label="trial")
+    axes.step(numbers, np.minimum.accumulate(scores), where="post", color=ORANGE, label="best so far")
+    failed = [result.number for result in results if result.status != "ok"]
+    if failed:
+        axes.plot(failed, [max(scores)] * len(failed), "x", color=GREY, label="failed")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(frameon=False)
+    return figure
+
+
+def residuals(y: np.ndarray, predicted: np.ndarray) -> Figure:
+    """Predicted against measured minutes, as counts, with the line of a perfect model."""
+    figure, axes = _figure("Predicted against measured", "measured (minutes)", "predicted (minutes)")
+    image = axes.hexbin(y, predicted, gridsize=60, bins="log", cmap="Blues", extent=(0, 60, 0, 60), mincnt=1)
+    axes.plot([0, 60], [0, 60], color=ORANGE, linewidth=1)
+    figure.colorbar(image, ax=axes, label="trips")
+    return figure
+
+
+def error_by_hour(hour: np.ndarray, error: np.ndarray) -> Figure:
+    """RMSE (minutes) by hour of the day of pickup; `hour` 0..23 and `error` in minutes, both of shape (n,)."""
+    figure, axes = _figure("RMSE by hour of pickup", "hour of the day", "RMSE (minutes)")
+    trips = np.bincount(hour, minlength=24)
+    squared = np.bincount(hour, weights=error**2, minlength=24)
+    axes.bar(np.arange(24), np.sqrt(squared / np.maximum(trips, 1)), color=BLUE)
+    axes.set_xticks(range(0, 24, 3))
+    return figure
+
+
+def importance(shares: dict[str, float], top: int = 15) -> Figure:
+    """Share of each column in what the model explains, the `top` largest."""
+    figure, axes = _figure("Importance", "share", "")
+    names = sorted(shares, key=lambda name: -shares[name])[:top][::-1]
+    axes.barh(names, [shares[name] for name in names], color=BLUE)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write as PNG: the same figure gives the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})
+
+
+def _figure(title: str, x: str, y: str):
+    figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set(title=title, xlabel=x, ylabel=y)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
