@@ -11,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit, urlunsplit
 
 from taxi.progress import bar
@@ -110,22 +110,21 @@ def _web(uri: str) -> tuple[Ask, Fetch]:
         marks = [answer.headers.get(name) for name in ("ETag", "Last-Modified", "Content-Length")]
         return json.dumps(marks) if answer.ok and any(marks[:2]) else None
 
-    class Downloader(pooch.HTTPDownloader):
-        def __call__(self, *args, **kwargs):
-            try:
-                return super().__call__(*args, **kwargs)
-            except requests.HTTPError as error:
-                code = error.response.status_code
-                if code >= 500 or code in (408, 429):
-                    raise  # pooch tries again
-                raise _refused(code) from None
+    def download(uri: str, path: str, progress: bool) -> None:
+        with requests.get(uri, stream=True, timeout=TIMEOUT_SECONDS) as answer, open(path, "wb") as file:
+            if 400 <= answer.status_code < 500 and answer.status_code not in (408, 429):
+                raise _refused(answer.status_code)
+            answer.raise_for_status()  # pooch tries again
+            size = int(answer.headers.get("Content-Length", 0)) or None
+            with closing(bar(f"fetch {PurePosixPath(urlsplit(uri).path).name}", size, "B", progress)) as drawn:
+                for block in answer.iter_content(READ_BYTES):
+                    file.write(block)
+                    drawn.update(len(block))
 
     def fetch(path: Path, progress: bool) -> Path:
         pooch.get_logger().setLevel("WARNING")  # it would print the URI, with any password
-        drawn = bar(f"fetch {path.name}", None, "B", progress)
-        downloader = Downloader(progressbar=drawn, chunk_size=READ_BYTES, timeout=TIMEOUT_SECONDS)
         files = pooch.Pooch(path.parent, "", registry={path.name: None}, urls={path.name: uri}, retry_if_failed=RETRIES)
-        return Path(files.fetch(path.name, downloader=downloader))
+        return Path(files.fetch(path.name, downloader=lambda uri, beside, _: download(uri, beside, progress)))
 
     return ask, fetch
 

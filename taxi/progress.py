@@ -7,7 +7,7 @@ SILENT_SECONDS = 2  # shorter work needs no progress
 
 
 def bar(what: str, total: int | None, unit: str, shown: bool = True):
-    """Something with `total`, `update(n)`, `reset()` and `close()`: tqdm's bar, or `Lines` where nobody watches."""
+    """Something with `update(n)` and `close()`: tqdm's bar, or `Lines` where nobody watches."""
     if not shown or not sys.stderr.isatty():
         return Lines(what, total, unit, shown)
     from tqdm import tqdm
@@ -31,9 +31,6 @@ class Lines:
             line = f"{self.what}: {tenths * 10} % of {self.total:,} {self.unit}, {left:.0f} s left"
             print(line, file=sys.stderr, flush=True)
             self.tenths = tenths
-
-    def reset(self) -> None:
-        self.done = 0
 
     def close(self) -> None:
         pass

@@ -86,8 +86,7 @@ def valid_trips(batch: pa.RecordBatch, month_name: str, in_month: bool) -> tuple
     Kept rows are in order, of `VALID_SCHEMA`, without nulls; with `in_month` only those picked up in that month.
     A dropped row is counted once, under the first reason that holds.
     """
-    values = [_values(column) for column in batch.columns]
-    pickup_zone, dropoff_zone, distance, pickup, dropoff = values
+    pickup_zone, dropoff_zone, distance, pickup, dropoff = (_values(column) for column in batch.columns)
     duration = dropoff - pickup  # microseconds; wraps only where the pickup is impossible
     columns = zip(batch.schema.names, batch.columns, strict=True)
     passes = {f"no {name}": column.is_valid().to_numpy(False) for name, column in columns if column.null_count}
@@ -105,9 +104,9 @@ def valid_trips(batch: pa.RecordBatch, month_name: str, in_month: bool) -> tuple
         passes["pickup outside the month"] = _within(pickup, _microseconds(start), _microseconds(start + 1) - 1)
 
     keep = np.logical_and.reduce(list(passes.values()))
-    kept = [column[keep] for column in (pickup_zone, dropoff_zone, distance, pickup)]
-    minutes = duration[keep] / 1e6 / 60  # as pandas' total_seconds() / 60, to the last bit
-    return pa.record_batch([*kept, minutes], schema=VALID_SCHEMA), _first_reasons(passes, np.flatnonzero(~keep))
+    minutes = duration / 1e6 / 60  # as pandas' total_seconds() / 60, to the last bit
+    every = pa.record_batch([*batch.columns[:4], minutes], schema=VALID_SCHEMA)
+    return every.filter(pa.array(keep)), _first_reasons(passes, np.flatnonzero(~keep))
 
 
 def kept_trips(
