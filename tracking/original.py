@@ -16,6 +16,8 @@ from tracking.verdict import Made
 STEPS = ("preprocess", "train", "hpo", "register")  # what can be repeated; a `main` is the steps it is made of
 _RUN_OUTPUT = re.compile(r"runs:/([0-9a-f]{32})/([\w-]+)")
 _GIT_COMMIT = "mlflow.source.git.commit"
+# Not to be had any more, as opposed to changed: the record can still be repeated and judged.
+_GONE = re.compile(r" missing$|is not there|cannot be (fetched|resolved)|not found|does not exist")
 _PATCH_BYTES = 200_000_000  # a larger one is data; tracking.patch refuses it as well
 
 
@@ -69,7 +71,7 @@ def read(session: Session, run_id: str) -> Original:
     run = session.client.get_run(hit.run_id)
     _check_tags(hit.run_id, hit.lineage, run.data.tags)
     found = [problem for output in hit.lineage.outputs for problem in problems(output)]
-    gone = tuple(line for line in found if line.endswith(" missing") or "is not there" in line)
+    gone = tuple(line for line in found if _GONE.search(line))
     return Original(
         made=Made(hit.run_id, hit.lineage, hit.metrics),
         logged=dict(run.data.params),
