@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -208,3 +209,42 @@ def test_the_launcher_is_the_one_under_test():
     """The tests run the pinned mlflow, not one that happens to be on PATH."""
     assert LAUNCHER.exists()
     assert mlflow.__version__ == "3.17.2"
+
+
+def test_a_dirty_tree_is_restored_from_the_runs_artifacts(tmp_path, migrated_store, git_url):
+    """Changed, added (binary) and deleted files: commit and patch give exactly that tree back, byte for byte."""
+    from tracking.source import apply_patch
+
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", git_url, str(clone)], check=True)
+    (clone / "README.md").write_text("changed\n")
+    (clone / "docs" / "picture.bin").write_bytes(bytes(range(256)) * 5)
+    (clone / "LICENSE").unlink()
+    place = workplace(tmp_path / "place", migrated_store)
+    result = place.run("preprocess", uri=clone, source="sample:1000")
+    assert result.exit_code == 0, result.stderr
+    tags = place.client.get_run(result.run_id).data.tags
+    assert tags[names.DIRTY] == "true"
+    restored = tmp_path / "restored"
+    subprocess.run(["git", "clone", "-q", git_url, str(restored)], check=True)
+    subprocess.run(["git", "checkout", "-q", tags[names.COMMIT]], cwd=restored, check=True)
+    patch = mlflow.artifacts.download_artifacts(
+        run_id=result.run_id, artifact_path=names.PATCH_FILE, tracking_uri=place.store
+    )
+    apply_patch(restored, Path(patch).read_bytes())
+
+    def tree(folder: Path) -> dict[str, bytes]:
+        paths = (path for path in folder.rglob("*") if path.is_file() and not {".git", "__pycache__"} & set(path.parts))
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+    assert tree(restored) == tree(clone)
+
+
+def test_imports_go_one_way():
+    """taxi knows neither tracking nor steps, tracking not steps: else a change anywhere re-runs everything."""
+    import re
+
+    for package, foreign in {"taxi": "tracking|steps|mlflow|click", "tracking": "steps"}.items():
+        for path in (ROOT / package).rglob("*.py"):
+            found = re.findall(rf"(?m)^\s*(?:from|import) ({foreign})\b", path.read_text())
+            assert not found, f"{path} imports {found}"

@@ -1,0 +1,73 @@
+"""kill -9 of everything at random moments: a plain re-run ends where an undisturbed run ends."""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.project import LAUNCHER, ROOT, Workplace, environment, workplace
+from tracking import names
+from tracking.cache import recorded
+
+PARAMS = {"source": "sample:3000", "max_evals": "6", "top_n": "2"}
+KILLS, CHAINS, SEED = 50, 10, 7  # moments, spread over so many chains from an empty store
+
+
+def command() -> list[str]:
+    words = [str(LAUNCHER), "run", str(ROOT), "--env-manager", "local"]
+    return words + [word for name, value in PARAMS.items() for word in ("-P", f"{name}={value}")]
+
+
+def end_of(place: Workplace) -> tuple:
+    """What an undisturbed chain and a disturbed one must agree on: the version's content, the trials', the metrics."""
+    client = place.client
+    query = f"tags.`{names.STEP}` = 'register' and attributes.status = 'FINISHED' and tags.`{names.OUTPUTS}` != ''"
+    run = client.search_runs(["0"], query, max_results=1)[0]
+    lineage = recorded(client, run)
+    search = lineage.inputs[0].digest
+    return lineage.outputs[0].digest, search, dict(run.data.metrics)
+
+
+def killed_after(place: Workplace, seconds: float) -> bool:
+    """Start `main`, kill its whole session after `seconds`; False when it was done before."""
+    process = subprocess.Popen(
+        command(), cwd=place.folder, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        process.wait(seconds)
+        return False
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return True
+
+
+@pytest.mark.slow
+def test_a_chain_killed_anywhere_ends_like_an_undisturbed_one(tmp_path, migrated_store):
+    """Finished steps and trials are taken up, half-written ones never, and no run stays RUNNING."""
+    undisturbed = workplace(tmp_path / "undisturbed", migrated_store)
+    started = time.monotonic()
+    assert undisturbed.run(**PARAMS).exit_code == 0
+    whole, expected = time.monotonic() - started, end_of(undisturbed)
+    rng, kills = random.Random(SEED), 0
+    for chain in range(CHAINS):
+        place = workplace(tmp_path / f"chain-{chain}", migrated_store)
+        for _ in range(KILLS // CHAINS):
+            kills += killed_after(place, rng.uniform(0.5, whole))
+        last = place.run(**PARAMS)
+        assert last.exit_code == 0, last.stderr
+        assert end_of(place) == expected
+        running = place.client.search_runs(["0"], "attributes.status = 'RUNNING'")
+        # A run killed before its step came up has nobody's mark on it yet: only those may still look alive.
+        assert all(names.PROCESS not in run.data.tags for run in running)
+        trials = place.client.search_runs(["0"], f"tags.`{names.TRIAL_RESULT}` != ''", max_results=1000)
+        fitted = [run.data.tags[names.TRIAL] for run in trials if names.REUSED not in run.data.tags]
+        assert sorted(fitted) == [str(number) for number in range(6)], "a finished trial ran twice"
+    print(f"{kills} kills over {CHAINS} chains of {whole:.0f} s; every chain ended with {expected}")
+    assert kills >= KILLS // 2
