@@ -15,8 +15,7 @@ from steps.options import options
 @checked
 def bundle(**params) -> None:
     """Put a run, everything it was made from and their code into one file; data=true adds the raw months."""
-    from tracking import bundle as bundles
-    from tracking import original
+    from tracking import bundling, original
     from tracking.digest import sha256_file
     from tracking.recorded_code import RecordedCode
 
@@ -26,13 +25,13 @@ def bundle(**params) -> None:
     with inquiry("bundle", params) as session, tempfile.TemporaryDirectory(prefix="bundle-") as folder:
         wanted = original.step_runs(session, params["run_id"])
         originals = original.in_order(wanted, lambda run_id: original.read(session, run_id), True)
-        bundles.verify_whole(originals)
+        bundling.verify_whole(originals)
         repo = given_repository(params["repo"])
         # Nothing runs here, so a patch needs no leave; it is checked and applied, to be sure that it can be.
         code = RecordedCode(session, Path(folder), repo, patch=True)
         projects = {item.run_id: code.project(item) for item in originals}
         months = raw_months(session, originals, params["source"]) if params["data"] else {}
-        bundles.write(out, wanted, originals, projects, months)
+        bundling.write(out, wanted, originals, projects, months)
         click.echo(f"bundle {out}  {out.stat().st_size:,} bytes  sha256 {sha256_file(out)}")
         for item in originals:
             click.echo(f"  {item.lineage.step:<10} {item.run_id}")

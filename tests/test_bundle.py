@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests import records, repository
-from tracking import bundle, source
+from tracking import bundle, bundling, source
 from tracking.bundle import BundleError
 from tracking.lineage import Input
 from tracking.original import Original
@@ -39,7 +39,7 @@ def recorded(tmp_path):
 
 @pytest.fixture
 def path(recorded, tmp_path):
-    return bundle.write(tmp_path / "b.zip", [RUN], [recorded.original], {RUN: recorded.project}, recorded.months)
+    return bundling.write(tmp_path / "b.zip", [RUN], [recorded.original], {RUN: recorded.project}, recorded.months)
 
 
 def test_what_goes_in_comes_out(recorded, path):
@@ -69,7 +69,7 @@ def test_a_shallow_checkout_can_be_bundled(recorded, tmp_path):
     shallow = source.fetch(str(recorded.project), commit, tmp_path / "shallow")
     clean = {**source.read(shallow).to_dict(), "remote": None}
     original = Original(Made(RUN, replace(RECORD, source=clean), {}), {})
-    path = bundle.write(tmp_path / "s.zip", [RUN], [original], {RUN: shallow}, {})
+    path = bundling.write(tmp_path / "s.zip", [RUN], [original], {RUN: shallow}, {})
     with bundle.opened(path) as found:
         assert (found.code(commit, tmp_path / "out") / "more").read_bytes() == b"y"
 
@@ -77,7 +77,7 @@ def test_a_shallow_checkout_can_be_bundled(recorded, tmp_path):
 def test_the_same_content_is_the_same_file(recorded, tmp_path):
     """Two colleagues can compare the digests of their bundles."""
     first, second = (
-        bundle.write(tmp_path / name, [RUN], [recorded.original], {RUN: recorded.project}, recorded.months)
+        bundling.write(tmp_path / name, [RUN], [recorded.original], {RUN: recorded.project}, recorded.months)
         for name in ("1.zip", "2.zip")
     )
     assert first.read_bytes() == second.read_bytes()
@@ -87,7 +87,7 @@ def test_a_month_of_a_run_with_an_unrecorded_input_is_refused(recorded):
     """A dataset from a folder that no run made cannot be made again."""
     run = Original(Made(RUN, replace(RECORD, inputs=(Input("dataset", "/some/folder", A),)), {}), {})
     with pytest.raises(BundleError, match="read its dataset from a folder that no run made"):
-        bundle.verify_whole([run])
+        bundling.verify_whole([run])
 
 
 def altered(path, tmp_path, change) -> object:
@@ -169,5 +169,5 @@ def test_a_missing_bundle_is_refused(tmp_path):
 def test_a_failed_bundle_leaves_no_file(recorded, tmp_path):
     """Written whole or not at all."""
     with pytest.raises(FileNotFoundError):
-        bundle.write(tmp_path / "no.zip", [RUN], [recorded.original], {RUN: tmp_path / "nowhere"}, {})
+        bundling.write(tmp_path / "no.zip", [RUN], [recorded.original], {RUN: tmp_path / "nowhere"}, {})
     assert not (tmp_path / "no.zip").exists()

@@ -6,9 +6,10 @@ import math
 import pytest
 
 from tests.records import METRICS, RECORD, B, environment, made
+from tracking.causes import Cause, causes
 from tracking.lineage import Input
 from tracking.report import markdown
-from tracking.verdict import NO_CAUSE, Cause, Grade, Verdict, causes, failed, judge, relative
+from tracking.verdict import NO_CAUSE, Grade, Verdict, failed, judge, relative
 
 MORE = {**METRICS, "val_rmse": 5.5 * (1 + 1e-9)}
 WORSE = {**METRICS, "val_rmse": 5.6}

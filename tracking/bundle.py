@@ -1,4 +1,4 @@
-"""One file from which a run can be repeated without a server: records, code, patches, locks and, if wanted, raw months.
+"""Read a bundle: the file from which a run can be repeated without a server. tracking/bundling.py writes it.
 
 A zip with manifest.json, which lists every other member with its size and SHA-256. Whoever hands over a bundle hands
 over code: everything in it is checked for form, none of it for intent.
@@ -9,15 +9,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tracking.digest import DigestError, check_name, sha256_file
+from tracking.digest import DigestError, check_name
 from tracking.git import git
 from tracking.lineage import Lineage
 from tracking.original import Original, upstream
@@ -29,7 +27,6 @@ MANIFEST = "manifest.json"
 RECORDS, PATCHES, CODE, LOCKS, MONTHS = "records", "patches", "code", "locks", "months"
 TEXT_BYTES = 50_000_000  # a record or manifest above this is none
 BLOCK = 1 << 20  # bytes
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's first day: the same content is the same file
 
 
 class BundleError(ValueError):
@@ -68,68 +65,6 @@ class Bundle:
         git("bundle", "unbundle", "--", str(member), cwd=folder)
         git("-c", "advice.detachedHead=false", "checkout", "-q", "--detach", commit, "--", cwd=folder)
         return folder
-
-
-def write(out: Path, wanted: Iterable[str], originals: Iterable[Original], projects: Mapping[str, Path],
-          months: Mapping[str, Path]) -> Path:  # fmt: skip
-    """Write a bundle of `originals` to `out`, whole or not at all.
-
-    projects: run id -> its project folder in a checkout of its commit. months: file name -> raw month to carry.
-    """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bundle-", dir=out.parent) as name:
-        work = Path(name)
-        members: dict[str, Path] = {}
-
-        def text(member: str, content: bytes) -> None:
-            path = work / f"{len(members)}"
-            path.write_bytes(content)
-            members[member] = path
-
-        for original in originals:
-            record = {
-                "lineage": original.lineage.to_json(),
-                "metrics": original.made.metrics,
-                "logged": original.logged,
-            }
-            text(f"{RECORDS}/{original.run_id}.json", json.dumps(record, indent=1, sort_keys=True).encode())
-            if original.patch is not None:
-                text(f"{PATCHES}/{original.run_id}.diff", original.patch)
-            for lock in ("requirements.lock", "conda.yaml"):
-                text(f"{LOCKS}/{original.run_id}/{lock}", (projects[original.run_id] / lock).read_bytes())
-            commit = original.lineage.source.get("commit")
-            if commit is None:
-                raise BundleError(f"run {original.run_id} was made from a plain folder, whose code git does not have\n"
-                                  " Bundle a run of a commit.")  # fmt: skip
-            member = f"{CODE}/{check_commit(commit)}.bundle"
-            if member not in members:
-                members[member] = work / f"{commit}.bundle"
-                git("bundle", "create", "-q", str(members[member]), "HEAD", cwd=projects[original.run_id])
-        members |= {f"{MONTHS}/{file}": path for file, path in months.items()}
-        manifest = {
-            "schema": SCHEMA,
-            "wanted": list(wanted),
-            "members": {member: [path.stat().st_size, sha256_file(path)] for member, path in sorted(members.items())},
-        }
-        part = work / "whole.zip"
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-            _add(archive, MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
-            for member, path in sorted(members.items()):
-                with path.open("rb") as source, archive.open(_info(member), "w", force_zip64=True) as target:
-                    shutil.copyfileobj(source, target, BLOCK)
-        os.replace(part, out)
-    return out
-
-
-def _add(archive: zipfile.ZipFile, member: str, content: bytes) -> None:
-    with archive.open(_info(member), "w") as target:
-        target.write(content)
-
-
-def _info(member: str) -> zipfile.ZipInfo:
-    info = zipfile.ZipInfo(member, _EPOCH)
-    info.compress_type = zipfile.ZIP_STORED if member.startswith(MONTHS) else zipfile.ZIP_DEFLATED
-    return info
 
 
 @contextlib.contextmanager
@@ -213,18 +148,3 @@ def _original(folder: Path, run_id: str) -> Original:
         patch=patch.read_bytes() if patch.is_file() else None,
         upstream=upstream(lineage),
     )
-
-
-def verify_whole(originals: Iterable[Original]) -> None:
-    """Raise BundleError when a run was made from something that no bundled run makes."""
-    for original in originals:
-        outside = [
-            item.role
-            for item in original.lineage.inputs
-            if original.lineage.step != "preprocess" and item.role not in original.upstream
-        ]
-        if outside:
-            raise BundleError(
-                f"run {original.run_id} read its {outside[0]} from a folder that no run made\n"
-                " A bundle starts from raw months: make the run again from a preprocess run."
-            )

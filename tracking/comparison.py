@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tracking.causes import KINDS, Cause
 from tracking.original import Original
-from tracking.verdict import KINDS, Cause, StepVerdict, judge
+from tracking.verdict import StepVerdict, judge
 
 METRICS_FIRST = ("test_rmse", "val_rmse", "val_mae", "val_r2")  # what people ask about
 
