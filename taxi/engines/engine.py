@@ -7,8 +7,6 @@ from typing import Any, Self
 
 from taxi.trials import DIED, TrialResult, failed
 
-ATTEMPTS = 3  # a trial whose worker dies is tried again: the kernel's out-of-memory killer also takes the innocent
-
 
 class EngineError(ValueError):
     """An engine that cannot be reached or cannot run our trials, and what to do."""
@@ -21,16 +19,18 @@ class WorkerDied(Exception):
 class Engine(ABC):
     """Runs trials, at most `workers` at a time. `with` it: leaving ends whatever still runs."""
 
+    attempts = 3  # a trial whose worker dies is tried again: the kernel's out-of-memory killer also takes the innocent
+
     def __init__(self, objective: Callable, workers: int) -> None:
         self.objective, self.workers = objective, workers
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="trial")
 
     def submit(self, number: int, params: dict[str, Any]) -> Future[TrialResult]:
-        """Start a trial. A worker that dies under it costs an attempt; after ATTEMPTS the trial alone has failed."""
+        """Start a trial. A worker that dies under it costs an attempt; after `attempts` the trial alone has failed."""
         return self._threads.submit(self._run, number, params)
 
     def _run(self, number: int, params: dict[str, Any]) -> TrialResult:
-        for _ in range(ATTEMPTS):
+        for _ in range(self.attempts):
             try:
                 return self.run(number, params)
             except WorkerDied:
