@@ -50,7 +50,7 @@ def run_chain(name: str, params: Mapping, steps: Callable, conclude: Callable, t
                 for output in hit.lineage.outputs
             )
             inputs = next(iter(made.values())).lineage.inputs
-            finish(session, replace(lineage, inputs=inputs, outputs=outputs))
+            finish(session, replace(lineage, inputs=inputs, outputs=outputs).with_key())
             exit_code = conclude(session, made)
         print(f"run {run_id}", flush=True)
         if exit_code:

@@ -123,7 +123,8 @@ def run_step(step, params: dict, work: Callable, report: Callable, tags: Mapping
         session = session_for(params, run)
         client, run_id = session.client, run.info.run_id
         with alive.Heartbeat(client, run_id) as heartbeat:
-            describe(client, run_id, heartbeat.tags() | {names.RUN_NAME: step.name, **(tags or {})})
+            chain = run.data.tags.get(names.PARENT, run_id)
+            describe(client, run_id, heartbeat.tags() | {names.RUN_NAME: step.name, names.CHAIN: chain, **(tags or {})})
             alive.bury(client, session.experiments)
             graph = Graph(session, params)
             start(session, graph.bare(step))  # before anything can fail

@@ -141,7 +141,7 @@ class Lineage:
         source, environment = self.source, self.environment
         commit = source.get("commit") or "none (a plain folder)"
         rows = [
-            ("key", f"`{self.key}`"),
+            *([("key", f"`{self.key}`")] if self.key else []),
             (
                 "code",
                 f"commit `{commit}`{' + patch.diff' if source.get('dirty') else ''}, digest `{self.code_digest[:12]}`",

@@ -1,0 +1,90 @@
+"""Signs of life and turns: on a real store, with real processes."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from tracking import alive, cache, names
+
+
+@pytest.fixture
+def experiment(client) -> str:
+    return client.get_experiment_by_name("trips").experiment_id
+
+
+def running(client, experiment: str, **tags: str):
+    run = client.create_run(experiment, tags={names.ENTRY_POINT: "train", **tags})
+    return client.get_run(run.info.run_id)
+
+
+def of(pid: int) -> dict[str, str]:
+    return {names.HOST: alive.this_host(), names.PROCESS: alive.process_name(pid) or f"{pid}@0", names.BEAT: "0"}
+
+
+def test_a_process_that_ended_is_dead_whatever_its_beat(client, experiment):
+    """On one host the process itself decides: no waiting for missed beats."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    run = running(client, experiment, **of(process.pid))
+    assert not alive.is_dead(client, run, time.time())
+    process.kill()
+    process.wait()
+    assert alive.is_dead(client, run, time.time())
+
+
+def test_another_process_with_the_same_pid_is_not_the_one(client, experiment):
+    """A pid that was given again belongs to somebody else."""
+    run = running(client, experiment, **{**of(os.getpid()), names.PROCESS: f"{os.getpid()}@1"})
+    assert alive.is_dead(client, run, time.time())
+
+
+@pytest.mark.parametrize(("silent_for", "dead"), [(alive.BEAT_SECONDS, False), (alive.SILENT_SECONDS + 1, True)])
+def test_elsewhere_the_beat_decides(client, experiment, silent_for, dead):
+    """A process on another host cannot be looked at."""
+    now = 1_000_000.0
+    tags = {names.HOST: "elsewhere", names.PROCESS: "1@1", names.BEAT: str(now - silent_for)}
+    assert alive.is_dead(client, running(client, experiment, **tags), now) is dead
+
+
+def test_runs_of_dead_processes_are_marked_and_living_ones_left(client, experiment):
+    """A killed chain leaves its steps and trials RUNNING: all are KILLED by the next run, a colleague's is not."""
+    dead = running(client, experiment, **{**of(os.getpid()), names.PROCESS: "999999999@1"})
+    child = running(client, experiment, **{names.PARENT: dead.info.run_id})
+    living = running(client, experiment, **of(os.getpid()))
+    foreign = client.create_run(experiment)
+    assert set(alive.bury(client, cache.experiments(client))) == {dead.info.run_id, child.info.run_id}
+    statuses = [client.get_run(run.info.run_id).info.status for run in (dead, child, living, foreign)]
+    assert statuses == ["KILLED", "KILLED", "RUNNING", "RUNNING"]
+
+
+def test_of_many_with_one_key_exactly_one_computes(client, experiment):
+    """Six runs ask at once; whoever's turn it is computes, the others find it done."""
+    done, computed, said = threading.Event(), [], []
+
+    def one() -> None:
+        run = running(client, experiment, **of(os.getpid()))
+        alive.wait_for_turn(client, [experiment], run.info.run_id, "k", said.append, poll_seconds=0.05)
+        if not done.is_set():
+            computed.append(run.info.run_id)
+            time.sleep(0.3)
+            done.set()
+        client.set_terminated(run.info.run_id)
+
+    threads = [threading.Thread(target=one) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(computed) == 1
+    assert len(said) >= 5  # the first one too may wait for another to draw its ticket
+
+
+def test_nobody_waits_for_a_dead_one(client, experiment):
+    """A killed run held the first ticket: its turn passes on."""
+    tags = {**of(os.getpid()), names.PROCESS: "999999999@1", names.KEY: "k", names.TICKET: "1"}
+    running(client, experiment, **tags)
+    mine = running(client, experiment, **of(os.getpid()))
+    alive.wait_for_turn(client, [experiment], mine.info.run_id, "k", print, poll_seconds=60)
