@@ -26,6 +26,9 @@ test: setup ## the test suite
 soak: setup ## the long tests, under 30 minutes
 	$(BIN)/python -m pytest -m slow
 
+bench: setup ## every published figure; benchmarks/RESULTS.md has the last ones
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
 ui: setup ## MLflow's pages on the same store
 	$(BIN)/mlflow ui
 

@@ -24,14 +24,14 @@ def main(**params) -> None:
         return {step: graph.made_by(step, reuse=params["reuse"]) for step in CHAIN}
 
     def conclude(session, made: dict) -> int:
-        for line in summary(session, made, params):
+        for line in summary(session, made):
             click.echo(line)
         return 0
 
     run_chain("main", params, steps, conclude, {**data_tags(params), names.FAMILY: params["model"]})
 
 
-def summary(session, made: dict, params: dict) -> list[str]:
+def summary(session, made: dict) -> list[str]:
     """What the user came for: the version, how good it is, against what, and where to look."""
     from tracking.registry import version_of
 
@@ -40,23 +40,18 @@ def summary(session, made: dict, params: dict) -> list[str]:
     aliases = ", ".join(sorted(session.client.get_model_version(name, version).aliases))
     return [
         f"baseline val_rmse {baseline['val_rmse']:.3f} min, best trial val_rmse {metrics['val_rmse']:.3f} min",
-        f"{name} version {version} ({aliases})  test_rmse {metrics['test_rmse']:.3f} min{floor_text(params, metrics)}",
+        f"{name} version {version} ({aliases})  test_rmse {metrics['test_rmse']:.3f} min{above_floor(made)}",
         f"look: make ui, or: mlflow ui --backend-store-uri {store_uri()}",
     ]
 
 
-def floor_text(params: dict, metrics: dict) -> str:
+def above_floor(made: dict) -> str:
     """Against the RMSE of a perfect model, which only the embedded sample knows."""
-    from taxi.months import parse_months
-    from taxi.sources import sample_rows
-
-    rows = sample_rows(params["source"])
-    if rows is None:
+    floor = made["preprocess"].metrics.get("floor_rmse")
+    if floor is None:
         return ""
-    from taxi.sample import noise_floor
-
-    floor = noise_floor(params["taxi"], parse_months(params["test_months"]), rows)
-    return f"  floor {floor:.3f} min (a perfect model; {100 * (metrics['test_rmse'] / floor - 1):.1f} % above)"
+    above = made["register"].metrics["test_rmse"] / floor - 1
+    return f"  floor {floor:.3f} min (a perfect model; {above:+.1%})"
 
 
 def store_uri() -> str:

@@ -21,7 +21,7 @@ class MonthsType(click.ParamType):
         self.optional = optional
 
     def convert(self, value, param, ctx):
-        from taxi.trips import parse_months  # pyarrow: not for --help
+        from taxi.months import parse_months
 
         try:
             months = parse_months(value)

@@ -53,7 +53,24 @@ def work(step: StepRun) -> None:
             manifest = build(splits, FEATURE_SETS[str(step.params["features"])], Path(folder), progress=progress)
         output = log_folder(step.client, step.run_id, Path(folder), names.DATASET, last="manifest.json")
         step.keep(output)
+        step.client.log_batch(step.run_id, metrics=figures(step.params, manifest))
         log_splits(step.client, step.run_id, manifest, output.uri)
+
+
+def figures(params: dict, manifest) -> list:
+    """Rows of each split; for the sample also the floor: test RMSE in minutes of a model that knows the city."""
+    from mlflow.entities import Metric
+
+    from taxi.sources import sample_rows
+
+    found = {f"{split}_rows": manifest.rows(split) for split in manifest.splits}
+    rows = sample_rows(str(params["source"]))
+    if rows and "test" in manifest.splits:
+        from taxi.sample import noise_floor
+
+        booked = params["features"] == "pickup"
+        found["floor_rmse"] = noise_floor(params["taxi"], manifest.months("test"), rows, distance_known=not booked)
+    return [Metric(name, value, 0, 0) for name, value in found.items()]
 
 
 def report(session, hit) -> list[str]:
