@@ -48,6 +48,19 @@ def error_by_hour(hour: np.ndarray, error: np.ndarray) -> Figure:
     return figure
 
 
+def error_by_zone(zone: np.ndarray, error: np.ndarray, top: int = 20) -> Figure:
+    """RMSE (minutes) in the `top` pickup zones with the most trips, busiest first; zone ids and minutes, shape (n,)."""
+    figure, axes = _figure("RMSE by pickup zone, busiest first", "zone (trips)", "RMSE (minutes)")
+    trips = np.bincount(zone)
+    busiest = np.argsort(-trips, kind="stable")[: min(top, np.count_nonzero(trips))]
+    squared = np.bincount(zone, weights=error**2)
+    axes.bar(
+        [f"{place}\n({trips[place]:,})" for place in busiest], np.sqrt(squared[busiest] / trips[busiest]), color=BLUE
+    )
+    axes.tick_params(axis="x", labelsize=6)
+    return figure
+
+
 def importance(shares: dict[str, float], top: int = 15) -> Figure:
     """Share of each column in what the model explains, the `top` largest."""
     figure, axes = _figure("Importance", "share", "")

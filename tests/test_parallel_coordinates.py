@@ -63,4 +63,4 @@ def test_a_browser_draws_a_line_for_each_finished_trial(tmp_path):
         "M60.0,400.0L500.0,225.0L940.0,50.0",
         "M60.0,50.0L500.0,50.0L940.0,400.0",
     ]
-    assert "2 of 2 trials, 1 failed ones not shown." in drawn
+    assert "2 of 2 trials (failed, not shown: 1)." in drawn
