@@ -28,6 +28,8 @@ def hpo(**params) -> None:
 def work(step: StepRun) -> None:
     from taxi import search as tpe
     from taxi.dataset import Dataset
+    from taxi.engines.local import cores
+    from taxi.engines.opening import opened
     from taxi.models import FAMILIES
     from taxi.trials import Objective
     from tracking import names
@@ -51,10 +53,12 @@ def work(step: StepRun) -> None:
         log_splits(step.client, step.run_id, manifest, source.uri, ("train", "val"))
         family = FAMILIES[str(params["model"])]
         timeout = float(params["trial_timeout"]) or None
+        # More workers than trials that may run at once would only wait.
+        most = min(int(params["workers"]) or cores(), int(params["batch"]), max_evals)
         objective = Objective(family.name, manifest.feature_set, int(params["seed"]), timeout)
         with (
             bar(step.session, "hpo", "trials") as progress,
-            opened(objective, folder, params) as engine,
+            opened(str(params["engine"]), objective, dataset, str(folder), most) as engine,
         ):
 
             def on_result(result) -> None:
@@ -73,19 +77,6 @@ def work(step: StepRun) -> None:
                 on_result=on_result,
             )
         leave(step, dataset, family, objective, results, runs)
-
-
-def opened(objective, folder: Path, params: dict):
-    """The engine that `engine` names, with no more workers than can ever be busy."""
-    from functools import partial
-
-    from taxi.dataset import searched_splits
-    from taxi.engines.local import LocalEngine, cores
-
-    workers = min(int(params["workers"]) or cores(), int(params["batch"]), int(params["max_evals"]))
-    if str(params["engine"]) != "local":
-        raise SearchFailed(f"engine {params['engine']!r} is none\n Give local.")
-    return LocalEngine(objective, partial(searched_splits, folder), workers)
 
 
 def leave(step: StepRun, dataset, family, objective, results, runs) -> None:
@@ -118,21 +109,26 @@ def leave(step: StepRun, dataset, family, objective, results, runs) -> None:
         write_json(folder / names.CANDIDATES_FILE, {**found, "candidates": candidates})
         write_json(folder / names.MODELS_FILE, {str(number): output.uri for number, output in models.items()})
         step.keep(log_folder(step.client, step.run_id, folder, names.SEARCH, volatile=(names.MODELS_FILE,)))
-        draw(step, results, folder)
+        draw(step, results, family.space_rows(manifest.feature_set), folder)
     for output in models.values():
         step.keep(output)
     scores = {**best[0].metrics, "best_trial": best[0].number, "trials_failed": sum(r.status != "ok" for r in results)}
     step.client.log_batch(step.run_id, metrics=[Metric(key, value, 0, len(results)) for key, value in scores.items()])
 
 
-def draw(step: StepRun, results, folder: Path) -> None:
-    """The search as a picture, under ``plots/``; no output, so nothing depends on how it is drawn."""
+def draw(step: StepRun, results, dimensions, folder: Path) -> None:
+    """The search in pictures, under ``plots/``; no output, so nothing depends on how it is drawn."""
     from taxi import plots
+    from taxi.influence import influence
+    from taxi.parallel_coordinates import parallel_coordinates
     from tracking import names
 
-    path = folder / "convergence.png"
-    plots.save(plots.convergence(results), path)
-    step.client.log_artifact(step.run_id, str(path), names.PLOTS)
+    drawn = folder / names.PLOTS
+    plots.save(plots.convergence(results), drawn / "convergence.png")
+    if shares := influence(results):
+        plots.save(plots.importance(shares), drawn / "hyperparameter_importance.png")
+    (drawn / "parallel_coordinates.html").write_text(parallel_coordinates(results, dimensions), encoding="utf-8")
+    step.client.log_artifacts(step.run_id, str(drawn), names.PLOTS)
 
 
 def log_candidate(step: StepRun, dataset, family, objective, result, runs):
