@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from steps.door import Refused, checked
-from steps.inquiry import given_path, given_repository, inquiry
+from steps.inquiry import given_repository, inquiry
+from steps.launcher import given_path
 from steps.options import options
 
 

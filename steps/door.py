@@ -61,8 +61,9 @@ def _check_tracking_uri() -> None:
     """A relative sqlite URI is opened relative to each process's folder: two different databases."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
-        # The step runs in the project's folder; the user's is the one `mlflow run` was started in.
-        folder = os.environ.get("PWD", os.getcwd())
+        from steps.launcher import launcher_folder
+
+        folder = launcher_folder()
         raise Refused(
             f"MLFLOW_TRACKING_URI={uri} is relative: `mlflow run` and its steps would open two different databases\n"
             f" Use MLFLOW_TRACKING_URI=sqlite:///{os.path.join(folder, uri.removeprefix('sqlite:///'))}"
@@ -103,8 +104,9 @@ def session_for(params: Mapping[str, object], run) -> object:
     from tracking.session import Session
 
     base_url = os.environ.get("TLC_BASE_URL")
-    fetch = {"base_url": base_url} if base_url else {}
-    return Session(MlflowClient(), run, quiet=bool(params.get("quiet")), fetch=fetch)
+    quiet = bool(params.get("quiet"))
+    fetch = {"base_url": base_url, "progress": not quiet}
+    return Session(MlflowClient(), run, quiet=quiet, fetch=fetch)
 
 
 def run_step(step, params: dict, work: Callable, report: Callable, tags: Mapping[str, str] | None = None) -> None:

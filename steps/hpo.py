@@ -31,11 +31,11 @@ def work(step: StepRun) -> None:
     from taxi.engines.local import cores
     from taxi.engines.opening import opened
     from taxi.models import FAMILIES
+    from taxi.progress import following
     from taxi.trials import Objective
     from tracking import names
     from tracking.artifacts import fetched
     from tracking.inputs import log_splits
-    from tracking.progress import bar
     from tracking.record import describe
     from tracking.trials import TrialRuns, search_key
 
@@ -57,7 +57,7 @@ def work(step: StepRun) -> None:
         most = min(int(params["workers"]) or cores(), int(params["batch"]), max_evals)
         objective = Objective(family.name, manifest.feature_set, int(params["seed"]), timeout)
         with (
-            bar(step.session, "hpo", "trials") as progress,
+            following("hpo", "trials", step.session.progress) as progress,
             opened(str(params["engine"]), objective, dataset, str(folder), most) as engine,
         ):
 

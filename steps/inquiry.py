@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from steps.door import Refused, session_for
+from steps.door import session_for
+from steps.launcher import given_path
 
 
 @contextlib.contextmanager
@@ -39,23 +39,6 @@ def publish(session, report: str, facts: Mapping[str, object], tags: Mapping[str
         Path(folder, names.VERDICT_FILE).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
         session.client.log_artifacts(run_id, folder)
     describe(session.client, run_id, {names.NOTE: report[:100_000], **tags})
-
-
-def given_path(text: str) -> Path:
-    """A path as its user meant it: relative to where `mlflow run` was started, not to the project's own folder."""
-    path = Path(text).expanduser()
-    if path.is_absolute():
-        return path
-    here, pid = Path.cwd(), os.getppid()
-    while pid > 1:  # up past the shell between `mlflow run` and this step
-        try:
-            folder = Path(os.readlink(f"/proc/{pid}/cwd"))
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            break
-        if folder != here:
-            return folder / path
-    raise Refused(f"{text} is relative, and where `mlflow run` was started is not known here\n Give an absolute path.")
 
 
 def given_repository(text: str) -> str | None:

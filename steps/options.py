@@ -32,6 +32,18 @@ class MonthsType(click.ParamType):
         return ",".join(months) if months else "none"
 
 
+class SourceType(click.ParamType):
+    """``sample``, ``tlc``, a URI prefix, or a folder: a relative one is the user's, not the project's."""
+
+    name = "source"
+
+    def convert(self, value, param, ctx):
+        from steps.launcher import given_path
+
+        plain = value.split(":")[0] in ("sample", "tlc", "recorded") or "://" in value
+        return value if plain else str(given_path(value))
+
+
 OPTIONS: dict[str, Callable] = {}
 
 
@@ -42,7 +54,7 @@ def _option(name: str, default: object, kind: object, text: str) -> None:
 
 POSITIVE = click.IntRange(min=1)
 
-_option("source", "sample", str, "sample, sample:ROWS, tlc, or a folder or URI prefix that holds the months.")
+_option("source", "sample", SourceType(), "sample, sample:ROWS, tlc, or a folder or URI prefix that holds the months.")
 _option("taxi", "green", click.Choice(["green", "yellow"]), "Which taxi's trips.")
 _option("train_months", "2023-01", MonthsType(), "Months to train on.")
 _option("val_months", "2023-02", MonthsType(), "Months to choose on.")

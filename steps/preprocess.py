@@ -36,11 +36,11 @@ def work(step: StepRun) -> None:
     from steps.graph import months
     from taxi.dataset import build
     from taxi.features import FEATURE_SETS
+    from taxi.progress import following
     from taxi.sources import locate
     from tracking import names
     from tracking.artifacts import log_folder
     from tracking.inputs import log_splits
-    from tracking.progress import bar
 
     wanted = months(step.params)
     with tempfile.TemporaryDirectory(prefix="dataset-") as folder, tempfile.TemporaryDirectory() as scratch:
@@ -49,7 +49,7 @@ def work(step: StepRun) -> None:
         located = locate(source, taxi, every, scratch=Path(scratch), **step.session.fetch)
         by_name = {month.name: month for month in located}
         splits = {split: [by_name[name] for name in split_months] for split, split_months in wanted.items()}
-        with bar(step.session, "preprocess", "rows") as progress:
+        with following("preprocess", "rows", step.session.progress) as progress:
             manifest = build(splits, FEATURE_SETS[str(step.params["features"])], Path(folder), progress=progress)
         output = log_folder(step.client, step.run_id, Path(folder), names.DATASET, last="manifest.json")
         step.keep(output)

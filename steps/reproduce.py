@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from steps.door import Refused, checked
-from steps.inquiry import given_path, given_repository, inquiry, publish
+from steps.inquiry import given_repository, inquiry, publish
+from steps.launcher import given_path
 from steps.options import options
 
 

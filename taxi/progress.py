@@ -2,6 +2,8 @@
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 SILENT_SECONDS = 2  # shorter work needs no progress
 
@@ -34,3 +36,22 @@ class Lines:
 
     def close(self) -> None:
         pass
+
+
+@contextmanager
+def following(what: str, unit: str, shown: bool = True) -> Iterator[Callable[[int, int], None]]:
+    """A function (done, total) to call as work goes on, for work that counts itself."""
+    drawn = None
+
+    def follow(done: int, total: int) -> None:
+        nonlocal drawn
+        drawn = drawn or bar(what, total, unit, shown)
+        drawn.update(done - follow.done)
+        follow.done = done
+
+    follow.done = 0
+    try:
+        yield follow
+    finally:
+        if drawn:
+            drawn.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,7 +43,8 @@ class Session:
 
     @property
     def progress(self) -> bool:
-        return not self.quiet and sys.stderr is not None
+        """Whether to show progress."""
+        return not self.quiet
 
     @cached_property
     def experiments(self) -> list[str]:
