@@ -40,7 +40,18 @@ def cluster(tmp_path_factory):
     here = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(folder / "scheduler.json")]
     with (
         process("scheduler", "--port", "0", "--idle-timeout", "120", *here, cwd=folder, env=environment),
-        process("worker", "--nworkers", "2", "--nthreads", "1", *here, cwd=folder, env=environment),
+        process(
+            "worker",
+            "--nworkers",
+            "2",
+            "--nthreads",
+            "1",
+            "--local-directory",
+            str(folder),
+            *here,
+            cwd=folder,
+            env=environment,
+        ),
     ):
         yield address_in(folder / "scheduler.json", workers=2)
 
