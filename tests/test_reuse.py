@@ -158,7 +158,7 @@ CHANGES: dict[str, tuple[Callable[[Project], object] | None, dict[str, str], set
     "reuse=false": (None, {"reuse": "false"}, EVERYTHING),
     # code
     "code of the features": (lambda p: p.append("taxi/features.py", "\nX = 1\n"), {}, EVERYTHING),
-    "code of the sources": (lambda p: p.append("taxi/sources.py", "\nX = 1\n"), {}, {"preprocess"}),
+    "code of the first step": (lambda p: p.append("steps/preprocess.py", "\nX = 1\n"), {}, {"preprocess"}),
     "code of the search": (lambda p: p.append("taxi/search.py", "\nX = 1\n"), {}, {"hpo"}),
     "code of one step": (lambda p: p.append("steps/train.py", "\nX = 1\n"), {}, {"train"}),
     "code of the metrics": (lambda p: p.append("taxi/evaluation.py", "\nX = 1\n"), {}, {"train", "hpo", "register"}),
