@@ -1,6 +1,8 @@
 """The whole project through the real `mlflow run`, from a folder and from a git URL."""
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -88,6 +90,45 @@ def test_the_registered_model_predicts_outside_the_project(place, first, tmp_pat
     minutes = [float(word) for word in done.stdout.split()]
     assert len(minutes) == 2
     assert all(0 < value < 90 for value in minutes)
+
+
+def test_the_champion_is_served(place, first):
+    """`mlflow models serve` answers /invocations on raw trips, a zone never seen included; bad ones get a 400."""
+    import requests
+
+    port = free_port()
+    command = [str(LAUNCHER), "models", "serve", "-m", f"models:/{NAME}@champion", "-p", str(port), "-w", "1"]
+    server = subprocess.Popen(
+        [*command, "--env-manager", "local"],
+        cwd=place.folder,
+        env=environment({"MLFLOW_TRACKING_URI": place.store}),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    trip = {
+        "PULocationID": 74,
+        "DOLocationID": 265,
+        "trip_distance": 1.2,
+        "lpep_pickup_datetime": "2023-04-01T08:00:00",
+    }
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            try:
+                if requests.get(f"{url}/ping", timeout=5).ok:
+                    break
+            except requests.ConnectionError:
+                time.sleep(0.1)
+        good = requests.post(f"{url}/invocations", json={"dataframe_records": [trip]}, timeout=60)
+        bad = requests.post(f"{url}/invocations", json={"dataframe_records": [{"PULocationID": 74}]}, timeout=60)
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+    assert good.status_code == 200, good.text
+    assert 0 < good.json()["predictions"][0]["duration"] < 90
+    assert bad.status_code == 400
+    assert "trip_distance" in bad.text
 
 
 def test_plan_explains_and_leaves_no_run(place, first):
