@@ -21,7 +21,7 @@ run: setup ## the whole chain on the embedded default, in its own pinned environ
 	$(BIN)/mlflow run . --env-manager uv
 
 test: setup ## the test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 soak: setup ## the long tests, under 30 minutes
 	$(BIN)/python -m pytest -m slow
