@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 
+import mlflow
 import pytest
 
 from tests.project import LAUNCHER, ROOT, Workplace, environment, workplace
@@ -25,6 +26,7 @@ def command() -> list[str]:
 def end_of(place: Workplace) -> tuple:
     """What an undisturbed chain and a disturbed one must agree on: the version's content, the trials', the metrics."""
     client = place.client
+    mlflow.set_tracking_uri(place.store)  # artifacts are fetched by MLflow's own notion of the store
     query = f"tags.`{names.STEP}` = 'register' and attributes.status = 'FINISHED' and tags.`{names.OUTPUTS}` != ''"
     run = client.search_runs(["0"], query, max_results=1)[0]
     lineage = recorded(client, run)
