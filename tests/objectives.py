@@ -28,6 +28,7 @@ class Toy:
     dies: int = -1  # always
     dies_once: int = -1
     hangs: int = -1
+    seconds: float = 0.0  # that every trial takes
     meet: int = 0  # every trial waits until this many processes have started one
     modules = ("tests.objectives",)
 
@@ -43,6 +44,7 @@ class Toy:
             time.sleep(600)
         while self.meet and len({pid for _, pid in starts(self.folder)}) < self.meet:
             time.sleep(0.01)
+        time.sleep(self.seconds)
         value = data + params["x"] ** 2
         files = {"model": repr(params).encode()}
         digest = files_digest(files)
