@@ -3,18 +3,24 @@
 import os
 from pathlib import Path
 
-SHELLS = ("bash", "sh", "dash")  # `mlflow run` starts a step through one
+SHELLS = ("bash", "sh", "dash")
 
 
 def launcher_folder() -> Path:
     """Working folder of the process that started this step; this one's where that cannot be seen (no /proc)."""
     pid = os.getppid()
     try:
-        while Path(os.readlink(f"/proc/{pid}/exe")).name in SHELLS:
+        while _is_launched_shell(pid):
             pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
         return Path(os.readlink(f"/proc/{pid}/cwd"))
     except OSError:
         return Path.cwd()
+
+
+def _is_launched_shell(pid: int) -> bool:
+    """``bash -c ...``, as `mlflow run` starts a step; not the shell in which somebody types."""
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return Path(os.readlink(f"/proc/{pid}/exe")).name in SHELLS and words[1:2] == [b"-c"]
 
 
 def given_path(text: str) -> Path:
