@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
@@ -29,9 +29,7 @@ class LocalEngine(Engine):
         super().__init__(objective, workers or cores())
         timeout = getattr(objective, "timeout", None)
         self._limit = None if timeout is None else timeout + grace  # seconds
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([__name__, *getattr(objective, "modules", ())])
-        forkserver.ensure_running()  # returns at once; the imports go on beside what this process does next
+        self._context = prepare(getattr(objective, "modules", ()))
         self._load = load
         self._closed = threading.Event()
         self._workers: set[_Worker] = set()
@@ -64,6 +62,17 @@ class LocalEngine(Engine):
         self._closed.set()
         for worker in list(self._workers):
             worker.end()
+
+
+def prepare(modules: Sequence[str]) -> Any:
+    """Start the process that workers are forked from; returns at once, while it imports `modules` in the background.
+
+    Worth calling as soon as it is known that there will be trials: the imports take seconds.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, *modules])
+    forkserver.ensure_running()
+    return context
 
 
 def cores() -> int:
