@@ -106,3 +106,17 @@ def test_changes_name_the_parts_that_differ(client):
     """`plan` explains a run by these words."""
     other = replace(LINEAGE, params={**LINEAGE.params, "seed": "7"}, code={"steps/train.py": "c2"})
     assert cache.changes(LINEAGE, other) == ["seed 42 -> 7", "code of steps/train.py"]
+
+
+def test_compiled_code_beside_a_models_own_does_not_count_as_damage(client):
+    """Serving a model from the store itself leaves __pycache__ in its code folder; any other extra file counts."""
+    import shutil
+
+    run_id = leave(client, "k1")
+    with fetched(f"runs:/{run_id}/dataset") as folder:
+        compiled = folder / "code" / "taxi" / "__pycache__"
+        compiled.mkdir(parents=True)
+        (compiled / "trips.cpython-311.pyc").write_bytes(b"x")
+        assert isinstance(find(client, "k1"), Hit)
+        shutil.move(compiled / "trips.cpython-311.pyc", folder / "code" / "taxi" / "trips.py")
+    assert isinstance(find(client, "k1"), Miss)

@@ -67,7 +67,7 @@ def split_remote(remote: str | None) -> tuple[str, str, str, str]:
     """(scheme, user, host[:port], path); a path alone is of scheme "file". Raises SourceError for what is no remote."""
     if not isinstance(remote, str) or not remote or len(remote) > LENGTH or not remote.isprintable():
         raise SourceError(f"The remote {_cut(remote)} is empty, too long or unprintable. Give a plain URL or path.")
-    if remote.startswith("-") or re.match(r"[^/:]*::", remote):
+    if remote.startswith("-") or re.match(r"[^/\[]*::", remote):
         raise SourceError(f"The remote {_cut(remote)} is an option or a command. Give a plain URL or path.")
     if "://" in remote:
         scheme, host, path = remote.partition("://")[0].lower(), *_location(remote)
