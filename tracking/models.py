@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,6 +63,8 @@ def log(predictor: Predictor, run_id: str, name: str, params: Mapping[str, objec
     with tempfile.TemporaryDirectory(prefix="model-") as folder:
         saved = Path(folder, "predictor")
         predictor.save(saved)
+        # Without compiled code, which Python would write anew where the model is loaded: an altered artifact.
+        code = shutil.copytree(ROOT / "taxi", Path(folder, "taxi"), ignore=shutil.ignore_patterns("__pycache__"))
         logged = client.create_logged_model(
             client.get_run(run_id).info.experiment_id,
             name=name,
@@ -73,7 +76,7 @@ def log(predictor: Predictor, run_id: str, name: str, params: Mapping[str, objec
         info = mlflow.pyfunc.log_model(
             python_model=str(ROOT / "tracking" / "served.py"),
             artifacts={"predictor": str(saved)},
-            code_paths=[str(ROOT / "taxi")],
+            code_paths=[str(code)],
             pip_requirements=requirements(predictor.estimator.family),
             signature=signature(predictor.taxi),
             input_example=example(predictor.taxi),
