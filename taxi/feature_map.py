@@ -80,17 +80,15 @@ class FeatureMap(ABC):
         The same bits as `transform`. Unknown zones, nulls and absurd distances are answered by the fallbacks; the
         distance may be left out when all is known at booking. Raises FeatureError for a pickup time that is missing.
         """
-        import pandas as pd
-
-        pickup = pd.to_datetime(trips["pickup_datetime"])
-        missing = int(pickup.isna().sum())
-        if missing:
-            raise FeatureError(f"{missing} of {len(trips)} trips have no pickup time\nGive one for each trip.")
-        microseconds = pickup.dt.tz_localize(None).to_numpy("datetime64[us]").view("int64")
-        zones = [_known_zones(trips[name]) for name in ("PULocationID", "DOLocationID")]
-        miles = np.full(len(trips), np.nan)
-        if any("trip_distance" in column.uses for column in self.feature_set.columns):
-            miles = pd.to_numeric(trips["trip_distance"]).to_numpy(dtype=np.float64, na_value=np.nan)
+        uses = {field for column in self.feature_set.columns for field in column.uses}
+        absent = [name for name in KNOWN if name in uses and name not in trips.columns]
+        if absent:
+            raise FeatureError(
+                f"the trips have no column {', '.join(absent)}\nFeatures {self.feature_set.name} need it."
+            )
+        microseconds = _microseconds(trips["pickup_datetime"])
+        zones = [_zones(_numbers(trips, name)) for name in ("PULocationID", "DOLocationID")]
+        miles = _numbers(trips, "trip_distance") if "trip_distance" in uses else np.full(len(trips), np.nan)
         return self._columns(*zones, miles, microseconds)
 
     def save(self, folder: Path) -> None:
@@ -126,9 +124,31 @@ def zone_column(table: pa.Table, name: str) -> np.ndarray:
     return zones.astype(np.int64)
 
 
-def _known_zones(zones: Any) -> np.ndarray:
-    """Ids of a pandas Series as int64 0..265; 0 for anything that is no id of TLC's."""
+def _numbers(trips: Any, name: str) -> np.ndarray:
+    """A column of a DataFrame as float64, NaN for null. Raises FeatureError for what is no number."""
     import pandas as pd
 
-    ids = pd.to_numeric(zones).to_numpy(dtype=np.float64, na_value=0.0)
-    return np.where((ids >= 1) & (ids < ZONES) & (ids == np.floor(ids)), ids, 0).astype(np.int64)
+    try:
+        return pd.to_numeric(trips[name]).to_numpy(dtype=np.float64, na_value=np.nan)
+    except (ValueError, TypeError) as error:
+        raise FeatureError(f"column {name} does not hold numbers ({error})\nGive numbers, or nulls.") from None
+
+
+def _microseconds(times: Any) -> np.ndarray:
+    """Wall-clock times as int64 microseconds since 1970. Raises FeatureError for a missing one."""
+    import pandas as pd
+
+    try:
+        pickup = pd.to_datetime(times)
+    except (ValueError, TypeError) as error:
+        raise FeatureError(f"pickup times cannot be read ({error})\nGive them as 2023-03-01 08:15:00.") from None
+    missing = int(pickup.isna().sum())
+    if missing:
+        raise FeatureError(f"{missing} of {len(times)} trips have no pickup time\nGive one for each trip.")
+    return pickup.dt.tz_localize(None).to_numpy("datetime64[us]").view("int64")
+
+
+def _zones(ids: np.ndarray) -> np.ndarray:
+    """Ids as int64 0..265; 0 for anything that is no id of TLC's."""
+    known = (ids >= 1) & (ids < ZONES) & (ids == np.floor(ids))  # false for NaN
+    return np.where(known, ids, 0).astype(np.int64)
