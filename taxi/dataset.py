@@ -104,10 +104,10 @@ def _read_manifest(folder: Path) -> tuple[Manifest, dict[str, str]]:
         version, manifest = record["schema"], Manifest(record)
         if version == SCHEMA_VERSION:
             files = {str(name): str(entry["sha256"]) for name, entry in record["files"].items()}
-            expected = [name for split in manifest.splits for name in manifest.files(split)]
+            [files[name] for split in manifest.splits for name in manifest.files(split)]
             [manifest.rows(split) for split in manifest.splits]
             FEATURE_SETS[manifest.feature_set], manifest.warnings, manifest.taxi
-            return manifest, {**dict.fromkeys(expected, ""), **files}
+            return manifest, files
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"{folder} is not a dataset: {MANIFEST} cannot be read ({type(error).__name__})\n"
