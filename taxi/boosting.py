@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from scipy import sparse
 
+from taxi import one_hot
 from taxi.family import Dimension, ModelError, Params, Range, check_deadline, read_json, write_json
 from taxi.split import Split
 
@@ -29,16 +31,16 @@ class BoostingParams(Params):
     }
 
     n_estimators: int = 1000  # boosting rounds, at most
-    early_stopping_rounds: int = 30  # rounds without a better validation RMSE; 0 = never stop
-    learning_rate: float = 0.05  # share of each tree's answer that is added
-    max_depth: int = 8  # levels
+    early_stopping_rounds: int = 15  # rounds without a better validation RMSE; 0 = never stop
+    learning_rate: float = 0.15  # share of each tree's answer that is added
+    max_depth: int = 9  # levels
     min_child_weight: float = 10.0  # trips in a leaf, at least
     subsample: float = 0.8  # share of trips for each tree
-    colsample_bytree: float = 0.6  # share of columns for each tree
-    reg_lambda: float = 5.0  # penalty on squared leaf answers
-    reg_alpha: float = 0.0  # penalty on absolute leaf answers
+    colsample_bytree: float = 0.9  # share of columns for each tree
+    reg_lambda: float = 100.0  # penalty on squared leaf answers
+    reg_alpha: float = 5.0  # penalty on absolute leaf answers
     gamma: float = 0.0  # squared minutes that a split must take away
-    max_bin: int = 256  # bins a column
+    max_bin: int = 128  # bins a column
     max_cat_to_onehot: int = 4  # categories up to which a split takes one against all
 
 
@@ -50,12 +52,14 @@ class BoostingEstimator:
 
     def predict(self, X) -> np.ndarray:
         """Minutes, float64 of shape (n,)."""
+        X = one_hot.compact(X, self.columns) if sparse.issparse(X) else X
         return np.asarray(self.booster.inplace_predict(X, validate_features=False), dtype=np.float64)
 
     def importance(self) -> dict[str, float]:
         """Share of the squared error that splits on each column take away, largest first."""
         gain = self.booster.get_score(importance_type="total_gain")
-        by_column = {name: float(gain.get(f"f{i}", 0.0)) for i, name in enumerate(self.columns)}
+        columns = self.columns if self.booster.num_features() == len(self.columns) else one_hot.groups(self.columns)[0]
+        by_column = {name: float(gain.get(f"f{i}", 0.0)) for i, name in enumerate(columns)}
         total = sum(by_column.values()) or 1.0
         return {name: by_column[name] / total for name in sorted(by_column, key=lambda name: -by_column[name])}
 
@@ -92,19 +96,22 @@ class Boosting:
     params = BoostingParams
 
     def default_params(self, features: str) -> BoostingParams:
+        if features == "course":  # two columns, so each tree needs both
+            return BoostingParams(colsample_bytree=1.0, reg_lambda=20.0)
         return BoostingParams()
 
     def parse(self, values: dict, features: str = "full") -> BoostingParams:
         return BoostingParams.parse(values, self.default_params(features))
 
     def dimensions(self, features: str) -> tuple[Dimension, ...]:
+        columns = Dimension("colsample_bytree", 0.6, 1.0, unit="share of columns")
         return (
-            Dimension("max_depth", 5, 10, unit="levels"),
-            Dimension("learning_rate", 0.03, 0.15, "log", "share"),
-            Dimension("min_child_weight", 3.0, 100.0, "log", "trips"),
+            Dimension("max_depth", 6, 10, unit="levels"),
+            Dimension("learning_rate", 0.08, 0.25, "log", "share"),
+            Dimension("min_child_weight", 3.0, 50.0, "log", "trips"),
             Dimension("subsample", 0.6, 1.0, unit="share of trips"),
-            Dimension("colsample_bytree", 0.3, 0.9, unit="share of columns"),
-            Dimension("reg_lambda", 0.5, 50.0, "log", "penalty"),
+            *([] if features == "course" else [columns]),
+            Dimension("reg_lambda", 10.0, 300.0, "log", "penalty"),
         )
 
     def fit(
@@ -157,9 +164,12 @@ def _matrices(train: Split, val: Split | None, max_bin: int, threads: int):
         return memo[2], memo[3]
 
     def matrix(split: Split, ref=None):
-        types = ["c" if name in split.categorical else "float" for name in split.columns]
+        X, columns, categorical = split.X, split.columns, split.categorical
+        if sparse.issparse(X):
+            X, (columns, categorical, _, _) = one_hot.compact(X, columns), one_hot.groups(columns)
+        types = ["c" if name in categorical else "float" for name in columns]
         return xgb.QuantileDMatrix(
-            split.X, split.y, feature_types=types, enable_categorical=True, max_bin=max_bin, nthread=threads, ref=ref
+            X, split.y, feature_types=types, enable_categorical=True, max_bin=max_bin, nthread=threads, ref=ref
         )
 
     train_matrix = matrix(train)

@@ -75,7 +75,9 @@ class Forest:
     params = ForestParams
 
     def default_params(self, features: str) -> ForestParams:
-        return ForestParams()
+        if features == "course":
+            return ForestParams()
+        return ForestParams(max_depth=18, n_estimators=30, min_samples_leaf=3, max_features=0.5)
 
     def parse(self, values: dict, features: str = "full") -> ForestParams:
         return ForestParams.parse(values, self.default_params(features))
@@ -90,10 +92,10 @@ class Forest:
                 Dimension("min_samples_leaf", 1, 4, unit="trips"),
             )
         return (
-            Dimension("max_depth", 8, 24, unit="levels"),
+            Dimension("max_depth", 10, 22, unit="levels"),
             Dimension("n_estimators", 20, 60, unit="trees"),
-            Dimension("min_samples_leaf", 2, 40, "log", "trips"),
-            Dimension("max_features", 0.2, 0.8, unit="share of columns"),
+            Dimension("min_samples_leaf", 2, 20, "log", "trips"),
+            Dimension("max_features", 0.3, 0.9, unit="share of columns"),
         )
 
     def fit(

@@ -70,7 +70,10 @@ class Family:
 
     def load(self, folder: Path) -> Estimator:
         """Raises ModelError when `folder` does not hold a model of this family."""
-        return self.estimator.load(folder)
+        try:
+            return self.estimator.load(folder)
+        except (KeyError, TypeError, AttributeError, ParamsError) as error:
+            raise ModelError(f"{folder} does not hold a whole {self.name} model ({error!r:.200})") from error
 
 
 FAMILIES: dict[str, Family] = {
@@ -87,7 +90,8 @@ def load(family: str, folder: Path) -> Estimator:
 
 def read_family(folder: Path) -> str:
     """The family of a saved model. Raises ModelError."""
-    name = read_json(Path(folder) / "model.json").get("family")
+    model = read_json(Path(folder) / "model.json")
+    name = model.get("family") if isinstance(model, dict) else None
     if name not in FAMILIES:
         raise ModelError(f"{folder} holds a model of family {name!r}, not one of {', '.join(FAMILIES)}")
     return name
