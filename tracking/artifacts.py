@@ -41,7 +41,7 @@ def log_folder(client: MlflowClient, run_id: str, folder: Path, name: str, last:
 
 def record(folder: Path, name: str, uri: str, volatile: tuple[str, ...] = ()) -> Output:
     listing = list_tree(folder, volatile)
-    files = {path: entry for path, entry in listing.files.items() if path != REGISTRATION}
+    files = {path: entry for path, entry in listing.files.items() if path != REGISTRATION and not path.endswith(".pyc")}
     return Output(name, uri, listing.digest, files, tuple(path for path in listing.volatile if path in files))
 
 
@@ -95,7 +95,7 @@ def _by_others(problem: str) -> bool:
     Compiled code is none of ours to trust or mind: nothing here imports what came with a model.
     """
     path, what = problem.split()[:2]
-    return path == REGISTRATION or (what == "extra:" and path.startswith("code/") and "/__pycache__/" in path)
+    return path == REGISTRATION or (what == "extra:" and path.endswith(".pyc") and "__pycache__/" in path)
 
 
 def _wrong_sizes(output: Output) -> list[str]:

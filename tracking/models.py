@@ -21,7 +21,17 @@ from tracking.lineage import Output
 
 DATA_FILES = ("served.py",)  # the model's source: MLflow loads it by path, nothing here imports it
 # What of a model must be the same when it is made again; the rest carries ids, times and comments.
-VOLATILE = ("MLmodel", "*.yaml", "*.txt", "*.json.gz", "*example.json", "code/*", "*.py", "registered_model_meta")
+VOLATILE = (
+    "MLmodel",
+    "*.yaml",
+    "*.txt",
+    "*.json.gz",
+    "*example.json",
+    "code/*",
+    "*.py",
+    "*.pyc",
+    "registered_model_meta",
+)
 PREDICTOR = "artifacts/predictor"
 
 _REQUIREMENTS = {
