@@ -8,6 +8,7 @@ from pathlib import Path
 
 from taxi.dataset import Dataset, searched_splits
 from taxi.engines.engine import Engine, EngineError
+from taxi.scratch import scratch_folder
 from taxi.split import Split
 
 DASK = "dask://"
@@ -24,8 +25,8 @@ def opened(engine: str, objective: Callable, dataset: Dataset, uri: str, workers
         from taxi.engines.local import LocalEngine
         from taxi.mapped import open_splits, save_splits
 
-        with tempfile.TemporaryDirectory(prefix="splits-") as scratch:
-            save_splits(Path(scratch), dataset.load("train"), dataset.load("val"))
+        with scratch_folder("splits") as scratch:
+            save_splits(scratch, dataset.load("train"), dataset.load("val"))
             with LocalEngine(objective, partial(open_splits, scratch), workers) as local:
                 yield local
     elif engine.startswith(DASK):
