@@ -31,9 +31,9 @@ class BoostingParams(Params):
     }
 
     n_estimators: int = 1000  # boosting rounds, at most
-    early_stopping_rounds: int = 15  # rounds without a better validation RMSE; 0 = never stop
-    learning_rate: float = 0.15  # share of each tree's answer that is added
-    max_depth: int = 9  # levels
+    early_stopping_rounds: int = 10  # rounds without a better validation RMSE; 0 = never stop
+    learning_rate: float = 0.2  # share of each tree's answer that is added
+    max_depth: int = 8  # levels
     min_child_weight: float = 10.0  # trips in a leaf, at least
     subsample: float = 0.8  # share of trips for each tree
     colsample_bytree: float = 0.9  # share of columns for each tree
@@ -104,14 +104,15 @@ class Boosting:
         return BoostingParams.parse(values, self.default_params(features))
 
     def dimensions(self, features: str) -> tuple[Dimension, ...]:
+        """Rates from 0.15: at 0.1 the best trial gains 0.02 minutes, and a trial takes three times as long."""
         columns = Dimension("colsample_bytree", 0.6, 1.0, unit="share of columns")
         return (
-            Dimension("max_depth", 6, 10, unit="levels"),
-            Dimension("learning_rate", 0.08, 0.25, "log", "share"),
+            Dimension("max_depth", 5, 9, unit="levels"),
+            Dimension("learning_rate", 0.15, 0.4, "log", "share"),
             Dimension("min_child_weight", 3.0, 50.0, "log", "trips"),
             Dimension("subsample", 0.6, 1.0, unit="share of trips"),
             *([] if features == "course" else [columns]),
-            Dimension("reg_lambda", 10.0, 300.0, "log", "penalty"),
+            Dimension("reg_lambda", 20.0, 300.0, "log", "penalty"),
         )
 
     def fit(
