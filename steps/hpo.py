@@ -34,7 +34,7 @@ def work(step: StepRun) -> None:
     from taxi.progress import following
     from taxi.trials import Objective
     from tracking import names
-    from tracking.artifacts import fetched
+    from tracking.artifacts import unaltered
     from tracking.inputs import log_splits
     from tracking.record import describe
     from tracking.trials import TrialRuns, search_key
@@ -47,7 +47,7 @@ def work(step: StepRun) -> None:
     known = runs.known(max_evals) if params["reuse"] else {}
     if known:
         step.say(f"{len(known)} trials are known from earlier searches and are not run again")
-    with fetched(source.uri) as folder:
+    with unaltered(source) as folder:
         dataset = Dataset.open(folder)
         manifest = dataset.manifest
         log_splits(step.client, step.run_id, manifest, source.uri, ("train", "val"))

@@ -25,4 +25,4 @@ def _is_launched_shell(pid: int) -> bool:
 
 def given_path(text: str) -> Path:
     """A path as its user meant it: relative to where `mlflow run` was started."""
-    return launcher_folder() / Path(text).expanduser()
+    return launcher_folder() / os.path.expanduser(text)  # which leaves "~nobody" as it is, and raises nothing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import click
@@ -44,6 +45,21 @@ class SourceType(click.ParamType):
         return value if plain else str(given_path(value))
 
 
+class ArtifactType(click.ParamType):
+    """A URI, a run id, inline JSON or one of `words`; anything else is a path, and a relative one is the user's."""
+
+    name = "uri"
+
+    def __init__(self, *words: str):
+        self.words = words
+
+    def convert(self, value, param, ctx):
+        from steps.launcher import given_path
+
+        plain = value in self.words or ":/" in value or value.lstrip().startswith("{")
+        return value if plain or re.fullmatch(r"[0-9a-f]{32}", value) else str(given_path(value))
+
+
 OPTIONS: dict[str, Callable] = {}
 
 
@@ -60,9 +76,9 @@ _option("train_months", "2023-01", MonthsType(), "Months to train on.")
 _option("val_months", "2023-02", MonthsType(), "Months to choose on.")
 _option("test_months", "2023-03", MonthsType(optional=True), "Months to judge on; `none` for no test split.")
 _option("features", "full", click.Choice(FEATURE_SETS), "Feature set.")
-_option("dataset", "auto", str, "URI of a dataset artifact; auto: find it or make it.")
+_option("dataset", "auto", ArtifactType("auto"), "URI of a dataset artifact; auto: find it or make it.")
 _option("model", "xgboost", click.Choice(MODELS), "Model family.")
-_option("params", "default", str, "default, inline JSON, or the URI of a JSON artifact.")
+_option("params", "default", ArtifactType("default"), "default, inline JSON, or the URI of a JSON artifact.")
 _option("max_evals", 20, POSITIVE, "Trials of the search.")
 _option("batch", 4, POSITIVE, "Lag of the search: trial n is suggested from trials 0 .. n - batch.")
 _option("workers", 0, click.IntRange(min=0), "Trials at once; 0: as many as there are cores. Never changes the result.")
@@ -70,7 +86,7 @@ _option("engine", "local", str, "Where trials run: local, or dask://host:port. N
 _option("trial_timeout", 0.0, click.FloatRange(min=0), "Seconds a trial may take; 0: no limit.")
 _option("stop_after", 0, click.IntRange(min=0), "End after so many trials without improvement; 0: never.")
 _option("seed", 42, click.IntRange(0, 2**31 - 1), "Seed of the search and of every fit.")
-_option("search", "auto", str, "An hpo run's id or URI; auto: find it or make it.")
+_option("search", "auto", ArtifactType("auto"), "An hpo run's id or URI; auto: find it or make it.")
 _option("top_n", 5, POSITIVE, "How many of the best trials are candidates.")
 _option("select", "val", click.Choice(["val", "test"]), "Which split chooses among the candidates.")
 _option("model_name", "nyc-taxi-duration", str, "Name of the registered model.")

@@ -53,17 +53,17 @@ def params_text(given: str) -> str:
 
 def work(step: StepRun) -> None:
     from mlflow.entities import Metric, Param
-    from taxi.dataset import Dataset
 
+    from taxi.dataset import Dataset
     from taxi.evaluation import metrics
     from taxi.models import FAMILIES
     from taxi.predictor import Predictor
     from tracking import models
-    from tracking.artifacts import fetched
+    from tracking.artifacts import unaltered
     from tracking.inputs import log_splits
 
     source = step.input("dataset")
-    with fetched(source.uri) as folder:
+    with unaltered(source) as folder:
         dataset = Dataset.open(folder)
         features = dataset.features
         splits = {name: dataset.load(name) for name in ("train", "val")}

@@ -16,7 +16,8 @@ def influence(results: Sequence[TrialResult]) -> dict[str, float]:
 
     Randomised trees learn val_rmse from the parameters; a share is how much worse they get with that column shuffled.
     A search tries its favourites more often than the rest: with twenty trials this is a hint, no proof. (On bowls of
-    known shares it names the largest in 9 of 10 searches, the same by which it was chosen; a random forest's own importances in 6.)
+    known shares it names the largest in 9 of 10 searches, the same by which it was chosen; a random forest's own
+    importances in 6.)
     """
     finished = [result for result in results if result.status == "ok"]
     if len(finished) < LEAST_TRIALS:

@@ -8,8 +8,9 @@ import pytest
 
 from tests.test_lineage import LINEAGE
 from tracking import cache, names
-from tracking.artifacts import fetched, log_folder
+from tracking.artifacts import ArtifactError, fetched, log_folder, unaltered
 from tracking.cache import Hit, Miss
+from tracking.lineage import Input
 
 
 def leave(client, key: str, status: str = "FINISHED", content: str = "trips") -> str:
@@ -120,3 +121,15 @@ def test_compiled_code_beside_a_models_own_does_not_count_as_damage(client):
         assert isinstance(find(client, "k1"), Hit)
         shutil.move(compiled / "trips.cpython-311.pyc", folder / "code" / "taxi" / "trips.py")
     assert isinstance(find(client, "k1"), Miss)
+
+
+@pytest.mark.parametrize("by", ["listing", "digest"])
+def test_what_is_read_is_what_was_recorded(client, by):
+    """A check before the step is no check of what the step then reads: the same number of other bytes is refused."""
+    output = find(client, "k1").outputs["dataset"] if leave(client, "k1") else None
+    item = output if by == "listing" else Input("dataset", output.uri, output.digest)
+    with unaltered(item) as folder:
+        path = folder / "part" / "rows.txt"
+        path.write_text("tripz")
+    with pytest.raises(ArtifactError, match="was altered after it was made"), unaltered(item):
+        pass

@@ -16,7 +16,7 @@ from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 from mlflow.store.artifact.runs_artifact_repo import RunsArtifactRepository
 
 from tracking.digest import DigestError, list_tree, verify
-from tracking.lineage import Output
+from tracking.lineage import Input, Output
 
 # MLflow adds this file to a logged model when it is registered, and rewrites it when it is registered again.
 REGISTRATION = "registered_model_meta"
@@ -73,6 +73,25 @@ def fetched(uri: str) -> Iterator[Path]:
         yield copy
 
 
+@contextlib.contextmanager
+def unaltered(item: Input | Output) -> Iterator[Path]:
+    """The artifact `item` as `fetched` gives it, refused when its bytes are no longer those that were recorded.
+
+    An earlier check may have seen another copy: what is checked here is what is read. Raises ArtifactError.
+    """
+    with fetched(item.uri) as folder:
+        if isinstance(item, Output):
+            damage = _damage(item, folder)
+        else:
+            now = record(folder, item.role, item.uri).digest
+            damage = [f"sha256 {now[:12]}, recorded {item.digest[:12]}"] if now != item.digest else []
+        if damage:
+            raise ArtifactError(
+                f"{item.uri} was altered after it was made ({damage[0]})\n Run the step that makes it again."
+            )
+        yield folder
+
+
 def problems(output: Output) -> list[str]:
     """What keeps `output` from being what its record says: empty when every file is there with its digest.
 
@@ -83,10 +102,13 @@ def problems(output: Output) -> list[str]:
         if _local_folder(output.uri) is None and (found := _wrong_sizes(output)):
             return found
         with fetched(output.uri) as folder:
-            found = verify(folder, output.listing)
-        return [f"output {output.name}: {problem}" for problem in found if not _by_others(problem)]
+            return [f"output {output.name}: {problem}" for problem in _damage(output, folder)]
     except (ArtifactError, DigestError, MlflowException) as error:
         return [f"output {output.name}: {str(error).splitlines()[0]}"]
+
+
+def _damage(output: Output, folder: Path) -> list[str]:
+    return [problem for problem in verify(folder, output.listing) if not _by_others(problem)]
 
 
 def _by_others(problem: str) -> bool:

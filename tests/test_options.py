@@ -1,0 +1,38 @@
+"""What a user types for an artifact: a word, a URI, a run id, JSON, or a path of their own."""
+
+import os
+
+import pytest
+
+from steps import launcher
+from steps.options import ArtifactType
+
+AS_GIVEN = [
+    "auto",
+    "runs:/0f/dataset",
+    "s3://bucket/dataset",
+    "file:///data",
+    "0" * 32,
+    ' {"max_depth": 6}',
+    "/data/set",
+]
+
+
+@pytest.mark.parametrize("given", AS_GIVEN)
+def test_what_is_no_relative_path_stays_as_given(given, monkeypatch):
+    """Only a path can be relative to something."""
+    monkeypatch.setattr(launcher, "launcher_folder", lambda: launcher.Path("/home/ada"))
+    assert ArtifactType("auto").convert(given, None, None) == given
+
+
+def test_a_relative_path_is_the_users(monkeypatch):
+    """The step's own folder is the project's, or that of a temporary clone."""
+    monkeypatch.setattr(launcher, "launcher_folder", lambda: launcher.Path("/home/ada"))
+    assert ArtifactType("auto").convert("made/dataset", None, None) == "/home/ada/made/dataset"
+    assert ArtifactType("auto").convert("~/dataset", None, None) == os.path.expanduser("~/dataset")
+
+
+def test_the_home_of_nobody_is_no_traceback(monkeypatch):
+    """`~name` of a user that does not exist is a path like any other, which will not be there."""
+    monkeypatch.setattr(launcher, "launcher_folder", lambda: launcher.Path("/home/ada"))
+    assert ArtifactType("auto").convert("~nobody-at-all/x", None, None) == "/home/ada/~nobody-at-all/x"
