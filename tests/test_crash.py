@@ -15,7 +15,7 @@ from tracking import names
 from tracking.cache import recorded
 
 PARAMS = {"source": "sample:3000", "max_evals": "6", "top_n": "2"}
-KILLS, CHAINS, SEED = 50, 10, 7  # moments, spread over so many chains from an empty store
+KILLS, A_CHAIN, SEED = 50, 5, 7  # moments in all, at most so many in one chain, which begins from an empty store
 
 
 def command() -> list[str]:
@@ -57,11 +57,13 @@ def test_a_chain_killed_anywhere_ends_like_an_undisturbed_one(tmp_path, migrated
     started = time.monotonic()
     assert undisturbed.run(**PARAMS).exit_code == 0
     whole, expected = time.monotonic() - started, end_of(undisturbed)
-    rng, kills = random.Random(SEED), 0
-    for chain in range(CHAINS):
-        place = workplace(tmp_path / f"chain-{chain}", migrated_store)
-        for _ in range(KILLS // CHAINS):
-            kills += killed_after(place, rng.uniform(0.5, whole))
+    rng, kills, chains = random.Random(SEED), 0, 0
+    while kills < KILLS:
+        place, chains = workplace(tmp_path / f"chain-{chains}", migrated_store), chains + 1
+        for _ in range(min(A_CHAIN, KILLS - kills)):
+            if not killed_after(place, rng.uniform(0.5, whole)):
+                break  # taken up so well that it was done before
+            kills += 1
         last = place.run(**PARAMS)
         assert last.exit_code == 0, last.stderr
         assert end_of(place) == expected
@@ -71,5 +73,4 @@ def test_a_chain_killed_anywhere_ends_like_an_undisturbed_one(tmp_path, migrated
         trials = place.client.search_runs(["0"], f"tags.`{names.TRIAL_RESULT}` != ''", max_results=1000)
         fitted = [run.data.tags[names.TRIAL] for run in trials if names.REUSED not in run.data.tags]
         assert sorted(fitted) == [str(number) for number in range(6)], "a finished trial ran twice"
-    print(f"{kills} kills over {CHAINS} chains of {whole:.0f} s; every chain ended with {expected}")
-    assert kills >= KILLS // 2
+    print(f"{kills} kills over {chains} chains of {whole:.0f} s; every chain ended with {expected}")
