@@ -16,6 +16,7 @@ import pytest
 
 from steps.graph import CHAIN, Graph
 from steps.main import main
+from steps.plan import planned
 from tests.project import ROOT, Workplace, workplace
 from tracking import chain, names, session
 from tracking.artifacts import fetched
@@ -52,20 +53,28 @@ class Project:
 
     def chain(self, **params: str) -> set[str]:
         """Run the chain of `main`; the steps that were not reused."""
-        from steps.train import params_text
-
-        given = {**BASE, **params}
-        arguments = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
-        context = main.make_context("main", arguments)
-        parsed = {**context.params, "quiet": True}
-        parsed["params"] = params_text(parsed["params"])
-        client = self.place.client
+        client, parsed = self.place.client, self.parsed(**params)
         parent = client.create_run("0")
         graph = Graph(Session(client, parent, quiet=True, root=self.root), parsed)
         for step in CHAIN:
             graph.made_by(step, reuse=parsed["reuse"])
         client.set_terminated(parent.info.run_id)
         return set(graph.ran)
+
+    def plan(self, **params: str) -> dict[str, list[str]]:
+        """What `plan` says: each step that would run, and why."""
+        session = Session(self.place.client, None, quiet=True, root=self.root)
+        rows = planned(session, self.parsed(**params))
+        return {row["step"]: row["why"] for row in rows if not row["reuse"]}
+
+    def parsed(self, **params: str) -> dict[str, object]:
+        """The parameters of `main` as its command parses them."""
+        from steps.train import params_text
+
+        given = {**BASE, **params}
+        arguments = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
+        found = {**main.make_context("main", arguments).params, "quiet": True}
+        return found | {"params": params_text(found["params"])}
 
     def output(self, step: str, name: str) -> Path:
         """The folder of the newest run's output."""
@@ -207,3 +216,53 @@ def test_a_candidate_alias_that_moved_is_set_again(project):
     """`candidate` always means the chain run last."""
     assert project.chain(select="test") == {"register"}
     assert project.chain() == {"register"}
+
+
+FIRST = ["preprocess runs first, and what it makes decides"]
+SEARCH_FIRST = ["hpo runs first, and what it makes decides"]
+BEHIND = {"train": FIRST, "hpo": FIRST, "register": SEARCH_FIRST}
+REASONS: dict[str, tuple[Callable[[Project], object] | None, dict[str, str], dict[str, list[str]]]] = {
+    "nothing": (None, {}, {}),
+    "months": (
+        None,
+        {"train_months": "2022-12"},
+        {"preprocess": ["train_months 2023-01 -> 2022-12", "input 2022-12 absent -> {2022-12}",
+                        "input 2023-01 {2023-01} -> absent"], **BEHIND},
+    ),
+    "a parameter": (None, {"seed": "43"}, {"train": ["seed 42 -> 43"], "hpo": ["seed 42 -> 43"],
+                                           "register": SEARCH_FIRST}),
+    "code": (
+        lambda p: p.append("taxi/search.py", "\nX = 1\n"),
+        {},
+        {"hpo": ["code of taxi/search.py"], "register": SEARCH_FIRST},
+    ),
+    "the lock": (
+        lambda p: p.edit("requirements.lock", "numpy==2.4.6", "numpy==2.4.5"),
+        {},
+        {"preprocess": ["lock: numpy 2.4.6 -> 2.4.5"], **BEHIND},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", REASONS)
+def test_plan_names_what_changed_from_what_to_what(project, change):
+    """The component, and both values; a step behind one that runs cannot know yet."""
+    from taxi.sample import spec_digest
+
+    edit, params, expected = REASONS[change]
+    if edit:
+        edit(project)
+    short = {month: spec_digest("green", month, 600)[:12] for month in ("2022-12", "2023-01")}
+    told = {step: [line.format_map(short) for line in lines] for step, lines in expected.items()}
+    assert project.plan(**params) == told
+
+
+def test_plan_names_the_output_that_is_gone(project):
+    """What changed may be what a run left."""
+    path = project.output("hpo", "search") / "trials.parquet"
+    content = path.read_bytes()
+    path.unlink()
+    try:
+        assert project.plan()["hpo"] == ["output search: trials.parquet missing"]
+    finally:
+        path.write_bytes(content)
