@@ -27,14 +27,15 @@ def register(**params) -> None:
 def work(step: StepRun) -> None:
     from dataclasses import replace
 
+    import numpy as np
     from mlflow.entities import Metric
 
     from taxi.dataset import Dataset
     from taxi.evaluation import metrics
-    from tracking import names, registry
-    from tracking.artifacts import fetched, record
+    from taxi.intervals import coverage
+    from tracking import models, names, registry
+    from tracking.artifacts import fetched
     from tracking.inputs import log_splits
-    from tracking.models import VOLATILE
     from tracking.record import describe
 
     client, session, params = step.client, step.session, step.params
@@ -53,7 +54,7 @@ def work(step: StepRun) -> None:
     log_splits(client, step.run_id, manifest, source.uri, ("test",))
 
     def judged(candidate: dict) -> dict[str, float]:
-        return metrics(test.y, estimator_of(uris[str(candidate["trial"])]).predict(test.X), "test")
+        return metrics(test.y, predictor_of(uris[str(candidate["trial"])]).estimator.predict(test.X), "test")
 
     if params["select"] == "test":
         scores = [judged(candidate) for candidate in candidates]
@@ -62,14 +63,23 @@ def work(step: StepRun) -> None:
     else:
         chosen, test_scores = 0, judged(candidates[0])
     candidate = candidates[chosen]
-    model_uri = uris[str(candidate["trial"])]
     model_name = str(params["model_name"])
     val_scores = {name: value for name, value in candidate.items() if name.startswith("val_")}
-    client.log_batch(step.run_id, metrics=[Metric(n, v, 0, 0) for n, v in {**val_scores, **test_scores}.items()])
-    for name, value in test_scores.items():
-        client.log_metric(step.run_id, name, value, model_id=model_uri.removeprefix("models:/"))
 
-    draw(step, dataset, model_uri)
+    predictor = with_intervals(predictor_of(uris[str(candidate["trial"])]), dataset)
+    predicted = predictor.estimator.predict(test.X)
+    low, high = predictor.intervals.bounds(predicted)
+    test_scores |= {
+        "test_coverage": coverage(test.y, low, high),
+        "test_interval_width": float(np.mean(high - low)),
+    }
+    client.log_batch(step.run_id, metrics=[Metric(n, v, 0, 0) for n, v in {**val_scores, **test_scores}.items()])
+    tags = {"family": found["family"], "features": found["features"], "trial": str(candidate["trial"])}
+    fitted_with = predictor.estimator.params.as_dict()
+    model_id, output = models.log(predictor, step.run_id, "model", fitted_with, {**val_scores, **test_scores}, tags)
+    model_uri = f"models:/{model_id}"
+
+    draw(step, dataset, predictor, predicted)
 
     champion = registry.holder(client, model_name, names.CHAMPION)
     champion_rmse = rmse_of(session, champion, dataset) if champion else None
@@ -92,23 +102,32 @@ def work(step: StepRun) -> None:
         client.set_registered_model_alias(model_name, names.CHAMPION, version.version)
     step.say(f"{'promoted' if decision.promote else 'not promoted'}: {decision.reason}")
     describe(client, step.run_id, {"decision": f"{'champion' if decision.promote else 'candidate'}: {decision.reason}"})
-    with fetched(model_uri) as folder:
-        output = record(folder, names.VERSION, f"models:/{model_name}/{version.version}", VOLATILE)
-    step.keep(replace(output))
+    step.keep(replace(output, name=names.VERSION, uri=f"models:/{model_name}/{version.version}"))
 
 
-def draw(step: StepRun, dataset, model_uri: str) -> None:
+def with_intervals(predictor, dataset):
+    """The predictor with intervals learned of the validation months, to which it was not fitted."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from taxi.intervals import Intervals
+
+    y = np.concatenate([batch["duration"].to_numpy() for batch in dataset.batches("val")])
+    return replace(predictor, intervals=Intervals.learn(y, predictor.predict_valid(dataset.batches("val"))))
+
+
+def draw(step: StepRun, dataset, predictor, predicted) -> None:
     """How the candidate errs on the test months, under ``plots/``."""
     from taxi import plots
     from tracking import names
 
-    test, estimator = dataset.load("test"), estimator_of(model_uri)
-    predicted = estimator.predict(test.X)
+    test = dataset.load("test")
     hour = dataset.trips("test")["pickup_datetime"].dt.hour.to_numpy()
     figures = {
         "residuals.png": plots.residuals(test.y, predicted),
         "error_by_hour.png": plots.error_by_hour(hour, predicted - test.y),
-        "importance.png": plots.importance(estimator.importance()),
+        "importance.png": plots.importance(predictor.estimator.importance()),
     }
     with tempfile.TemporaryDirectory(prefix="plots-") as folder:
         for name, figure in figures.items():
@@ -116,14 +135,14 @@ def draw(step: StepRun, dataset, model_uri: str) -> None:
         step.client.log_artifacts(step.run_id, folder, names.PLOTS)
 
 
-def estimator_of(uri: str):
-    """The estimator inside a logged model, from its data alone: none of the code that came with it runs."""
+def predictor_of(uri: str):
+    """The predictor inside a logged model, from its data alone: none of the code that came with it runs."""
     from taxi.predictor import Predictor
     from tracking.artifacts import fetched
     from tracking.models import PREDICTOR
 
     with fetched(uri) as folder:
-        return Predictor.load(folder / PREDICTOR).estimator
+        return Predictor.load(folder / PREDICTOR)
 
 
 def rmse_of(session, champion, dataset) -> float | None:
@@ -157,6 +176,8 @@ def card(step: StepRun, found: dict, candidate: dict, scores: dict, manifest, de
             f"| chosen | trial {candidate['trial']} of the search, by {step.params['select']} RMSE |",
             f"| validation RMSE | {candidate['val_rmse']:.4f} min |",
             f"| test RMSE | {scores['test_rmse']:.4f} min |",
+            f"| 90 % intervals | {scores['test_coverage']:.1%} of the test trips inside, "
+            f"{scores['test_interval_width']:.2f} min wide |",
             f"| decision | {'champion' if decision.promote else 'candidate only'}: {decision.reason} |",
             f"| run | `{step.run_id}` |",
         ]

@@ -56,6 +56,7 @@ def work(step: StepRun) -> None:
 
     from taxi.dataset import Dataset
     from taxi.evaluation import metrics
+    from taxi.intervals import Intervals
     from taxi.models import FAMILIES
     from taxi.predictor import Predictor
     from tracking import models
@@ -75,12 +76,14 @@ def work(step: StepRun) -> None:
     step.say(f"fitting {family.name} on {len(splits['train']):,} trips")
     estimator = family.fit(splits["train"], splits["val"], wanted, int(step.params["seed"]))
     scores: dict[str, float] = {}
+    predicted = {name: estimator.predict(split.X) for name, split in splits.items()}
     for name, split in splits.items():
-        scores |= metrics(split.y, estimator.predict(split.X), name)
+        scores |= metrics(split.y, predicted[name], name)
     fitted_with = {"random_state": step.params["seed"], **estimator.params.as_dict()}
     step.client.log_batch(step.run_id, params=[Param(name, str(value)) for name, value in fitted_with.items()],
                           metrics=[Metric(name, value, 0, 0) for name, value in scores.items()])  # fmt: skip
-    predictor = Predictor(dataset.manifest.taxi, features, estimator)
+    intervals = Intervals.learn(splits["val"].y, predicted["val"])
+    predictor = Predictor(dataset.manifest.taxi, features, estimator, intervals)
     tags = {"family": family.name, "features": dataset.manifest.feature_set}
     _, output = models.log(predictor, step.run_id, "model", fitted_with, scores, tags)
     step.keep(output)

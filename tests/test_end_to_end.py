@@ -126,7 +126,8 @@ def test_the_champion_is_served(place, first):
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(30)
     assert good.status_code == 200, good.text
-    assert 0 < good.json()["predictions"][0]["duration"] < 90
+    answer = good.json()["predictions"][0]
+    assert 0 < answer["duration_low"] < answer["duration"] < answer["duration_high"] < 90
     assert bad.status_code == 400
     assert "trip_distance" in bad.text
 

@@ -47,15 +47,16 @@ def requirements(family: str) -> list[str]:
     return [f"{name}=={importlib.metadata.version(name)}" for name in packages]
 
 
-def signature(taxi: str) -> ModelSignature:
-    """Raw trips in, minutes out."""
+def signature(taxi: str, intervals: bool) -> ModelSignature:
+    """Raw trips in, minutes out; with `intervals` the ends of each duration's interval, too."""
     inputs = [
         ColSpec(DataType.long, "PULocationID"),
         ColSpec(DataType.long, "DOLocationID"),
         ColSpec(DataType.double, "trip_distance"),
         ColSpec(DataType.datetime, PICKUP[taxi]),
     ]
-    return ModelSignature(Schema(inputs), Schema([ColSpec(DataType.double, "duration")]))
+    answers = ("duration", "duration_low", "duration_high") if intervals else ("duration",)
+    return ModelSignature(Schema(inputs), Schema([ColSpec(DataType.double, name) for name in answers]))
 
 
 def example(taxi: str) -> pd.DataFrame:
@@ -88,7 +89,7 @@ def log(predictor: Predictor, run_id: str, name: str, params: Mapping[str, objec
             artifacts={"predictor": str(saved)},
             code_paths=[str(code)],
             pip_requirements=requirements(predictor.estimator.family),
-            signature=signature(predictor.taxi),
+            signature=signature(predictor.taxi, predictor.intervals is not None),
             input_example=example(predictor.taxi),
             model_id=logged.model_id,
         )

@@ -8,7 +8,10 @@ import pandas as pd
 
 
 class TripDuration(mlflow.pyfunc.PythonModel):
-    """Minutes from raw trips: PULocationID, DOLocationID, trip_distance in miles, pickup time (TLC's column names)."""
+    """Minutes from raw trips: PULocationID, DOLocationID, trip_distance in miles, pickup time (TLC's column names).
+
+    Beside each duration the ends of an interval that holds 9 in 10 trips, where the model was registered with them.
+    """
 
     def load_context(self, context) -> None:
         from taxi.predictor import Predictor
@@ -16,7 +19,7 @@ class TripDuration(mlflow.pyfunc.PythonModel):
         self.predictor = Predictor.load(context.artifacts["predictor"])
 
     def predict(self, context, model_input: pd.DataFrame, params=None) -> pd.DataFrame:
-        return pd.DataFrame({"duration": self.predictor.predict(model_input)}, index=model_input.index)
+        return pd.DataFrame(self.predictor.answer(model_input), index=model_input.index)
 
 
 mlflow.models.set_model(TripDuration())
