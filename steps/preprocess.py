@@ -52,10 +52,24 @@ def work(step: StepRun) -> None:
         splits = {split: [by_name[name] for name in split_months] for split, split_months in wanted.items()}
         with following("preprocess", "rows", step.session.progress) as progress:
             manifest = build(splits, FEATURE_SETS[str(step.params["features"])], Path(folder), progress=progress)
+        for line in told(manifest):
+            step.say(line)
         output = log_folder(step.client, step.run_id, Path(folder), names.DATASET, last="manifest.json")
         step.keep(output)
         step.client.log_batch(step.run_id, metrics=figures(step.params, manifest))
         log_splits(step.client, step.run_id, manifest, output.uri)
+
+
+def told(manifest) -> list[str]:
+    """What was kept of each month and why the rest was not, then what a person should look at."""
+    lines = []
+    for split in manifest.splits:
+        for month in manifest.months(split):
+            rows = manifest.record["months"][month]
+            dropped = sorted(rows["dropped"].items(), key=lambda item: -item[1])
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped) or "none dropped"
+            lines.append(f"{split} {month}: kept {rows['kept']:,} of {rows['read']:,} trips ({reasons})")
+    return lines + [f"warning: {line}" for line in manifest.warnings]
 
 
 class ChangedWhileRead(ValueError):

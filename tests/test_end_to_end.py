@@ -1,6 +1,7 @@
 """The whole project through the real `mlflow run`, from a folder and from a git URL."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -37,6 +38,7 @@ def test_main_registers_a_champion_and_says_so(place, first):
     assert f"{NAME} version 1 (candidate, champion)  test_rmse " in first.stdout
     assert "floor " in first.stdout
     assert "mlflow ui" in first.stdout
+    assert re.search(r"^test 2023-03: kept 2,\d\d\d of 3,000 trips \(\d+ shorter than 1 minute, ", first.stderr, re.M)
     assert place.client.get_model_version_by_alias(NAME, "champion").version == 1
 
 
