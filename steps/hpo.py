@@ -60,6 +60,7 @@ def work(step: StepRun) -> None:
             following("hpo", "trials", step.session.progress) as progress,
             opened(str(params["engine"]), objective, dataset, str(folder), most) as engine,
         ):
+            step.say(f"{engine.workers} trials at once, one thread each; this machine has {cores()} cores")
 
             def on_result(result) -> None:
                 runs.log(result)
@@ -143,7 +144,7 @@ def log_candidate(step: StepRun, dataset, family, objective, result, runs):
     if files is None:
         # Known from a search that kept fewer models: the same trial gives the same bytes.
         step.say(f"fitting trial {result.number} again: its model was not kept")
-        again = objective((dataset.load("train"), dataset.load("val")), result.number, result.params)
+        again = objective((dataset.split("train"), dataset.split("val")), result.number, result.params)
         if again.model_digest != result.model_digest:
             raise SearchFailed(
                 f"trial {result.number} gave another model than recorded\n Run with -P reuse=false, or another seed."

@@ -55,38 +55,42 @@ def work(step: StepRun) -> None:
     from mlflow.entities import Metric, Param
 
     from taxi.dataset import Dataset
-    from taxi.evaluation import metrics
+    from taxi.evaluation import measured, metrics
     from taxi.intervals import Intervals
     from taxi.models import FAMILIES
     from taxi.predictor import Predictor
+    from taxi.scratch import scratch_folder
     from tracking import models
     from tracking.artifacts import unaltered
     from tracking.inputs import log_splits
 
-    source = step.input("dataset")
-    with unaltered(source) as folder:
-        dataset = Dataset.open(folder)
-        features = dataset.features
-        splits = {name: dataset.load(name) for name in ("train", "val")}
+    source, seed = step.input("dataset"), int(step.params["seed"])
     family = FAMILIES[str(step.params["model"])]
-    given = str(step.params["params"])
-    wanted = family.default_params(dataset.manifest.feature_set) if given == "default" else family.parse(
-        json.loads(given), dataset.manifest.feature_set)  # fmt: skip
-    log_splits(step.client, step.run_id, dataset.manifest, source.uri, splits)
-    step.say(f"fitting {family.name} on {len(splits['train']):,} trips")
-    estimator = family.fit(splits["train"], splits["val"], wanted, int(step.params["seed"]))
-    scores: dict[str, float] = {}
-    predicted = {name: estimator.predict(split.X) for name, split in splits.items()}
-    for name, split in splits.items():
-        scores |= metrics(split.y, predicted[name], name)
+    with unaltered(source) as folder, scratch_folder("bins") as scratch:
+        dataset = Dataset.open(folder)
+        manifest = dataset.manifest
+        wanted = parameters(family, str(step.params["params"]), manifest.feature_set)
+        splits = {name: dataset.split(name, scratch) for name in ("train", "val")}
+        log_splits(step.client, step.run_id, manifest, source.uri, splits)
+        step.say(f"fitting {family.name} on {len(splits['train']):,} trips, one thread")
+        estimator = family.fit(splits["train"], splits["val"], wanted, seed)
+        splits["train"].memo.clear()  # what the fit alone needed
+        scores: dict[str, float] = {}
+        for name, split in splits.items():
+            y, predicted = measured(estimator, split)
+            scores |= metrics(y, predicted, name)
+        predictor = Predictor(manifest.taxi, dataset.features, estimator, Intervals.learn(y, predicted))  # of val
     fitted_with = {"random_state": step.params["seed"], **estimator.params.as_dict()}
     step.client.log_batch(step.run_id, params=[Param(name, str(value)) for name, value in fitted_with.items()],
                           metrics=[Metric(name, value, 0, 0) for name, value in scores.items()])  # fmt: skip
-    intervals = Intervals.learn(splits["val"].y, predicted["val"])
-    predictor = Predictor(dataset.manifest.taxi, features, estimator, intervals)
-    tags = {"family": family.name, "features": dataset.manifest.feature_set}
+    tags = {"family": family.name, "features": manifest.feature_set}
     _, output = models.log(predictor, step.run_id, "model", fitted_with, scores, tags)
     step.keep(output)
+
+
+def parameters(family, given: str, features: str):
+    """The family's parameters: its defaults for these features, or `given` over them. Raises ParamsError."""
+    return family.default_params(features) if given == "default" else family.parse(json.loads(given), features)
 
 
 def report(session, hit) -> list[str]:

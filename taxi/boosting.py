@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from taxi import one_hot
+from taxi.binned import MISSING, binned, filled
 from taxi.family import Dimension, ModelError, Params, Range, check_deadline, read_json, write_json
 from taxi.split import Split
 
@@ -47,12 +48,19 @@ class BoostingParams(Params):
 class BoostingEstimator:
     family = "xgboost"
 
-    def __init__(self, params: BoostingParams, columns: tuple[str, ...], booster, best_iteration: int) -> None:
+    def __init__(
+        self, params: BoostingParams, columns: tuple[str, ...], booster, best_iteration: int, missing: float = MISSING
+    ) -> None:
         self.params, self.columns, self.booster, self.best_iteration = params, columns, booster, best_iteration
+        self.missing = missing  # what stands for NaN
 
     def predict(self, X) -> np.ndarray:
         """Minutes, float64 of shape (n,)."""
-        X = one_hot.compact(X, self.columns) if sparse.issparse(X) else X
+        X = (
+            one_hot.compact(X, self.columns)
+            if sparse.issparse(X)
+            else filled(X, self.booster.feature_types, self.missing)
+        )
         return np.asarray(self.booster.inplace_predict(X, validate_features=False), dtype=np.float64)
 
     def importance(self) -> dict[str, float]:
@@ -69,6 +77,7 @@ class BoostingEstimator:
         (folder / "model.ubj").write_bytes(self.booster.save_raw("ubj"))
         params, best = self.params.as_dict(), self.best_iteration
         model = {"family": self.family, "params": params, "columns": list(self.columns), "best_iteration": best}
+        model["missing"] = float(self.missing)
         write_json(folder / "model.json", model)
 
     @classmethod
@@ -86,7 +95,8 @@ class BoostingEstimator:
             reason = str(error).strip().splitlines()[-1]
             raise ModelError(f"{folder / 'model.ubj'} is not a saved XGBoost model ({reason})") from None
         booster.set_param({"nthread": 1})
-        return cls(BoostingParams.parse(meta["params"]), tuple(meta["columns"]), booster, meta["best_iteration"])
+        params, missing = BoostingParams.parse(meta["params"]), meta["missing"]
+        return cls(params, tuple(meta["columns"]), booster, meta["best_iteration"], missing)
 
 
 class Boosting:
@@ -132,7 +142,7 @@ class Boosting:
         callbacks = [xgb.callback.EarlyStopping(rounds=patience, metric_name="rmse", data_name="val")] if stops else []
         if deadline is not None:
             callbacks.append(_clock(deadline))
-        train_matrix, val_matrix = _matrices(train, val if stops else None, params.max_bin, threads)
+        train_matrix, val_matrix = binned(train, val if stops else None, params.max_bin, threads, deadline)
         booster = xgb.train(
             _native(params, seed, threads),
             train_matrix,
@@ -154,29 +164,6 @@ def _native(params: BoostingParams, seed: int, threads: int) -> dict:
     for ours in ("n_estimators", "early_stopping_rounds"):
         values.pop(ours)
     return {**values, "objective": "reg:squarederror", "tree_method": "hist", "seed": seed, "nthread": threads}
-
-
-def _matrices(train: Split, val: Split | None, max_bin: int, threads: int):
-    """Binned matrices, made once for a pair of splits and used by every trial."""
-    import xgboost as xgb
-
-    memo = train.memo.get("xgboost")
-    if memo is not None and memo[0] == max_bin and (val is None or memo[1] is val):
-        return memo[2], memo[3]
-
-    def matrix(split: Split, ref=None):
-        X, columns, categorical = split.X, split.columns, split.categorical
-        if sparse.issparse(X):
-            X, (columns, categorical, _, _) = one_hot.compact(X, columns), one_hot.groups(columns)
-        types = ["c" if name in categorical else "float" for name in columns]
-        return xgb.QuantileDMatrix(
-            X, split.y, feature_types=types, enable_categorical=True, max_bin=max_bin, nthread=threads, ref=ref
-        )
-
-    train_matrix = matrix(train)
-    val_matrix = None if val is None else matrix(val, ref=train_matrix)
-    train.memo["xgboost"] = (max_bin, val, train_matrix, val_matrix)
-    return train_matrix, val_matrix
 
 
 def _clock(deadline: float):

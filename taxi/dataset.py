@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from taxi.building import ROW_GROUP, DatasetError, build
+from taxi.building import DatasetError, build
 from taxi.features import FEATURE_SETS, FeatureError, FeatureMap
 from taxi.manifest import MANIFEST, SCHEMA_VERSION, Manifest, file_sha256
-from taxi.split import Split
+from taxi.split import PART_ROWS, Split
+from taxi.stored_split import StoredSplit
 
 __all__ = ["Dataset", "DatasetError", "Manifest", "build", "searched_splits"]
 
@@ -52,6 +53,11 @@ class Dataset:
         except FeatureError as error:
             raise DatasetError(str(error)) from error
 
+    def split(self, name: str, scratch: Path | None = None) -> StoredSplit:
+        """The split as it lies on the disk: nothing is read before it is asked for. Raises DatasetError."""
+        self._check(name)
+        return StoredSplit(self, name, scratch)
+
     def load(self, split: str) -> Split:
         """The split in memory, in the order of its files: 4 bytes a feature and trip, 8 for its minutes."""
         rows = self.manifest.rows(split) if split in self.manifest.splits else 0
@@ -71,7 +77,7 @@ class Dataset:
             X = sparse.vstack(sparse_parts, format="csr")
         return Split(X, y, features.labels, features.categorical)
 
-    def parts(self, split: str, rows: int = ROW_GROUP) -> Iterator[Split]:
+    def parts(self, split: str, rows: int = PART_ROWS) -> Iterator[Split]:
         """The same rows as `load`, at most `rows` at a time: for splits larger than memory."""
         features = self.features
         for batch in self.batches(split, rows):
@@ -84,10 +90,9 @@ class Dataset:
         tables = [pa.Table.from_batches([batch]).select(RAW) for batch in self.batches(split)]
         return pa.concat_tables(tables).to_pandas()
 
-    def batches(self, split: str, rows: int = ROW_GROUP) -> Iterator[pa.RecordBatch]:
+    def batches(self, split: str, rows: int = PART_ROWS) -> Iterator[pa.RecordBatch]:
         """The split's valid trips in the order of its files. Raises DatasetError if there is no such split."""
-        if split not in self.manifest.splits:
-            raise DatasetError(f"{self.folder} has no {split} split\nGive {split}_months to preprocess.")
+        self._check(split)
         for name in self.manifest.files(split):
             try:
                 # One thread: trials run side by side, and the rest of the machine is theirs.
@@ -95,6 +100,10 @@ class Dataset:
                     yield from file.iter_batches(rows, use_threads=False)
             except (pa.ArrowException, OSError) as error:
                 raise DatasetError(f"{self.folder}: {name} cannot be read ({error})\nRun preprocess again.") from error
+
+    def _check(self, split: str) -> None:
+        if split not in self.manifest.splits:
+            raise DatasetError(f"{self.folder} has no {split} split\nGive {split}_months to preprocess.")
 
 
 def _read_manifest(folder: Path) -> tuple[Manifest, dict[str, str]]:
@@ -119,7 +128,7 @@ def _read_manifest(folder: Path) -> tuple[Manifest, dict[str, str]]:
     )
 
 
-def searched_splits(folder: Path) -> tuple[Split, Split]:
-    """Train and val of a dataset, for a worker whose parent has opened and checked it."""
+def searched_splits(folder: Path, scratch: Path | None = None) -> tuple[StoredSplit, StoredSplit]:
+    """Train and val of a dataset, for a worker that sees its folder."""
     dataset = Dataset.open(folder)
-    return dataset.load("train"), dataset.load("val")
+    return dataset.split("train", scratch), dataset.split("val", scratch)

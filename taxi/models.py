@@ -35,11 +35,15 @@ class Estimator(Protocol):
 
 @dataclass(frozen=True)
 class Family:
-    """One kind of model. `kind` has default_params, parse, dimensions and fit."""
+    """One kind of model. `kind` has default_params, parse, dimensions and fit.
+
+    A family that `streams` reads its splits part by part; the others need them in memory.
+    """
 
     name: str
     kind: Any
     estimator: type
+    streams: bool = False
 
     def default_params(self, features: str = "full") -> Params:
         return self.kind.default_params(features)
@@ -79,7 +83,7 @@ class Family:
 FAMILIES: dict[str, Family] = {
     "linear": Family("linear", Linear(), LinearEstimator),
     "random_forest": Family("random_forest", Forest(), ForestEstimator),
-    "xgboost": Family("xgboost", Boosting(), BoostingEstimator),
+    "xgboost": Family("xgboost", Boosting(), BoostingEstimator, streams=True),
 }
 
 

@@ -1,7 +1,10 @@
-"""One split of a dataset in memory: what models are fitted and judged on."""
+"""One split of a dataset: what models are fitted and judged on."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+PART_ROWS = 131_072  # trips at a time: long enough to vectorise, a few MiB of features
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +24,12 @@ class Split:
 
     def __len__(self) -> int:
         return self.X.shape[0]
+
+    def parts(self, rows: int = PART_ROWS) -> Iterator["Split"]:
+        """The same rows, at most `rows` at a time."""
+        for start in range(0, len(self), rows):
+            part = slice(start, start + rows)
+            yield Split(self.X[part], self.y[part], self.columns, self.categorical)
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "memo": {}}

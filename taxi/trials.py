@@ -81,11 +81,24 @@ class Objective:
     timeout: float | None = None
     modules = ("taxi.models", "taxi.evaluation", "xgboost", "sklearn.ensemble")  # slow to import: once, in advance
 
+    @property
+    def streams(self) -> bool:
+        """Whether a trial reads its splits part by part."""
+        from taxi.models import FAMILIES
+
+        return FAMILIES[self.family].streams
+
+    def bytes_needed(self, rows: int) -> int:
+        """Memory of one worker process, at most, for a family that streams."""
+        from taxi.binned import bytes_needed
+
+        return bytes_needed(rows)
+
     def __call__(self, data: tuple[Split, Split], number: int, params: dict[str, Any]) -> TrialResult:
         """Fit on the first split of `data`, score on the second. Over time is a failed trial; errors are raised."""
         for module in self.modules:
             import_module(module)
-        from taxi.evaluation import metrics
+        from taxi.evaluation import measured, metrics
         from taxi.models import FAMILIES, TrialTimeout
 
         train, val = data
@@ -95,7 +108,7 @@ class Objective:
             with one_thread():
                 typed = family.parse(params, self.features)
                 estimator = family.fit(train, val, typed, self.seed, threads=1, deadline=deadline)
-                scores = metrics(val.y, estimator.predict(val.X), "val")
+                scores = metrics(*measured(estimator, val), "val")
         except TrialTimeout:
             return failed(number, params, over_time(self.timeout), time.monotonic() - start)
         if not math.isfinite(scores["val_rmse"]):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from taxi.dataset import Dataset, searched_splits
 from taxi.engines.engine import Engine, EngineError
+from taxi.memory import affordable
 from taxi.scratch import scratch_folder
 from taxi.split import Split
 
@@ -18,16 +19,23 @@ DASK = "dask://"
 def opened(engine: str, objective: Callable, dataset: Dataset, uri: str, workers: int) -> Iterator[Engine]:
     """``local`` or ``dask://host:port``, with `workers` at most, 0 for as many as there are.
 
-    Local workers map one copy of the splits, written to a scratch folder; a cluster's load them from `uri`: a folder
-    that every machine sees, or file://, s3://, gs://. Raises EngineError.
+    Local workers read the dataset part by part where the objective `streams`; else they map one copy of its splits,
+    written to a scratch folder. Of those that stream there are as many as memory holds, one at least. A cluster's
+    workers load from `uri`: a folder that every machine sees, or file://, s3://, gs://. Raises EngineError.
     """
     if engine == "local":
-        from taxi.engines.local import LocalEngine
+        from taxi.engines.local import LocalEngine, cores
         from taxi.mapped import open_splits, save_splits
 
         with scratch_folder("splits") as scratch:
-            save_splits(scratch, dataset.load("train"), dataset.load("val"))
-            with LocalEngine(objective, partial(open_splits, scratch), workers) as local:
+            if getattr(objective, "streams", False):
+                load = partial(searched_splits, dataset.folder, scratch)
+                rows = sum(dataset.manifest.rows(split) for split in ("train", "val"))
+                workers = min(workers or cores(), affordable(objective.bytes_needed(rows)))
+            else:
+                save_splits(scratch, dataset.load("train"), dataset.load("val"))
+                load = partial(open_splits, scratch)
+            with LocalEngine(objective, load, workers) as local:
                 yield local
     elif engine.startswith(DASK):
         from taxi.engines.dask import DaskEngine
@@ -49,4 +57,5 @@ def load_splits(uri: str) -> tuple[Split, Split]:
         return searched_splits(Path(path))
     with tempfile.TemporaryDirectory(prefix="dataset-") as folder:
         fs.copy_files(path, folder, source_filesystem=filesystem, destination_filesystem=fs.LocalFileSystem())
-        return searched_splits(Path(folder))
+        dataset = Dataset.open(folder)
+        return dataset.load("train"), dataset.load("val")

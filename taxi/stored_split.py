@@ -1,0 +1,41 @@
+"""A split that stays on the disk: as `Split`, but read when it is asked for, in parts by those who can take parts."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from taxi.split import PART_ROWS, Split
+
+
+class StoredSplit:
+    """Split `name` of `dataset`. `parts` takes the memory of one part; X or y loads the whole split, once.
+
+    `scratch` is a folder for what a family writes beside it; None is the system's temporary one.
+    """
+
+    def __init__(self, dataset: Any, name: str, scratch: Path | None = None) -> None:
+        self._dataset, self._name, self.scratch = dataset, name, scratch
+        self.columns, self.categorical = dataset.features.labels, dataset.features.categorical
+        self.memo: dict = {}
+
+    def __len__(self) -> int:
+        return self._dataset.manifest.rows(self._name)
+
+    def parts(self, rows: int = PART_ROWS) -> Iterator[Split]:
+        return self._dataset.parts(self._name, rows)
+
+    @cached_property
+    def _whole(self) -> Split:
+        return self._dataset.load(self._name)
+
+    @property
+    def X(self) -> Any:
+        return self._whole.X
+
+    @property
+    def y(self) -> Any:
+        return self._whole.y
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in self.__dict__.items() if name != "_whole"} | {"memo": {}}
