@@ -28,15 +28,15 @@ def inquiry(name: str, params: Mapping[str, object]) -> Iterator[object]:
             yield session
 
 
-def publish(session, report: str, facts: Mapping[str, object], tags: Mapping[str, str]) -> None:
-    """The report as Markdown, as the run's description and, the facts, as JSON."""
+def publish(session, report: str, facts: Mapping[str, object], tags: Mapping[str, str], file: str = "") -> None:
+    """The report as Markdown, as the run's description and, the facts, as JSON in `file`."""
     from tracking import names
     from tracking.record import describe
 
     run_id = session.run.info.run_id
     with tempfile.TemporaryDirectory(prefix="report-") as folder:
         Path(folder, names.REPORT_FILE).write_text(report)
-        Path(folder, names.VERDICT_FILE).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
+        Path(folder, file or names.VERDICT_FILE).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
         session.client.log_artifacts(run_id, folder)
     describe(session.client, run_id, {names.NOTE: report[:100_000], **tags})
 

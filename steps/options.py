@@ -63,9 +63,10 @@ class ArtifactType(click.ParamType):
 OPTIONS: dict[str, Callable] = {}
 
 
-def _option(name: str, default: object, kind: object, text: str) -> None:
+def _option(name: str, default: object, kind: object, text: str, called: str = "") -> None:
+    """`called`: how `options` calls it, where two commands mean different things by one name."""
     flag = "--" + name.replace("_", "-")
-    OPTIONS[name] = click.option(flag, name, default=default, type=kind, show_default=True, help=text)
+    OPTIONS[called or name] = click.option(flag, name, default=default, type=kind, show_default=True, help=text)
 
 
 POSITIVE = click.IntRange(min=1)
@@ -109,6 +110,10 @@ _option("b", "none", str, "The other run, by its id.")
 _option("prove", False, click.BOOL, "Run a again with one difference at a time taken from b.")
 _option("bundle", "none", str, "A bundle to reproduce instead of a run: a file that you trust.")
 _option("out", "none", str, "The file to write.")
+CHAMPION_URI = "models:/nyc-taxi-duration@champion"
+_option("model", CHAMPION_URI, str, "URI of a registered model.", called="registered")
+_option("months", "none", MonthsType(optional=True), "New months, to be compared with those the model learned from.")
+_option("fail_above", 0.0, click.FloatRange(min=0), "Per cent above the model's test RMSE for exit code 1; 0: never.")
 _option("data", False, click.BOOL, "Put the raw months into the bundle, too.")
 
 

@@ -1,6 +1,6 @@
 """Pictures of a search and of a model, as PNG files: matplotlib's Figure alone, no global state, no display."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +66,29 @@ def importance(shares: dict[str, float], top: int = 15) -> Figure:
     figure, axes = _figure("Importance", "share", "")
     names = sorted(shares, key=lambda name: -shares[name])[:top][::-1]
     axes.barh(names, [shares[name] for name in names], color=BLUE)
+    return figure
+
+
+def moved(psi: Mapping[str, float], usual: Mapping[str, float], threshold: float) -> Figure:
+    """Population stability index of each column, largest first, beside what is `usual` and what counts as moved."""
+    figure, axes = _figure("Inputs, new months against training months", "population stability index", "")
+    names, places = list(psi)[::-1], np.arange(len(psi))
+    axes.barh(places + 0.2, [psi[name] for name in names], 0.4, color=BLUE, label="new months")
+    axes.barh(places - 0.2, [usual[name] for name in names], 0.4, color=GREY, label="months it was judged on")
+    axes.axvline(threshold, color=ORANGE, linewidth=1, label="counts as moved")
+    axes.set_yticks(places, names)
+    axes.legend(frameon=False)
+    return figure
+
+
+def error_before_and_now(before: np.ndarray, now: np.ndarray, names: tuple[str, str]) -> Figure:
+    """RMSE (minutes) by hour of pickup in two sets of months called `names`; both of shape (24,), NaN without trips."""
+    figure, axes = _figure("RMSE by hour of pickup", "hour of the day", "RMSE (minutes)")
+    hours = np.arange(24)
+    axes.bar(hours - 0.2, before, 0.4, color=GREY, label=names[0])
+    axes.bar(hours + 0.2, now, 0.4, color=BLUE, label=names[1])
+    axes.set_xticks(range(0, 24, 3))
+    axes.legend(frameon=False)
     return figure
 
 

@@ -134,6 +134,46 @@ def test_the_champion_is_served(place, first):
     assert "trip_distance" in bad.text
 
 
+def test_drift_of_the_champion_finds_its_own_months_unmoved(place, first):
+    """The test month as a new one: nothing changed, and the RMSE is the registered one."""
+    result = place.run("drift", source=SMALL["source"], months="2023-03", fail_above=0.1)
+    assert result.exit_code == 0, result.stderr
+    assert "changed by +0.0 %" in result.stdout
+    run = place.client.get_run(result.run_id)
+    champion = place.client.get_model_version_by_alias(NAME, "champion")
+    registered = place.client.get_logged_model(champion.source.removeprefix("models:/"))
+    judged = {metric.key: metric.value for metric in registered.metrics}["test_rmse"]
+    assert run.data.metrics["new_rmse"] == run.data.metrics["test_rmse"] == pytest.approx(judged, rel=1e-12)
+    files = {file.path for file in place.client.list_artifacts(result.run_id)}
+    assert {names.REPORT_FILE, names.DRIFT_FILE, names.PLOTS, names.LINEAGE_FILE} <= files
+    assert [item.dataset.name for item in run.inputs.dataset_inputs][-1] == "green 2023-03"
+    assert run.data.tags[names.INPUT + "model.uri"] == f"models:/{NAME}/1"
+    assert run.data.tags[names.INPUT + "dataset.uri"].endswith("/dataset")
+
+
+def test_drift_above_the_limit_is_a_failed_run(place, first, tmp_path):
+    """A month in which every trip takes half as long again: exit 1, after the report."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    from taxi.sample import write_month
+
+    path = tmp_path / "green_tripdata_2023-04.parquet"
+    write_month(path, "green", "2023-04", 3000)
+    table = pq.read_table(path)
+    pickup, dropoff = table["lpep_pickup_datetime"], table["lpep_dropoff_datetime"]
+    half = pc.divide(pc.subtract(dropoff, pickup).cast("int64"), 2).cast("duration[us]")
+    place_of = table.schema.get_field_index("lpep_dropoff_datetime")
+    pq.write_table(table.set_column(place_of, "lpep_dropoff_datetime", pc.add(dropoff, half)), path)
+    result = place.run("drift", source=tmp_path, months="2023-04", fail_above=5)
+    assert result.exit_code == 1
+    assert "more than the 5 % allowed" in result.stderr
+    assert "inputs moved: duration (PSI " in result.stdout
+    run = place.client.get_run(result.stdout.strip().splitlines()[-1].removeprefix("run "))
+    assert run.info.status == "FAILED"
+    assert run.data.metrics["new_bias"] < -2
+
+
 def test_plan_explains_and_leaves_no_run(place, first):
     """`plan` names what changed against the nearest run, and adds nothing to the store."""
     before = len(place.client.search_runs(["0"], max_results=1000))

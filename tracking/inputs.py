@@ -25,3 +25,16 @@ def log_splits(client: MlflowClient, run_id: str, manifest, uri: str, splits: It
         )
         inputs.append(DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", _CONTEXT[split])]))
     client.log_inputs(run_id, datasets=inputs)
+
+
+def log_months(client: MlflowClient, run_id: str, months: Iterable) -> None:
+    """Log raw months (taxi.months.Month) that a model is tried on as inputs of the run."""
+    inputs = []
+    for month in months:
+        dataset = MetaDataset(
+            HTTPDatasetSource(url=month.origin),
+            name=f"{month.taxi} {month.name}",
+            digest=month.digest[:DIGEST_LENGTH],
+        )
+        inputs.append(DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "new months")]))
+    client.log_inputs(run_id, datasets=inputs)

@@ -80,6 +80,7 @@ VERSION = "version"
 PLOTS = "plots"
 REPORT_FILE = "report.md"
 VERDICT_FILE = "verdict.json"
+DRIFT_FILE = "report.json"
 
 # Aliases of a registered model.
 CANDIDATE = "candidate"

@@ -1,0 +1,105 @@
+"""drift: a registered model on new months: which inputs moved since its training, and what that did to its error."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from steps.door import Refused, checked
+from steps.inquiry import inquiry, publish
+from steps.options import options
+
+
+@click.command()
+@options("registered", "source", "months", "fail_above", "quiet")
+@checked
+def drift(**params) -> None:
+    """Compare new months with those a model learned from; exit 1 if its RMSE rose by more than fail_above per cent."""
+    from mlflow.entities import Metric
+
+    from taxi.drift_report import markdown
+    from tracking import names, registered
+    from tracking.record import finish, start
+
+    if params["months"] == "none":
+        raise Refused("Give the new months: -P months=2023-04")
+    with inquiry("drift", params) as session, tempfile.TemporaryDirectory(prefix="drift-") as scratch:
+        model = registered.registered(session, params["model"])
+        dataset = registered.dataset_of(session, model)
+        located = months(session, params, model.predictor.taxi, Path(scratch))
+        lineage = recorded(session, params, model, dataset, located)
+        start(session, lineage)
+        found = compared(session, model, dataset, located)
+        client, run_id = session.client, session.run.info.run_id
+        client.log_batch(run_id, metrics=[Metric(name, value, 0, 0) for name, value in found.metrics().items()])
+        draw(session, found)
+        finish(session, lineage)
+        title = f"Drift of {model.uri} on {found.taxi} {found.spans['new']}"
+        report = markdown(found, title) + f"\n{lineage.description()}\n"
+        publish(session, report, found.to_dict(), {names.TAXI: found.taxi}, file=names.DRIFT_FILE)
+        for line in found.lines():
+            click.echo(line)
+        click.echo(f"run {run_id}")
+    if params["fail_above"] and found.change > params["fail_above"]:
+        click.echo(f"RMSE rose by {found.change:.1f} %, more than the {params['fail_above']:g} % allowed.", err=True)
+        sys.exit(1)
+
+
+def months(session, params: dict, taxi: str, scratch: Path) -> list:
+    from taxi.months import parse_months
+    from taxi.sources import locate
+
+    return locate(params["source"], taxi, parse_months(params["months"]), scratch=scratch, **session.fetch)
+
+
+def recorded(session, params: dict, model, dataset, located: list):
+    """What this run was made of."""
+    from tracking.lineage import Input
+
+    raw = tuple(Input(month.name, month.origin, month.digest) for month in located)
+    return session.lineage(
+        "drift",
+        params={"months": params["months"]},
+        placement={"source": params["source"], "model": params["model"]},
+        inputs=(model.input, dataset, *raw),
+        key_inputs={},
+    ).with_key()
+
+
+def compared(session, model, dataset, located: list):
+    from taxi.dataset import Dataset
+    from taxi.drift_report import measure
+    from taxi.progress import following
+    from tracking.artifacts import unaltered
+    from tracking.inputs import log_months, log_splits
+
+    with unaltered(dataset) as folder, following("drift", "trips", session.progress) as progress:
+        opened = Dataset.open(folder)
+        found = measure(model.predictor, opened, located, progress)
+        log_splits(session.client, session.run.info.run_id, opened.manifest, dataset.uri, ("train", found.judged))
+        log_months(session.client, session.run.info.run_id, located)
+    return found
+
+
+def draw(session, found) -> None:
+    """Which inputs moved, and the error by hour before and now, under ``plots/``."""
+    from taxi import plots
+    from taxi.drift import MOVED
+    from tracking import names
+
+    psi = {shift.column: shift.psi for shift in found.shifts}
+    figures = {
+        "inputs.png": plots.moved(psi, found.usual, MOVED),
+        "error_by_hour.png": plots.error_before_and_now(
+            found.before.rmse_by("hour"), found.now.rmse_by("hour"), (found.spans["judged"], found.spans["new"])
+        ),
+    }
+    with tempfile.TemporaryDirectory(prefix="plots-") as folder:
+        for name, figure in figures.items():
+            plots.save(figure, Path(folder, name))
+        session.client.log_artifacts(session.run.info.run_id, folder, names.PLOTS)
+
+
+if __name__ == "__main__":
+    drift()

@@ -1,0 +1,113 @@
+"""A model that somebody names: which one it is, whether it is whole, its data, and the dataset it was made from."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from taxi.predictor import Predictor
+from tracking import names
+from tracking.artifacts import fetched, record, unaltered
+from tracking.lineage import Input, Output
+from tracking.models import PREDICTOR, VOLATILE
+from tracking.session import RunError, Session
+
+_MODEL_ID = re.compile(r"models:/(m-[0-9a-f]{32})/?")
+_VERSION = re.compile(r"models:/([^/@]+)(?:/(\d+)|@([\w-]+))/?")
+_STEPS_BACK = 8  # a trial, its search, what registered it: three; more is a record that was altered
+
+
+class ModelUriError(ValueError):
+    """A URI that names no model of this project, or one that is no longer what was recorded."""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A model pinned: `uri` holds a version or a model id, never an alias. run_id: the run that logged it."""
+
+    uri: str
+    model_id: str
+    digest: str
+    run_id: str
+    predictor: Predictor
+
+    @property
+    def input(self) -> Input:
+        return Input("model", self.uri, self.digest)
+
+
+def registered(session: Session, given: str) -> Registered:
+    """The model at ``models:/<name>@<alias>``, ``models:/<name>/<version>`` or ``models:/<model id>``.
+
+    It is read from its data alone: none of the code that came with it runs. Raises ModelUriError.
+    """
+    try:
+        uri, model_id, by = _pinned(session.client, given)
+        run_id = session.client.get_logged_model(model_id).source_run_id or ""
+    except MlflowException as error:
+        raise ModelUriError(f"{given!r:.200}: {error.message}\n Give the URI of a model that register made.") from error
+    recorded = _recorded(session, [by, run_id], {uri, f"models:/{model_id}"})
+    with unaltered(recorded) if recorded else fetched(uri) as folder:
+        digest = record(folder, names.MODEL, uri, VOLATILE).digest
+        return Registered(uri, model_id, digest, run_id, Predictor.load(folder / PREDICTOR))
+
+
+def _pinned(client: MlflowClient, given: str) -> tuple[str, str, str | None]:
+    """The URI without an alias, the model's id, and the run that registered it."""
+    if match := _MODEL_ID.fullmatch(given):
+        return f"models:/{match[1]}", match[1], None
+    match = _VERSION.fullmatch(given)
+    if not match:
+        raise ModelUriError(
+            f"{given!r:.200} is no URI of a model\n"
+            " Give models:/<name>@champion, models:/<name>/<version> or models:/<model id>."
+        )
+    name, number, alias = match.groups()
+    version = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
+    source = _MODEL_ID.fullmatch(version.source or "")
+    if not source:
+        raise ModelUriError(f"{given!r:.200} was not registered by this project\n Give a model that register made.")
+    return f"models:/{name}/{version.version}", source[1], version.tags.get("run_id")
+
+
+def _recorded(session: Session, run_ids: list[str | None], uris: set[str]) -> Output | None:
+    """The model among the outputs of the finished runs, with the digest of each of its files."""
+    for run_id in filter(None, run_ids):
+        with contextlib.suppress(RunError):  # a trial, whose models are outputs of its search
+            for output in session.hit(run_id).outputs.values():
+                if output.uri in uris:
+                    return output
+    return None
+
+
+def dataset_of(session: Session, model: Registered) -> Input:
+    """The dataset that the model was made from, as the runs behind it recorded it. Raises RunError."""
+    for run in _back(session.client, model.run_id):
+        uri, digest = (run.data.tags.get(f"{names.INPUT}dataset{which}") for which in (".uri", ""))
+        if uri and digest:
+            return Input("dataset", uri, digest)
+    raise RunError(f"no run behind {model.uri} says from which dataset it was made\n Give a model that register made.")
+
+
+def _back(client: MlflowClient, run_id: str) -> Iterator[Run]:
+    """The run that logged a model, then the runs it belongs to or was made from: trial, search; register, search."""
+    for _ in range(_STEPS_BACK):
+        try:
+            run = client.get_run(run_id)
+        except MlflowException as error:
+            raise RunError(f"run {run_id or 'none'} cannot be read: {error.message}") from error
+        yield run
+        tags = run.data.tags
+        search = re.match(r"runs:/([0-9a-f]{32})/", tags.get(f"{names.INPUT}search.uri", ""))
+        if search:
+            run_id = search[1]
+        elif names.PARENT in tags:
+            run_id = tags[names.PARENT]
+        else:
+            return
