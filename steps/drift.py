@@ -72,13 +72,14 @@ def compared(session, model, dataset, located: list):
     from taxi.drift_report import measure
     from taxi.progress import following
     from tracking.artifacts import unaltered
-    from tracking.inputs import log_months, log_splits
+    from tracking.inputs import log_files, log_splits
 
     with unaltered(dataset) as folder, following("drift", "trips", session.progress) as progress:
         opened = Dataset.open(folder)
         found = measure(model.predictor, opened, located, progress)
         log_splits(session.client, session.run.info.run_id, opened.manifest, dataset.uri, ("train", found.judged))
-        log_months(session.client, session.run.info.run_id, located)
+        files = [(f"{month.taxi} {month.name}", month.origin, month.digest) for month in located]
+        log_files(session.client, session.run.info.run_id, files, "new months")
     return found
 
 

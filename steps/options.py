@@ -109,10 +109,11 @@ _option("a", "none", str, "One run, by its id.")
 _option("b", "none", str, "The other run, by its id.")
 _option("prove", False, click.BOOL, "Run a again with one difference at a time taken from b.")
 _option("bundle", "none", str, "A bundle to reproduce instead of a run: a file that you trust.")
-_option("out", "none", str, "The file to write.")
+_option("out", "none", ArtifactType("none"), "The file to write: a path or URI.")
 CHAMPION_URI = "models:/nyc-taxi-duration@champion"
 _option("model", CHAMPION_URI, str, "URI of a registered model.", called="registered")
 _option("months", "none", MonthsType(optional=True), "New months, to be compared with those the model learned from.")
+_option("trips", "none", ArtifactType("none"), "Path or URI of a Parquet or CSV file of raw trips.")
 _option("fail_above", 0.0, click.FloatRange(min=0), "Per cent above the model's test RMSE for exit code 1; 0: never.")
 _option("data", False, click.BOOL, "Put the raw months into the bundle, too.")
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from taxi.building import ROW_GROUP, regrouped
@@ -62,6 +61,7 @@ class Drift:
             "new_rmse": self.now.rmse,
             "new_mae": self.now.mae,
             "new_bias": self.now.bias,
+            **({"new_coverage": self.now.coverage} if self.now.covered else {}),
             f"{self.judged}_rmse": self.before.rmse,
             f"{self.judged}_mae": self.before.mae,
             "rmse_change_percent": self.change,
@@ -137,13 +137,13 @@ def measure(
     before, now = Errors(train.pairs), Errors(train.pairs)
     for batch in followed(dataset.batches(judged)):
         seen.add(batch)
-        before.add(batch, predicted(predictor, batch))
+        _judge(predictor, batch, before)
     dropped = Counter()
     for month in months:
         trips = kept_trips(month, predictor.features.feature_set.in_month, dropped)
         for batch in followed(regrouped(trips, ROW_GROUP)):
             new.add(batch)
-            now.add(batch, predicted(predictor, batch))
+            _judge(predictor, batch, now)
     fields = frozenset(name for column in predictor.features.feature_set.columns for name in column.uses)
     of_train = [manifest.record["months"][month] for month in manifest.months("train")]
     names = [month.name for month in months]
@@ -165,24 +165,26 @@ def measure(
     )
 
 
-def predicted(predictor: Predictor, batch: pa.RecordBatch) -> np.ndarray:
-    """Minutes, float64 of shape (n,), for a batch of valid trips."""
-    columns = predictor.features.transform(batch)
-    made = {name: columns[name].to_numpy() for name in columns.schema.names}
-    return predictor.estimator.predict(predictor.features.matrix(made))
+def _judge(predictor: Predictor, batch: pa.RecordBatch, errors: Errors) -> None:
+    predicted = predictor.predict_valid([batch])
+    errors.add(batch, predicted, predictor.intervals.bounds(predicted) if predictor.intervals else None)
 
 
 def markdown(drift: Drift, title: str) -> str:
     """The report for people."""
     judged, new = f"{drift.judged} months {drift.spans['judged']}", drift.spans["new"]
     rows = [("trips", "{:,}", "trips"), ("RMSE (min)", "{:.4f}", "rmse"), ("MAE (min)", "{:.4f}", "mae"),
-            ("predicted minus measured (min)", "{:+.4f}", "bias")]  # fmt: skip
+            ("predicted minus measured (min)", "{:+.4f}", "bias"), *_coverage(drift)]  # fmt: skip
     lines = [f"# {title}", "", *(f"- {line}" for line in drift.lines()), ""]
     lines += [f"| | {judged} | {new} |", "| --- | --- | --- |"]
     for name, form, which in rows:
         lines.append(f"| {name} | {form.format(getattr(drift.before, which))} "
                      f"| {form.format(getattr(drift.now, which))} |")  # fmt: skip
     return "\n".join([*lines, *_inputs(drift), *_left_out(drift), *_slices(drift)]) + "\n"
+
+
+def _coverage(drift: Drift) -> list[tuple[str, str, str]]:
+    return [("inside their 90 % intervals", "{:.2%}", "coverage")] if drift.now.covered else []
 
 
 def _inputs(drift: Drift) -> list[str]:

@@ -51,6 +51,7 @@ class Errors:
     absolute: float = 0.0  # minutes
     signed: float = 0.0  # minutes, predicted minus measured
     fourth: float = 0.0  # powers of the errors: how sure the mean square is
+    covered: int = 0  # trips whose minutes lie within their interval
     counts: dict[str, np.ndarray] = field(
         default_factory=lambda: {name: np.zeros(len(labels), np.int64) for name, labels in SLICINGS.items()}
     )
@@ -58,8 +59,11 @@ class Errors:
         default_factory=lambda: {name: np.zeros(len(labels)) for name, labels in SLICINGS.items()}
     )
 
-    def add(self, batch: pa.RecordBatch, predicted: np.ndarray) -> None:
-        """Predicted minutes of a batch's trips, float64 of shape (n,)."""
+    def add(self, batch: pa.RecordBatch, predicted: np.ndarray, ends: tuple | None = None) -> None:
+        """Predicted minutes of a batch's trips and, if there are any, the ends of their intervals: float64, (n,)."""
+        if ends:
+            y = batch["duration"].to_numpy()
+            self.covered += int(np.count_nonzero((ends[0] <= y) & (y <= ends[1])))
         error = predicted - batch["duration"].to_numpy()
         for name, place in _sliced(batch, self.training_pairs).items():
             self.counts[name] += np.bincount(place, minlength=len(SLICINGS[name]))
@@ -87,6 +91,11 @@ class Errors:
     def bias(self) -> float:
         """Mean of predicted minus measured minutes."""
         return self.signed / self.trips
+
+    @property
+    def coverage(self) -> float:
+        """Share of the trips whose minutes lie within their interval; 0 for a model without intervals."""
+        return self.covered / self.trips
 
     @property
     def doubt(self) -> float:

@@ -94,8 +94,9 @@ def test_the_registered_model_predicts_outside_the_project(place, first, tmp_pat
     assert all(0 < value < 90 for value in minutes)
 
 
-def test_the_champion_is_served(place, first):
-    """`mlflow models serve` answers /invocations on raw trips, a zone never seen included; bad ones get a 400."""
+@pytest.fixture(scope="module")
+def served(place, first) -> Iterator[str]:
+    """The URL at which `mlflow models serve` answers for the champion."""
     import requests
 
     port = free_port()
@@ -108,12 +109,6 @@ def test_the_champion_is_served(place, first):
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    trip = {
-        "PULocationID": 74,
-        "DOLocationID": 265,
-        "trip_distance": 1.2,
-        "lpep_pickup_datetime": "2023-04-01T08:00:00",
-    }
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(600):
@@ -122,16 +117,82 @@ def test_the_champion_is_served(place, first):
                     break
             except requests.ConnectionError:
                 time.sleep(0.1)
-        good = requests.post(f"{url}/invocations", json={"dataframe_records": [trip]}, timeout=60)
-        bad = requests.post(f"{url}/invocations", json={"dataframe_records": [{"PULocationID": 74}]}, timeout=60)
+        yield f"{url}/invocations"
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(30)
-    assert good.status_code == 200, good.text
-    answer = good.json()["predictions"][0]
-    assert 0 < answer["duration_low"] < answer["duration"] < answer["duration_high"] < 90
-    assert bad.status_code == 400
-    assert "trip_distance" in bad.text
+
+
+TRIP = {"PULocationID": 74, "DOLocationID": 265, "trip_distance": 1.2, "lpep_pickup_datetime": "2023-04-01T08:00:00"}
+
+
+def test_the_champion_is_served(served):
+    """`mlflow models serve` answers /invocations on raw trips; a zone that nobody ever saw is answered, too."""
+    import requests
+
+    for trip in (TRIP, {**TRIP, "PULocationID": 999}):
+        answer = requests.post(served, json={"dataframe_records": [trip]}, timeout=60)
+        assert answer.status_code == 200, answer.text
+        found = answer.json()["predictions"][0]
+        assert 0 < found["duration_low"] <= found["duration"] <= found["duration_high"] < 120
+
+
+BAD = {
+    "columns that are missing": ({"trip_distance": ..., "DOLocationID": ...}, "['DOLocationID', 'trip_distance']"),
+    "text for a zone": ({"PULocationID": "downtown"}, "convert column PULocationID to type 'int64'"),
+    "no zone": ({"DOLocationID": None}, "convert column DOLocationID to type 'int64'"),
+    "text for a distance": ({"trip_distance": "far"}, "convert column trip_distance to type 'float64'"),
+    "no time that can be read": ({"lpep_pickup_datetime": "yesterday"}, "convert column lpep_pickup_datetime"),
+    "no time": ({"lpep_pickup_datetime": None}, "The pickup time is column lpep_pickup_datetime"),
+}
+
+
+@pytest.mark.parametrize("mistake", BAD)
+def test_a_bad_request_is_a_400_that_names_the_column(served, mistake):
+    """Not a 500, and no traceback."""
+    import requests
+
+    changes, expected = BAD[mistake]
+    trip = {name: value for name, value in {**TRIP, **changes}.items() if value is not ...}
+    answer = requests.post(served, json={"dataframe_records": [trip]}, timeout=60)
+    assert answer.status_code == 400
+    assert expected in answer.json()["message"]
+    assert "stack_trace" not in answer.json()
+
+
+def test_batch_predictions_are_those_of_the_served_model(place, served, tmp_path):
+    """A month as published, a bad row in it: each row in its place, to the last bit, and the run knows both files."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    import requests
+
+    from taxi.sample import write_month
+    from tracking.digest import sha256_file
+
+    trips, out = tmp_path / "trips.parquet", place.folder / "out.parquet"
+    write_month(trips, "green", "2023-04", 500)
+    table = pq.read_table(trips)
+    pickup = [None if row == 7 else moment for row, moment in enumerate(table["lpep_pickup_datetime"].to_pylist())]
+    at = table.schema.get_field_index("lpep_pickup_datetime")
+    pq.write_table(table.set_column(at, "lpep_pickup_datetime", pa.array(pickup, pa.timestamp("us"))), trips)
+    result = place.run("predict", trips=trips, out="out.parquet")  # relative to where the user stands
+    assert result.exit_code == 0, result.stderr
+    assert "predicted 499 of 500 trips\nno prediction for 1: no pickup time\n" in result.stdout
+    found = pq.read_table(out)
+    assert found.column_names == ["duration", "duration_low", "duration_high", "reason"]
+    assert found["reason"].to_pylist() == [None] * 7 + ["no pickup time"] + [None] * 492
+
+    good = [row for row in pq.read_table(trips, columns=list(TRIP)).to_pylist() if row["lpep_pickup_datetime"]]
+    records = [{**row, "lpep_pickup_datetime": row["lpep_pickup_datetime"].isoformat()} for row in good]
+    answer = requests.post(served, json={"dataframe_records": records}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["predictions"] == found.filter(found["reason"].is_null()).drop_columns(["reason"]).to_pylist()
+
+    run = place.client.get_run(result.run_id)
+    assert run.data.metrics == {"rows": 500, "rows_predicted": 499, "rows_without": 1}
+    assert run.data.tags[names.INPUT + "trips"] == sha256_file(trips)
+    assert run.data.tags[names.INPUT + "model.uri"] == f"models:/{NAME}/1"
+    assert run.data.tags[names.OUTPUT + "predictions.uri"] == str(out)
 
 
 def test_drift_of_the_champion_finds_its_own_months_unmoved(place, first):
@@ -190,6 +251,7 @@ def test_plan_explains_and_leaves_no_run(place, first):
 
 
 WRONG = {
+    "trips that are none": ("predict", {"trips": "{empty}", "out": "x.parquet"}, "cannot be read"),
     "a missing month": ("preprocess", {"source": "{empty}"}, "green_tripdata_2023-01.parquet"),
     "overlapping months": ("preprocess", {"val_months": "2023-01"}, "2023-01 is both a train and a val month"),
     "a misspelt value": ("train", {"model": "xgbost"}, "'xgbost' is not one of 'linear', 'random_forest', 'xgboost'"),

@@ -92,6 +92,11 @@ def list_tree(folder: str | os.PathLike, volatile: Iterable[str] = ()) -> Listin
     return Listing(_digest(files, left_out), files, left_out)
 
 
+def list_file(name: str, size: int, sha256: str) -> Listing:
+    """The listing of one file that is already hashed."""
+    return Listing(_digest({name: (size, sha256)}, ()), {name: (size, sha256)})
+
+
 def verify(folder: str | os.PathLike, listing: Listing, deep: bool = True) -> list[str]:
     """What is wrong with `folder` against `listing`, a line each; empty when nothing is.
 

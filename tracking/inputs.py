@@ -27,14 +27,10 @@ def log_splits(client: MlflowClient, run_id: str, manifest, uri: str, splits: It
     client.log_inputs(run_id, datasets=inputs)
 
 
-def log_months(client: MlflowClient, run_id: str, months: Iterable) -> None:
-    """Log raw months (taxi.months.Month) that a model is tried on as inputs of the run."""
+def log_files(client: MlflowClient, run_id: str, files: Iterable[tuple[str, str, str]], context: str) -> None:
+    """Log files (name, URI, SHA-256) that a model is tried on or used for as inputs of the run."""
     inputs = []
-    for month in months:
-        dataset = MetaDataset(
-            HTTPDatasetSource(url=month.origin),
-            name=f"{month.taxi} {month.name}",
-            digest=month.digest[:DIGEST_LENGTH],
-        )
-        inputs.append(DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "new months")]))
+    for name, uri, digest in files:
+        dataset = MetaDataset(HTTPDatasetSource(url=uri), name=name[:500], digest=digest[:DIGEST_LENGTH])
+        inputs.append(DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", context)]))
     client.log_inputs(run_id, datasets=inputs)

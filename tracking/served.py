@@ -5,6 +5,7 @@ It finds its data (fitted features, estimator) beside it in the model's artifact
 
 import mlflow
 import pandas as pd
+from mlflow.exceptions import MlflowException
 
 
 class TripDuration(mlflow.pyfunc.PythonModel):
@@ -19,7 +20,14 @@ class TripDuration(mlflow.pyfunc.PythonModel):
         self.predictor = Predictor.load(context.artifacts["predictor"])
 
     def predict(self, context, model_input: pd.DataFrame, params=None) -> pd.DataFrame:
-        return pd.DataFrame(self.predictor.answer(model_input), index=model_input.index)
+        from taxi.features import FeatureError
+        from taxi.predictor import PICKUP
+
+        try:
+            return pd.DataFrame(self.predictor.answer(model_input), index=model_input.index)
+        except FeatureError as error:  # a server answers 400 with this text, and with a traceback to anything else
+            pickup = PICKUP[self.predictor.taxi]
+            raise MlflowException.invalid_parameter_value(f"{error} The pickup time is column {pickup}.") from None
 
 
 mlflow.models.set_model(TripDuration())

@@ -1,0 +1,121 @@
+"""predict: raw trips in a file -> minutes for every row in another, by a registered model."""
+
+import contextlib
+from collections import Counter
+from pathlib import PurePosixPath
+
+import click
+
+from steps.door import Refused, checked
+from steps.inquiry import inquiry
+from steps.options import options
+
+
+@click.command()
+@options("registered", "trips", "out", "quiet")
+@checked
+def predict(**params) -> None:
+    """Predict every row of a file of raw trips, in its order; a row that cannot be predicted says why."""
+    from tracking.record import describe, finish, start
+    from tracking.registered import registered
+
+    if "none" in (params["trips"], params["out"]):
+        raise Refused("Give the trips and the file to write: -P trips= -P out=")
+    if params["trips"] == params["out"]:
+        raise Refused(f"trips and out are one file, {params['out']}\n Write to another.")
+    with inquiry("predict", params) as session:
+        model = registered(session, params["model"])
+        with local(params["trips"]) as trips:
+            lineage = recorded(session, params, trips, model)
+            start(session, lineage)
+            rows, reasons = answered(session, model.predictor, trips, params["out"])
+        finished = keep(session, lineage, params["out"], rows, reasons)
+        finish(session, finished)
+        told = lines(rows, reasons)
+        note = "\n".join(["# Predictions", "", *(f"- {line}" for line in told), "", finished.description()])
+        describe(session.client, session.run.info.run_id, note_of(note, model.predictor.taxi))
+        for line in [*told, f"predictions {finished.outputs[0].uri}", f"run {session.run.info.run_id}"]:
+            click.echo(line)
+
+
+def local(trips: str):
+    """What MLflow stores is fetched; anything else is opened where it lies."""
+    from tracking.artifacts import fetched
+
+    stored = trips.startswith(("runs:/", "models:/", "mlflow-artifacts:/"))
+    return fetched(trips) if stored else contextlib.nullcontext(trips)
+
+
+def recorded(session, params: dict, trips, model):
+    """What this run was made of."""
+    from taxi.sources import public
+    from taxi.tables import sha256_of
+    from tracking.inputs import log_files
+    from tracking.lineage import Input
+
+    digest, _ = sha256_of(str(trips))
+    uri = public(params["trips"])
+    log_files(session.client, session.run.info.run_id, [(f"trips {PurePosixPath(uri).name}", uri, digest)], "scored")
+    return session.lineage(
+        "predict",
+        params={},
+        placement={"model": params["model"]},
+        inputs=(model.input, Input("trips", uri, digest)),
+        key_inputs={},
+    ).with_key()
+
+
+def answered(session, predictor, trips, out: str) -> tuple[int, Counter]:
+    """Write the predictions; the rows, and how many have none for which reason."""
+    from taxi.progress import following
+    from taxi.scoring import SCHEMA, answers, columns
+    from taxi.tables import opened, written
+
+    rows, reasons = 0, Counter()
+    with (
+        opened(str(trips), columns(predictor)) as table,
+        written(out, SCHEMA) as write,
+        following("predict", "rows", session.progress) as progress,
+    ):
+        for batch in answers(predictor, table, reasons):
+            write(batch)
+            rows += batch.num_rows
+            progress(rows, table.rows or rows)
+    return rows, reasons
+
+
+def keep(session, lineage, out: str, rows: int, reasons: Counter):
+    """The record with the file that was written, and the counts as metrics."""
+    from dataclasses import replace
+
+    from mlflow.entities import Metric
+
+    from taxi.sources import public
+    from taxi.tables import sha256_of
+    from tracking.digest import list_file
+    from tracking.lineage import Output
+
+    digest, size = sha256_of(out)
+    metrics = {"rows": rows, "rows_predicted": rows - sum(reasons.values()), "rows_without": sum(reasons.values())}
+    session.client.log_batch(
+        session.run.info.run_id, metrics=[Metric(name, value, 0, 0) for name, value in metrics.items()]
+    )
+    listing = list_file(PurePosixPath(public(out)).name, size, digest)
+    return replace(lineage, outputs=(Output.of("predictions", public(out), listing),))
+
+
+def lines(rows: int, reasons: Counter) -> list[str]:
+    """How many rows have a prediction, and why the others have none."""
+    without = sum(reasons.values())
+    found = [f"predicted {rows - without:,} of {rows:,} trips"]
+    return found + [f"no prediction for {count:,}: {reason}" for reason, count in reasons.most_common()]
+
+
+def note_of(note: str, taxi: str) -> dict[str, str]:
+    from tracking import names
+
+    return {names.NOTE: note, names.TAXI: taxi}
+
+
+if __name__ == "__main__":
+    predict()

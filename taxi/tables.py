@@ -1,0 +1,168 @@
+"""Raw trips in any file, read as a stream of batches; predictions written whole or not at all. Local paths and URIs."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import csv, fs
+
+from taxi.fetch import MAGIC, fetched, public
+from taxi.manifest import file_sha256, settle
+from taxi.trips import BATCH_ROWS, READ_BYTES
+
+CSV_BYTES = 1 << 23  # of a CSV file in memory at a time
+FORMS = "Give a Parquet or CSV file: a path, or a URI file://, s3://, gs:// or https://."
+
+
+class TableError(ValueError):
+    """A file that cannot be read as a table, lacks a column, or cannot be written."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file of rows. `schema` is of the columns that were asked for; those of a CSV file are text."""
+
+    uri: str  # without credentials
+    schema: pa.Schema
+    rows: int | None  # None where only reading it all tells
+    _open: Callable[[], Iterator[pa.RecordBatch]]
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Every row in order, in batches; memory does not grow with their number. Raises TableError."""
+        with _blaming(self.uri):
+            yield from self._open()
+
+
+@contextmanager
+def opened(uri: str, columns: Sequence[str]) -> Iterator[Table]:
+    """The columns of the table at `uri`, a path or URI. Raises TableError, naming every column that is missing."""
+    said = public(uri)
+    with ExitStack() as files:
+        with _blaming(said):
+            store, key = _place(uri)
+            with store.open_input_stream(key, compression=None) as stream:
+                parquet = stream.read(len(MAGIC)) == MAGIC
+            if not parquet and not key.endswith((".csv", ".csv.gz")):
+                raise TableError(f"{said} is no Parquet file, and is not named .csv\n {FORMS}")
+            table = (_parquet if parquet else _csv)(files, store, key, said, list(columns))
+        yield table
+
+
+def _parquet(files: ExitStack, store: fs.FileSystem, key: str, said: str, columns: list[str]) -> Table:
+    source = files.enter_context(store.open_input_file(key))
+    file = files.enter_context(pq.ParquetFile(source, buffer_size=READ_BYTES, coerce_int96_timestamp_unit="us"))
+    schema = _chosen(file.schema_arrow, columns, said)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
+            yield batch.select(columns)
+
+    return Table(said, schema, file.metadata.num_rows, batches)
+
+
+def _csv(files: ExitStack, store: fs.FileSystem, key: str, said: str, columns: list[str]) -> Table:
+    stream = files.enter_context(store.open_input_stream(key, compression="detect"))
+    # As text: a type guessed from the first rows would be refused by a later one.
+    convert = csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=True)
+    read = csv.ReadOptions(use_threads=False, block_size=CSV_BYTES)
+    reader = files.enter_context(csv.open_csv(stream, read, convert_options=convert))
+    schema = _chosen(reader.schema, columns, said)
+    return Table(said, schema, None, lambda: (batch.select(columns) for batch in reader))
+
+
+def _chosen(schema: pa.Schema, columns: list[str], said: str) -> pa.Schema:
+    for what, count in (("no column", 0), ("more than one column", 2)):
+        wrong = [name for name in columns if min(len(schema.get_all_field_indices(name)), 2) == count]
+        if wrong:
+            found = " ".join(", ".join(schema.names).split())[:300]
+            raise TableError(f"{said} has {what} {', '.join(wrong)} (found: {found})\n"
+                             " Give raw trips with TLC's column names, of the taxi that the model is for.")  # fmt: skip
+    return pa.schema([schema.field(name) for name in columns])
+
+
+@contextmanager
+def written(uri: str, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBatch], None]]:
+    """A function that adds a batch to the Parquet file at `uri`, of which nothing is there unless the block ends well.
+
+    Raises TableError.
+    """
+    said = public(uri)
+    with _blaming(said, "written"):
+        store, key = _place(uri)
+        local = Path(key) if isinstance(store, fs.LocalFileSystem) else None
+    if local and (local.is_dir() or not local.parent.is_dir()):
+        what = "is a folder" if local.is_dir() else "is in a folder that is not there"
+        raise TableError(f"{said} {what}\n Name a file in a folder that is there.")
+    with tempfile.TemporaryDirectory(prefix="predictions-") as scratch:
+        beside = local.with_name(f".{local.name}.{os.getpid()}.part") if local else Path(scratch, "part")
+
+        def write(batch: pa.RecordBatch) -> None:
+            with _blaming(said, "written"):
+                writer.write_batch(batch)
+
+        try:
+            with _blaming(said, "written"):
+                writer = pq.ParquetWriter(beside, schema, compression="zstd")
+            try:
+                yield write
+            finally:
+                with _blaming(said, "written"):
+                    writer.close()
+            with _blaming(said, "written"):
+                settle(beside, local) if local else _sent(beside, store, key)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def _sent(path: Path, store: fs.FileSystem, key: str) -> None:
+    """Upload under another name first: an upload that breaks off may leave its beginning there."""
+    part = f"{key}.part"
+    try:
+        with open(path, "rb") as source, store.open_output_stream(part, compression=None) as stream:
+            while block := source.read(READ_BYTES):
+                stream.write(block)
+        store.move(part, key)
+    except BaseException:
+        with suppress(OSError):
+            store.delete_file(part)
+        raise
+
+
+def sha256_of(uri: str) -> tuple[str, int]:
+    """SHA-256, hex, and size in bytes of what lies at a path or URI. Raises TableError."""
+    with _blaming(public(uri)):
+        store, key = _place(uri)
+        if isinstance(store, fs.LocalFileSystem):
+            return file_sha256(Path(key)), os.path.getsize(key)
+        digest, size = hashlib.sha256(), 0
+        with store.open_input_stream(key, compression=None) as stream:
+            while block := stream.read(READ_BYTES):
+                digest.update(block)
+                size += len(block)
+        return digest.hexdigest(), size
+
+
+def _place(uri: str) -> tuple[fs.FileSystem, str]:
+    """pyarrow's file system and the key in it; what only a web server has is fetched into the cache of months."""
+    if "://" not in uri:
+        return fs.LocalFileSystem(), os.path.abspath(uri)
+    if uri.split("://")[0] in ("http", "https"):
+        prefix, _, name = uri.rpartition("/")
+        return fs.LocalFileSystem(), str(fetched(prefix, name))
+    return fs.FileSystem.from_uri(uri)
+
+
+@contextmanager
+def _blaming(said: str, verb: str = "read") -> Iterator[None]:
+    """Turn what pyarrow and the machine say of a file into one TableError."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        reason = type(error).__name__ if "@" in str(error) else " ".join(str(error).split())[:160]
+        raise TableError(f"{said} cannot be {verb} ({reason})\n {FORMS}") from error
