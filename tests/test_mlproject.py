@@ -81,6 +81,25 @@ def test_direct_dependencies_are_pinned_as_locked():
         assert re.search(rf"(?m)^{re.escape(pin)} ", locked), pin
 
 
+def test_what_the_code_imports_is_pinned_directly():
+    """A package that comes along with another goes with it, too."""
+    import ast
+    import sys
+    from importlib.metadata import packages_distributions
+
+    imported = set()
+    for path in (path for package in ("steps", "taxi", "tracking") for path in (ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add(node.module.partition(".")[0])
+    foreign = imported - set(sys.stdlib_module_names) - {"steps", "taxi", "tracking"}
+    pinned = set(re.findall(r"(?m)^ *#: ([\w-]+)==", (ROOT / "conda.yaml").read_text()))
+    distributions = packages_distributions()
+    assert {name for name in foreign if not pinned & {each.lower() for each in distributions[name]}} == set()
+
+
 def test_every_locked_package_has_hashes():
     """One line without a hash is installed unchecked by uv and refused by pip."""
     lock = (ROOT / "requirements.lock").read_text()
