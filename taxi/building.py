@@ -119,7 +119,7 @@ def _looked_at(features: FeatureMap, sample: pa.RecordBatch) -> list[str]:
 def _raw_rows(month: Month) -> int:
     try:
         return pq.read_metadata(month.path).num_rows
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
         return 0  # reading the month says what is wrong with it
 
 

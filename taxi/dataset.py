@@ -40,10 +40,15 @@ class Dataset:
         manifest, files = _read_manifest(folder)
         for name, expected in files.items():
             path = folder / name
-            if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
-                raise DatasetError(f"{folder}: {name[:100]} is missing\nRun preprocess again.")
-            if file_sha256(path) != expected:
-                raise DatasetError(f"{folder}: {name} was altered after it was made\nRun preprocess again.")
+            try:
+                if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
+                    raise DatasetError(f"{folder}: {name[:100]} is missing\nRun preprocess again.")
+                digest = file_sha256(path)
+            except (OSError, RuntimeError) as error:  # not ours to read, or a link to itself
+                raise DatasetError(f"{folder}: {name[:100]} cannot be read ({error})\nRun preprocess again.") from None
+            if digest != expected:
+                raise DatasetError(f"{folder}: {name[:100]} was altered after it was made\nRun preprocess again.")
+        _check_rows(folder, manifest)
         return cls(folder, manifest)
 
     @cached_property
@@ -109,6 +114,8 @@ class Dataset:
 def _read_manifest(folder: Path) -> tuple[Manifest, dict[str, str]]:
     """The manifest, and the SHA-256 of each file that there must be."""
     try:
+        if not (folder / MANIFEST).is_file():  # opening a pipe would wait for ever
+            raise FileNotFoundError(folder / MANIFEST)
         record = json.loads((folder / MANIFEST).read_bytes())
         version, manifest = record["schema"], Manifest(record)
         if version == SCHEMA_VERSION:
@@ -126,6 +133,17 @@ def _read_manifest(folder: Path) -> tuple[Manifest, dict[str, str]]:
         f"{folder} is a dataset of another version of this project ({version!r:.20}, not {SCHEMA_VERSION})\n"
         "Run preprocess again."
     )
+
+
+def _check_rows(folder: Path, manifest: Manifest) -> None:
+    """A forged count would have memory taken for trips that are not there."""
+    for split in manifest.splits:
+        try:
+            there = [pq.read_metadata(folder / name).num_rows for name in manifest.files(split)]
+        except (pa.ArrowException, OSError) as error:
+            raise DatasetError(f"{folder}: {split} cannot be read ({error})\nRun preprocess again.") from error
+        if not there or there != manifest.month_rows(split):
+            raise DatasetError(f"{folder}: {split} does not hold the trips that {MANIFEST} says\nRun preprocess again.")
 
 
 def searched_splits(folder: Path, scratch: Path | None = None) -> tuple[StoredSplit, StoredSplit]:

@@ -46,7 +46,11 @@ class Manifest:
 
     def rows(self, split: str) -> int:
         """Trips of the split."""
-        return sum(self.record["months"][month]["kept"] for month in self.months(split))
+        return sum(self.month_rows(split))
+
+    def month_rows(self, split: str) -> list[int]:
+        """Trips of each month of the split."""
+        return [self.record["months"][month]["kept"] for month in self.months(split)]
 
     def files(self, split: str) -> list[str]:
         return [f"{split}/{month}.parquet" for month in self.months(split)]
