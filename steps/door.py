@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import click
 
@@ -42,7 +44,9 @@ def checked(command: Callable) -> Callable:
         try:
             return command(*args, **kwargs)
         except MlflowException as error:
-            raise Refused(f"MLflow: {error.message}") from error
+            from tracking.git import without_credentials
+
+            raise Refused(f"MLflow: {without_credentials(error.message)}") from error
         except MemoryError as error:
             raise Refused("out of memory\n Give it more, or choose fewer months or workers.") from error
         except OSError as error:
@@ -77,7 +81,14 @@ class StepRun:
     session: object
     params: Mapping[str, object]
     lineage: object
+    folders: contextlib.ExitStack
     outputs: list = field(default_factory=list)
+
+    def folder(self, item) -> Path:
+        """The recorded input or output `item`, checked, on this machine until the step ends. Raises ArtifactError."""
+        from tracking.artifacts import unaltered
+
+        return self.folders.enter_context(unaltered(item))
 
     @property
     def client(self):
@@ -141,8 +152,9 @@ def run_step(step, params: dict, work: Callable, report: Callable, tags: Mapping
             else:
                 for reason in found.reasons if found else ():
                     session.say(f"cannot reuse: {reason}")
-                open_step = StepRun(session, params, lineage)
-                work(open_step)
+                with contextlib.ExitStack() as folders:
+                    open_step = StepRun(session, params, lineage, folders)
+                    work(open_step)
                 finished = replace(lineage, outputs=tuple(open_step.outputs))
                 finish(session, finished)
                 found = Hit(run_id, "", 0, finished, dict(client.get_run(run_id).data.metrics))

@@ -34,27 +34,26 @@ def work(step: StepRun) -> None:
     from taxi.evaluation import metrics
     from taxi.intervals import coverage
     from tracking import models, names, registry
-    from tracking.artifacts import fetched
     from tracking.inputs import log_splits
     from tracking.record import describe
 
     client, session, params = step.client, step.session, step.params
     made = session.hit(step.input("search").uri.split("/")[1])
     source = next((item for item in made.lineage.inputs if item.role == "dataset"), None)
-    with fetched(made.outputs[names.SEARCH].uri) as folder:
-        found = json.loads((folder / names.CANDIDATES_FILE).read_text())
-        uris = json.loads((folder / names.MODELS_FILE).read_text())
+    found = json.loads((step.folder(made.outputs[names.SEARCH]) / names.CANDIDATES_FILE).read_text())
     candidates = found["candidates"][: int(params["top_n"])]
-    with fetched(source.uri) as folder:
-        dataset = Dataset.open(folder)
-        manifest = dataset.manifest
-        if "test" not in manifest.splits:
-            raise RegisterError("the dataset has no test months, so nothing can be judged\n Give test_months.")
-        test = dataset.load("test")
+    dataset = Dataset.open(step.folder(source))
+    manifest = dataset.manifest
+    if "test" not in manifest.splits:
+        raise RegisterError("the dataset has no test months, so nothing can be judged\n Give test_months.")
+    test = dataset.load("test")
     log_splits(client, step.run_id, manifest, source.uri, ("test",))
 
+    def model_of(candidate: dict):
+        return made.outputs[f"{names.MODEL}-{candidate['trial']}"]
+
     def judged(candidate: dict) -> dict[str, float]:
-        return metrics(test.y, predictor_of(uris[str(candidate["trial"])]).estimator.predict(test.X), "test")
+        return metrics(test.y, predictor_of(model_of(candidate)).estimator.predict(test.X), "test")
 
     if params["select"] == "test":
         scores = [judged(candidate) for candidate in candidates]
@@ -66,7 +65,7 @@ def work(step: StepRun) -> None:
     model_name = str(params["model_name"])
     val_scores = {name: value for name, value in candidate.items() if name.startswith("val_")}
 
-    predictor = with_intervals(predictor_of(uris[str(candidate["trial"])]), dataset)
+    predictor = with_intervals(predictor_of(model_of(candidate)), dataset)
     predicted = predictor.estimator.predict(test.X)
     low, high = predictor.intervals.bounds(predicted)
     test_scores |= {
@@ -76,8 +75,7 @@ def work(step: StepRun) -> None:
     client.log_batch(step.run_id, metrics=[Metric(n, v, 0, 0) for n, v in {**val_scores, **test_scores}.items()])
     tags = {"family": found["family"], "features": found["features"], "trial": str(candidate["trial"])}
     fitted_with = predictor.estimator.params.as_dict()
-    model_id, output = models.log(predictor, step.run_id, "model", fitted_with, {**val_scores, **test_scores}, tags)
-    model_uri = f"models:/{model_id}"
+    _, output = models.log(predictor, step.run_id, "model", fitted_with, {**val_scores, **test_scores}, tags)
 
     draw(step, dataset, predictor, predicted)
 
@@ -93,7 +91,7 @@ def work(step: StepRun) -> None:
         "trial": str(candidate["trial"]),
         **{name: f"{value:.6f}" for name, value in {**val_scores, **test_scores}.items()},
     }
-    version = registry.register(client, model_name, model_uri, tags)
+    version = registry.register(client, model_name, output, tags)
     client.update_model_version(
         model_name, version.version, card(step, found, candidate, test_scores, manifest, decision)
     )
@@ -135,13 +133,13 @@ def draw(step: StepRun, dataset, predictor, predicted) -> None:
         step.client.log_artifacts(step.run_id, folder, names.PLOTS)
 
 
-def predictor_of(uri: str):
+def predictor_of(model):
     """The predictor inside a logged model, from its data alone: none of the code that came with it runs."""
     from taxi.predictor import Predictor
-    from tracking.artifacts import fetched
+    from tracking.artifacts import unaltered
     from tracking.models import PREDICTOR
 
-    with fetched(uri) as folder:
+    with unaltered(model) as folder:
         return Predictor.load(folder / PREDICTOR)
 
 

@@ -82,5 +82,5 @@ class Predictor:
             features, estimator = FeatureMap.load(folder / "features"), folder / "estimator"
             intervals = Intervals.load(folder / INTERVALS) if (folder / INTERVALS).exists() else None
             return cls(PICKUP[taxi] and taxi, features, load(read_family(estimator), estimator), intervals)
-        except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
             raise PredictorError(f"{folder} is not a saved predictor ({error}); register the model again") from error

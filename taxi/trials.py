@@ -46,7 +46,17 @@ class TrialResult:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        return cls(**json.loads(text))
+        """Raises ValueError for anything but what `to_json` gives: the text may come from anybody."""
+        try:
+            result = cls(**json.loads(text))
+        except TypeError as error:
+            raise ValueError(f"not the result of a trial ({error})") from None
+        scores = result.metrics.values() if isinstance(result.metrics, dict) else [None]
+        numbers = [result.seconds, *([result.val_rmse] if result.status == "ok" else []), *scores]
+        sound = type(result.number) is int and isinstance(result.params, dict) and result.status in ("ok", "fail")
+        if not sound or not all(type(value) in (int, float) and math.isfinite(value) for value in numbers):
+            raise ValueError("not the result of a trial")
+        return result
 
 
 def failed(number: int, params: dict, error: str, seconds: float = 0.0, trace: str | None = None) -> TrialResult:

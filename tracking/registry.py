@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mlflow
 from mlflow import MlflowClient
@@ -11,7 +11,9 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from tracking import names
+from tracking.artifacts import unaltered
 from tracking.cache import Hit
+from tracking.lineage import Output
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,9 @@ def holder(client: MlflowClient, model_name: str, alias: str) -> ModelVersion | 
         return client.get_model_version_by_alias(model_name, alias)
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        # Of a model that is not there, a server with users says that one may not read it.
+        if error.error_code == "PERMISSION_DENIED" and not client.search_registered_models(f"name = '{model_name}'"):
             return None
         raise
 
@@ -46,10 +51,15 @@ def decide(candidate_rmse: float, champion_rmse: float | None, champion_version:
     )
 
 
-def register(client: MlflowClient, model_name: str, model_uri: str, tags: Mapping[str, str]) -> ModelVersion:
-    """A new version of `model_name`, loaded back from the registry before anybody may get an alias on it."""
-    version = mlflow.register_model(model_uri, model_name, tags=dict(tags))
-    mlflow.pyfunc.load_model(f"models:/{model_name}/{version.version}")
+def register(client: MlflowClient, model_name: str, model: Output, tags: Mapping[str, str]) -> ModelVersion:
+    """A new version of `model_name`, loaded back from the registry before anybody may get an alias on it.
+
+    Loading runs the code that came with the model: only bytes that are still those `model` was recorded with.
+    """
+    with unaltered(model):
+        version = mlflow.register_model(model.uri, model_name, tags=dict(tags))
+    with unaltered(replace(model, uri=f"models:/{model_name}/{version.version}")) as folder:
+        mlflow.pyfunc.load_model(str(folder))
     return client.get_model_version(model_name, str(version.version))
 
 

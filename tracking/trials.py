@@ -55,7 +55,10 @@ class TrialRuns:
             )  # fmt: skip
             for run in page:
                 if run.info.lifecycle_stage == "active" and names.REUSED not in run.data.tags:
-                    result = TrialResult.from_json(run.data.tags[names.TRIAL_RESULT])
+                    try:
+                        result = TrialResult.from_json(run.data.tags[names.TRIAL_RESULT])
+                    except ValueError:
+                        continue  # cut, altered or another version's: the trial is run again
                     found.setdefault(result.number, (run.info.run_id, result))
             if not (token := page.token):
                 break
