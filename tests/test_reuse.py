@@ -18,7 +18,7 @@ from steps.graph import CHAIN, Graph
 from steps.main import main
 from steps.plan import planned
 from tests.project import ROOT, Workplace, workplace
-from tracking import chain, names, session
+from tracking import artifacts, chain, names, session
 from tracking.artifacts import fetched
 from tracking.session import Session
 
@@ -51,12 +51,12 @@ class Project:
         path = self.root / name
         path.write_text(path.read_text() + text)
 
-    def chain(self, **params: str) -> set[str]:
-        """Run the chain of `main`; the steps that were not reused."""
+    def chain(self, steps: tuple[str, ...] = CHAIN, **params: str) -> set[str]:
+        """Run the chain of `main`, or some of its steps and what they need; the steps that were not reused."""
         client, parsed = self.place.client, self.parsed(**params)
         parent = client.create_run("0")
         graph = Graph(Session(client, parent, quiet=True, root=self.root), parsed)
-        for step in CHAIN:
+        for step in steps:
             graph.made_by(step, reuse=parsed["reuse"])
         client.set_terminated(parent.info.run_id)
         return set(graph.ran)
@@ -204,6 +204,12 @@ def test_an_output_that_is_gone_is_made_again(project, damage):
         assert project.chain() == expected
     finally:
         path.write_bytes(content)
+
+
+def test_the_chain_runs_where_every_artifact_is_a_temporary_copy(project, monkeypatch):
+    """A server hands artifacts out as copies, which are gone as soon as they are closed."""
+    monkeypatch.setattr(artifacts, "_local_folder", lambda uri: None)
+    assert project.chain(reuse="false") == EVERYTHING
 
 
 def test_a_deleted_version_is_registered_again(project):
