@@ -155,7 +155,7 @@ def run_step(step, params: dict, work: Callable, report: Callable, tags: Mapping
                 with contextlib.ExitStack() as folders:
                     open_step = StepRun(session, params, lineage, folders)
                     work(open_step)
-                finished = replace(lineage, outputs=tuple(open_step.outputs))
+                finished = replace(open_step.lineage, outputs=tuple(open_step.outputs))
                 finish(session, finished)
                 found = Hit(run_id, "", 0, finished, dict(client.get_run(run_id).data.metrics))
         for line in report(session, found):

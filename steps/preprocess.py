@@ -49,6 +49,7 @@ def work(step: StepRun) -> None:
         located = locate(source, taxi, every, scratch=Path(scratch), **step.session.fetch)
         by_name = {month.name: month for month in located}
         check_unchanged(step, located)
+        step.lineage = step.lineage.having_read({month.name: month.digest for month in located})
         splits = {split: [by_name[name] for name in split_months] for split, split_months in wanted.items()}
         with following("preprocess", "rows", step.session.progress) as progress:
             manifest = build(splits, FEATURE_SETS[str(step.params["features"])], Path(folder), progress=progress)

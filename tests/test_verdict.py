@@ -77,6 +77,15 @@ def test_a_failed_repetition_is_blamed_on_what_it_started_with():
     assert verdict.blamed[0] == "data: raw month 2023-01 sha256 absent -> bbbbbbbbbbbb"
 
 
+def test_a_made_up_month_that_was_not_read_is_not_blamed():
+    """Before it is made, only its recipe is known: the same one as recorded is no difference, another one is."""
+    recipe, content, keyed = Input("2023-01", "sample", B), Input("2023-01", "sample", "a" * 64), {"2023-01": B}
+    unread = made(inputs=(recipe,), key_inputs=keyed).lineage
+    assert causes(made(inputs=(content,), key_inputs=keyed).lineage, unread) == ()
+    other = made(inputs=(content,), key_inputs={"2023-01": "d" * 64}).lineage
+    assert [cause.kind for cause in causes(other, unread)] == ["data"]
+
+
 ONE_CHANGE = {
     "data": ({"inputs": (Input("dataset", "runs:/2/dataset", B),)},
              "input dataset sha256 aaaaaaaaaaaa -> bbbbbbbbbbbb"),

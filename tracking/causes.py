@@ -65,7 +65,7 @@ def _data(old: Lineage, new: Lineage) -> list[Cause]:
         was, now = before.get(role), after.get(role)
         month = bool(_MONTH.fullmatch(role))
         asked = "taxi" in moved or (not (was and now) and any(name.endswith("_months") for name in moved))
-        if (was and was.digest) == (now and now.digest) or (month and asked):
+        if (was and was.digest) == (now and now.digest) or (month and asked) or _unread(role, old, new):
             continue
         text = f"raw month {role}" if month else f"input {role}"
         text += f" sha256 {was.digest[:12] if was else 'absent'} -> {now.digest[:12] if now else 'absent'}"
@@ -73,6 +73,13 @@ def _data(old: Lineage, new: Lineage) -> list[Cause]:
             text += f" ({was.uri} -> {now.uri})"
         found.append(Cause("data", text))
     return found
+
+
+def _unread(role: str, old: Lineage, new: Lineage) -> bool:
+    """Whether a made-up month has one recipe in both records, and one of them ended before it read the month."""
+    recipe = old.key_inputs.get(role)
+    digests = [item.digest for record in (old, new) for item in record.inputs if item.role == role]
+    return recipe is not None and recipe == new.key_inputs.get(role) and recipe in digests
 
 
 def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:

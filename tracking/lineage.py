@@ -73,6 +73,10 @@ class Lineage:
     # Inputs by which the key goes, role -> digest, where that is not the inputs' own (a generated month's recipe).
     key_inputs: Mapping[str, str] = field(default_factory=dict)
 
+    def having_read(self, digests: Mapping[str, str]) -> Lineage:
+        """The same with the digests of what was really read, role -> SHA-256; the key stays as it was."""
+        return replace(self, inputs=tuple(replace(item, digest=digests[item.role]) for item in self.inputs))
+
     def with_key(self) -> Lineage:
         return replace(self, key=digest_json(self.components()))
 
