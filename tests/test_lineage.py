@@ -1,5 +1,6 @@
 """The record of a run and its key."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -96,6 +97,47 @@ def test_a_record_survives_json():
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 1}', '{"schema": 99}', "null"])
 def test_a_record_that_is_none_is_refused(text):
     """Hostile or half-written JSON gives one clear error."""
+    with pytest.raises(LineageError):
+        Lineage.from_json(text)
+
+
+OUTPUT = {"name": "x", "uri": "runs:/1/x", "digest": __import__("hashlib").sha256().hexdigest(), "files": {},
+          "volatile": []}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"params": ["a"]},
+        {"params": {"seed": 42}},
+        {"placement": {"source": ["/months"]}},
+        {"source": []},
+        {"environment": "local"},
+        {"step": ["train"]},
+        {"step": "train\x1b[2J"},
+        {"key": None},
+        {"inputs": [{"role": "dataset\n", "uri": "runs:/1/dataset", "digest": "d"}]},
+        {"inputs": [{"role": "dataset", "uri": "runs:/1/dataset", "digest": 7}]},
+        {"inputs": [{"role": "dataset"}]},
+        {"outputs": [{**OUTPUT, "name": "x\r"}]},
+        {"outputs": [{**OUTPUT, "uri": "/etc/passwd"}]},
+        {"outputs": [{**OUTPUT, "uri": "http://127.0.0.1/x"}]},
+        {"outputs": [{**OUTPUT, "files": {"../x": [1, "0" * 64]}}]},
+        {"more": 1},
+    ],
+)
+def test_a_record_of_another_form_is_refused_in_printable_words(changed):
+    """Types and places are checked once, so that nobody behind has to."""
+    record = json.loads(LINEAGE.to_json())
+    Lineage.from_json(json.dumps({**record, "outputs": [OUTPUT]}))
+    with pytest.raises(LineageError, match="It was altered: do not use the run") as error:
+        Lineage.from_json(json.dumps({**record, **changed}))
+    assert all(line.isprintable() for line in str(error.value).splitlines())
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, b"\xff", '{"schema": 1, "inputs": NaN}'])
+def test_what_json_chokes_on_is_refused(text):
+    """Too deep, not UTF-8, no JSON."""
     with pytest.raises(LineageError):
         Lineage.from_json(text)
 

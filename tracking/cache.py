@@ -60,10 +60,10 @@ def finished(client: MlflowClient, experiment_ids: list[str], condition: str) ->
 def recorded(client: MlflowClient, run: Run) -> Lineage:
     """The run's lineage.json, refused when its outputs are not those its tag stands for."""
     with fetched(f"runs:/{run.info.run_id}/{names.LINEAGE_FILE}") as path:
-        lineage = Lineage.from_json(path.read_text())
+        lineage = Lineage.from_json(path.read_bytes())
     wanted = run.data.tags.get(names.OUTPUTS)
     if wanted is not None and lineage.outputs_digest() != wanted:
-        raise LineageError(f"lineage.json of run {run.info.run_id} was altered after the run; do not use the run")
+        raise LineageError(f"lineage.json of run {run.info.run_id} was altered after the run\n Do not use the run.")
     return lineage
 
 

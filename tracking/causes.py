@@ -15,7 +15,7 @@ KINDS = ("data", "code", "parameters", "packages", "python", "platform", "cpu", 
 # What computes, as opposed to what talks to servers: the first to suspect among packages.
 NUMERIC = ("numpy", "scipy", "scikit-learn", "xgboost", "hyperopt", "pandas", "pyarrow", "dask")
 
-_MONTH = re.compile(r"\d{4}-\d{2}")
+MONTH = re.compile(r"\d{4}-\d{2}")
 _KIND_OF_LINE = {
     "python": "python",
     "lock:": "packages",
@@ -63,7 +63,7 @@ def _data(old: Lineage, new: Lineage) -> list[Cause]:
     found = []
     for role in sorted(before | after):
         was, now = before.get(role), after.get(role)
-        month = bool(_MONTH.fullmatch(role))
+        month = bool(MONTH.fullmatch(role))
         asked = "taxi" in moved or (not (was and now) and any(name.endswith("_months") for name in moved))
         if (was and was.digest) == (now and now.digest) or (month and asked) or _unread(role, old, new):
             continue

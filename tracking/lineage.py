@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from tracking import names
-from tracking.digest import DigestError, Listing, digest_json
+from tracking.digest import Listing, digest_json
+from tracking.wellformed import malformed
 
 SCHEMA_VERSION = 1
 TAG_LENGTH = 5000  # characters MLflow keeps of a tag
@@ -98,18 +99,29 @@ class Lineage:
         return json.dumps({"schema": SCHEMA_VERSION, **asdict(self)}, indent=1, sort_keys=True) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Lineage:
+    def from_json(cls, text: str | bytes) -> Lineage:
+        """Read what `to_json` gave; checks its form, not whom to trust. Raises LineageError."""
         try:
             record = json.loads(text)
-            if record.pop("schema") != SCHEMA_VERSION:
-                raise LineageError("lineage.json is of another version of this project; run the step again")
+            if (schema := record.pop("schema")) != SCHEMA_VERSION:
+                raise LineageError(
+                    f"lineage.json is of version {schema!r:.20}, this project reads version {SCHEMA_VERSION}\n"
+                    " Use the version of the project that made the run."
+                )
             record["inputs"] = tuple(Input(**item) for item in record["inputs"])
             record["outputs"] = tuple(
                 Output.of(item["name"], item["uri"], Listing.from_dict(item)) for item in record["outputs"]
             )
-            return cls(**record)
-        except (KeyError, TypeError, AttributeError, DigestError, json.JSONDecodeError) as error:
-            raise LineageError(f"lineage.json cannot be read ({error}); run the step again") from error
+            lineage = cls(**record)
+            if found := malformed(lineage):
+                raise TypeError(found)
+            return lineage
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            if isinstance(error, LineageError):
+                raise
+            raise LineageError(
+                f"lineage.json cannot be read ({ascii(str(error))[1:-1]:.200})\n It was altered: do not use the run."
+            ) from error
 
     def tags(self) -> dict[str, str]:
         """Everything worth searching for; long values cut at what MLflow keeps."""

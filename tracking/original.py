@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tracking import names
+from tracking import names, repeatable
 from tracking.artifacts import ArtifactError, fetched, problems
 from tracking.lineage import Input, Lineage
 from tracking.session import RunError, Session
@@ -52,6 +52,8 @@ class Original:
 
 def step_runs(session: Session, run_id: str) -> list[str]:
     """The run itself when it is a step's, the one it reused, or the runs of the chain (`main`, `course`) it is."""
+    run_id = run_id.removeprefix("runs:/").strip("/")
+    repeatable.check(session, run_id)
     hit = session.hit(run_id)
     if hit.lineage.step in STEPS:
         return [hit.run_id]

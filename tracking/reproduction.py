@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from taxi.months import TAXIS
 from taxi.sources import known_digests, sample_rows
 from tracking import reexecution
 from tracking.artifacts import ArtifactError, problems
+from tracking.causes import MONTH
 from tracking.lineage import LineageError
 from tracking.original import Original
 from tracking.recorded_code import RecordedCode
@@ -112,9 +114,13 @@ def _check_months(session: Session, original: Original, wish: Wish) -> None:
     if not months:
         return
     source = months[0].uri if wish.source == RECORDED else wish.source
+    taxi = original.lineage.params.get("taxi")
+    if taxi not in TAXIS or not all(MONTH.fullmatch(item.role) for item in months):
+        raise ReproductionError(f"run {original.run_id} read {taxi!a:.40} trips of {months[0].role!a:.40}, "
+                                "says its record, which was altered\n Do not use the run.")  # fmt: skip
     wanted = {item.role: item.digest for item in months}
     try:
-        found = known_digests(source, original.lineage.params["taxi"], sorted(wanted), **session.fetch)
+        found = known_digests(source, taxi, sorted(wanted), **session.fetch)
     except ValueError as error:
         first = str(error).splitlines()[0]
         raise ReproductionError(

@@ -1,0 +1,24 @@
+"""Whether a record of a run, which any server may have sent, has the form of one."""
+
+from __future__ import annotations
+
+TABLES = ("params", "placement", "code", "key_inputs")  # of text by text
+STORE = ("runs:/", "models:/")  # where outputs lie; elsewhere a server could have any file or address read
+
+
+def malformed(lineage) -> str | None:
+    """What of a Lineage is not of its type, lies elsewhere or cannot be shown on one line; None when nothing is."""
+    for name in TABLES:
+        table = getattr(lineage, name)
+        if not isinstance(table, dict) or not all(isinstance(text, str) for text in table.values()):
+            return f"{name} is no table of texts"
+    if not isinstance(lineage.source, dict) or not isinstance(lineage.environment, dict):
+        return "source or environment is no table"
+    shown = [lineage.step, lineage.key, lineage.code_digest, lineage.environment_key]
+    shown += [*lineage.params, *lineage.placement, *lineage.code]
+    shown += [text for item in lineage.inputs for text in (item.role, item.uri, item.digest)]
+    shown += [text for item in lineage.outputs for text in (item.name, item.uri)]
+    if not all(isinstance(text, str) and text.isprintable() for text in shown):
+        return "a name or place is no printable text"
+    elsewhere = next((item.uri for item in lineage.outputs if not item.uri.startswith(STORE)), None)
+    return None if elsewhere is None else f"an output lies at {elsewhere}, not in the tracking store"
