@@ -51,6 +51,7 @@ def verify(**params) -> None:
 def run_main(session, params: dict) -> list:
     """`main` as this checkout has it, in this run's environment, with a registry of its own; what its steps made."""
     from tracking import names, original, reexecution
+    from tracking.disowning import disown
     from tracking.reproduction import ReproductionError
     from tracking.verdict import Made
 
@@ -69,7 +70,7 @@ def run_main(session, params: dict) -> list:
         )
     finally:
         for run in [session.client.get_run(repeated.run_id), *steps_below(session, repeated.run_id)]:
-            reexecution.disown(session.client, run.info.run_id)
+            disown(session.client, run.info.run_id)
 
 
 def steps_below(session, run_id: str) -> list:

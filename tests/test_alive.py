@@ -60,6 +60,20 @@ def test_runs_of_dead_processes_are_marked_and_living_ones_left(client, experime
     assert statuses == ["KILLED", "KILLED", "RUNNING", "RUNNING"]
 
 
+def test_what_a_killed_check_had_repeated_cannot_be_reused(client, experiment):
+    """It could not take its child runs' outputs back any more; who comes next does. A main's steps stay usable."""
+    children = {}
+    for entry_point in ("reproduce", "main"):
+        tags = {**of(os.getpid()), names.PROCESS: "999999999@1", names.ENTRY_POINT: entry_point}
+        parent = running(client, experiment, **tags).info.run_id
+        child = running(client, experiment, **{names.PARENT: parent, names.OUTPUTS: "a" * 64})
+        client.set_terminated(child.info.run_id)
+        children[entry_point] = child.info.run_id
+    alive.bury(client, cache.experiments(client))
+    assert names.OUTPUTS not in client.get_run(children["reproduce"]).data.tags
+    assert names.OUTPUTS in client.get_run(children["main"]).data.tags
+
+
 def test_of_many_with_one_key_exactly_one_computes(client, experiment):
     """Six runs ask at once; whoever's turn it is computes, the others find it done."""
     done, computed, said = threading.Event(), [], []

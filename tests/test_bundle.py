@@ -1,5 +1,6 @@
 """A bundle holds all that a repetition needs, and an altered one is refused before any of it is used."""
 
+import hashlib
 import json
 import zipfile
 from dataclasses import replace
@@ -97,7 +98,7 @@ def altered(path, tmp_path, change) -> object:
     manifest = json.loads(members.pop("manifest.json"))
     change(members, manifest)
     target = tmp_path / "altered.zip"
-    with zipfile.ZipFile(target, "w") as archive:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr("manifest.json", json.dumps(manifest))
         for name, content in members.items():
             archive.writestr(name, content)
@@ -134,7 +135,42 @@ def other_schema(members, manifest):
     manifest["schema"] = 2
 
 
+def add(members, manifest, name, content):
+    members[name] = content
+    manifest["members"][name] = [len(content), hashlib.sha256(content).hexdigest()]
+
+
+def fill_the_disk(members, manifest):
+    add(members, manifest, f"code/{'1' * 40}.bundle", bytes(250_000_000))
+
+
+def claim_the_disk(members, manifest):
+    manifest["members"]["months/green_tripdata_2023-01.parquet"][0] = 10**12
+
+
+def deep_record(members, manifest):
+    add(members, manifest, f"records/{RUN}.json", b"[" * 100_000)
+
+
+def metric_that_is_none(members, manifest):
+    record = json.loads(members[f"records/{RUN}.json"])
+    add(members, manifest, f"records/{RUN}.json", json.dumps({**record, "metrics": {"val_rmse": "x"}}).encode())
+
+
+def output_elsewhere(members, manifest):
+    record = json.loads(members[f"records/{RUN}.json"])
+    lineage = json.loads(record["lineage"])
+    lineage["outputs"] = [{"name": "x", "uri": "/etc/passwd", "digest": hashlib.sha256().hexdigest(), "files": {},
+                           "volatile": []}]  # fmt: skip
+    add(members, manifest, f"records/{RUN}.json", json.dumps({**record, "lineage": json.dumps(lineage)}).encode())
+
+
 ALTERED = {
+    fill_the_disk: "which no bundle of its size does",
+    claim_the_disk: "which no bundle of its size does",
+    deep_record: "has a record that cannot be read",
+    metric_that_is_none: "has a record that cannot be read",
+    output_elsewhere: "not in the tracking store",
     change_month: "is not what its manifest says",
     grow_month: "is not what its manifest says",
     add_file: "other files than its manifest lists",

@@ -14,6 +14,7 @@ from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from tracking import names
+from tracking.disowning import disown_below
 
 BEAT_SECONDS = 20
 # On another machine only the beat can be seen; six missed ones, and clocks that differ by less than that.
@@ -66,6 +67,7 @@ def bury(client: MlflowClient, experiment_ids: list[str]) -> list[str]:
         ours = names.ENTRY_POINT in run.data.tags or names.PROCESS in run.data.tags or names.TRIAL in run.data.tags
         if ours and is_dead(client, run, time.time()):
             client.set_terminated(run.info.run_id, "KILLED")
+            disown_below(client, run)
             buried.append(run.info.run_id)
     return buried
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tracking.digest import DigestError, check_name
+from tracking.digest import check_name
 from tracking.git import git
 from tracking.lineage import Lineage
 from tracking.original import Original, upstream
@@ -26,6 +26,7 @@ SCHEMA = 1
 MANIFEST = "manifest.json"
 RECORDS, PATCHES, CODE, LOCKS, MONTHS = "records", "patches", "code", "locks", "months"
 TEXT_BYTES = 50_000_000  # a record or manifest above this is none
+MOST_SHRUNK = 20  # times smaller that packing makes a whole bundle, at the very most
 BLOCK = 1 << 20  # bytes
 
 
@@ -75,6 +76,10 @@ def opened(path: Path) -> Iterator[Bundle]:
         try:
             with zipfile.ZipFile(path) as archive:
                 manifest = _manifest(archive)
+                sizes = [size for size, _ in manifest["members"].values()]
+                if sum(sizes) > 4 * TEXT_BYTES + MOST_SHRUNK * path.stat().st_size:
+                    raise BundleError(f"{path} would unpack to {sum(sizes):,} bytes, which no bundle of its size does\n"
+                                      " It was altered: get it again.")  # fmt: skip
                 for member, (size, sha256) in manifest["members"].items():
                     _extract(archive, member, folder / member, size, sha256)
         except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError) as error:
@@ -83,7 +88,7 @@ def opened(path: Path) -> Iterator[Bundle]:
             raise BundleError(f"{path} cannot be read ({error.strerror or error})\n Give a bundle's path.") from error
         try:
             originals = {run_id: _original(folder, run_id) for run_id in _recorded(manifest)}
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError, DigestError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise BundleError(f"{path} has a record that cannot be read ({error!r:.100})\n Get it again.") from error
         wanted = tuple(manifest["wanted"])
         if not wanted or not set(wanted) <= set(originals):
@@ -107,7 +112,7 @@ def _manifest(archive: zipfile.ZipFile) -> dict:
                 raise BundleError(f"the bundle's manifest has {member!r:.100}, which is no part of one")
         if not all(isinstance(run_id, str) for run_id in manifest["wanted"]):
             raise BundleError("the bundle's manifest names no runs")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         if isinstance(error, BundleError):
             raise
         raise BundleError(f"the bundle's manifest cannot be read ({error!s:.100})\n Get it again.") from error

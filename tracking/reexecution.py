@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shlex
 from collections.abc import Iterator, Mapping
@@ -15,8 +14,8 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from tracking import cache, names
-from tracking.artifacts import ArtifactError, fetched
+from tracking import cache
+from tracking.artifacts import ArtifactError
 from tracking.chain import children
 from tracking.lineage import Lineage, LineageError
 from tracking.original import Original
@@ -26,7 +25,6 @@ from tracking.verdict import Made
 MANAGERS = ("uv", "conda", "virtualenv", "local")
 CUT = 6000  # characters MLflow keeps of a parameter
 _REGISTRY = "MLFLOW_REGISTRY_URI"
-_VERSIONS = "mlflow.modelVersions"  # MLflow writes on a logged model in which registry it got which version
 
 
 class ReplayError(ValueError):
@@ -133,41 +131,3 @@ def _tried(client: MlflowClient, run_id: str) -> Lineage | None:
     except (ArtifactError, LineageError, MlflowException):
         return None
     return lineage if lineage.inputs else None  # it failed before it knew them
-
-
-def disown(client: MlflowClient, run_id: str) -> None:
-    """Take from a re-executed run, and its trials, what would let others reuse it: a check is no colleague's work."""
-    run = client.get_run(run_id)
-    _drop(client, run_id, run.data.tags, names.OUTPUTS)
-    query = f"tags.`{names.PARENT}` = '{run_id}' and tags.`{names.TRIAL_RESULT}` != ''"
-    for trial in client.search_runs([run.info.experiment_id], query, max_results=1000):
-        _drop(client, trial.info.run_id, trial.data.tags, names.TRIAL_RESULT)
-
-
-def _drop(client: MlflowClient, run_id: str, tags: Mapping[str, str], name: str) -> None:
-    if name in tags:
-        client.delete_tag(run_id, name)
-
-
-@contextlib.contextmanager
-def unregistered(client: MlflowClient, search_uri: str | None) -> Iterator[None]:
-    """While open, a step may register models of the search; afterwards they say what they said of their versions."""
-    before: dict[str, str | None] = {}
-    if search_uri:
-        try:
-            with fetched(f"{search_uri}/{names.MODELS_FILE}") as path:
-                models = json.loads(path.read_text())
-            for uri in models.values():
-                model_id = uri.removeprefix("models:/")
-                before[model_id] = client.get_logged_model(model_id).tags.get(_VERSIONS)
-        except (ArtifactError, MlflowException, AttributeError, ValueError):
-            pass  # the step that needs them will say what is wrong
-    try:
-        yield
-    finally:
-        for model_id, text in before.items():
-            now = client.get_logged_model(model_id).tags.get(_VERSIONS)
-            if text is None and now is not None:
-                client.delete_logged_model_tag(model_id, _VERSIONS)
-            elif text is not None and now != text:
-                client.set_logged_model_tags(model_id, {_VERSIONS: text})

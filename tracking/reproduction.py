@@ -13,6 +13,7 @@ from taxi.sources import known_digests, sample_rows
 from tracking import reexecution
 from tracking.artifacts import ArtifactError, problems
 from tracking.causes import MONTH
+from tracking.disowning import disown
 from tracking.lineage import LineageError
 from tracking.original import Original
 from tracking.recorded_code import RecordedCode
@@ -59,7 +60,7 @@ def reproduce(session: Session, originals: list[Original], code: RecordedCode, w
                         break
         finally:
             for run_id in made.values():
-                reexecution.disown(session.client, run_id)
+                disown(session.client, run_id)
     return Verdict(tuple(steps))
 
 
@@ -77,8 +78,7 @@ def _step(session: Session, original: Original, project: Path, wish: Wish, made:
                 return failed(original.made, "not repeated: its recorded input is not what it was", damage)
     given = reexecution.parameters(project, original, changes)
     env_manager = reexecution.manager(original, wish.env_manager)
-    with reexecution.unregistered(session.client, given.get("search")):
-        repeated = reexecution.launch(session, project, original.lineage.step, given, env_manager)
+    repeated = reexecution.launch(session, project, original.lineage.step, given, env_manager)
     if repeated.run_id:
         made[original.run_id] = repeated.run_id
     if repeated.made:
