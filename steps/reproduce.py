@@ -12,6 +12,8 @@ from steps.inquiry import given_repository, inquiry, publish
 from steps.launcher import given_path
 from steps.options import options
 
+DEPTH = {"step": "step: from the recorded inputs", "all": "all: everything upstream too, from the raw months"}
+
 
 @click.command()
 @options("run_id", "bundle", "depth", "source", "repo", "patch", "env_manager", "workers", "require", "tolerance",
@@ -25,6 +27,7 @@ def reproduce(**params) -> None:
 
     if (params["run_id"] == "none") == (params["bundle"] == "none"):
         raise Refused("Give the run to reproduce: -P run_id=, or -P bundle=FILE")
+    params["run_id"] = params["run_id"].removeprefix("runs:/").strip("/")
     with inquiry("reproduce", params) as session, contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reproduce-")))
         originals, bundle = recorded(session, params, stack)
@@ -68,21 +71,31 @@ def tell(session, params: dict, verdict, originals: list) -> None:
     """The table on stdout, the report as artifacts."""
     from tracking import names
     from tracking.report import markdown
+    from tracking.reproduction import passes
+    from tracking.verdict import one_line
 
     for step in verdict.steps:
         click.echo(f"{step.step:<10}  {step.grade:<9}  of run {step.original}  by run {step.repeated or 'none'}")
         for cause in step.blamed:
-            click.echo(f"            - {cause}")
+            click.echo(f"            - {one_line(cause)}")
     of = params["run_id"] if params["bundle"] == "none" else originals[-1].run_id
-    facts = {"of run": of, "depth": params["depth"], "required": params["require"],
+    word = "passes" if passes(verdict, params["require"]) else "does not pass"
+    facts = {"of run": of, "required": f"{params['require']}: {word}", "depth": DEPTH[params["depth"]],
+             "code": ", ".join(dict.fromkeys(code_of(item) for item in originals)),
              "tolerance": f"{params['tolerance']:g} (relative)"}  # fmt: skip
     gone = [line for item in originals for line in item.gone]
     if gone:
+        session.say(f"no longer there to be checked: {'; '.join(gone)}")
         facts["no longer there to be checked"] = "; ".join(gone)
     title = f"Reproduction of run {of}"
     detail = {"grade": str(verdict.grade), **facts, "steps": [step.to_dict() for step in verdict.steps]}
     tags = {names.REPRODUCTION_OF: of, names.REPRODUCTION_GRADE: str(verdict.grade)}
     publish(session, markdown(verdict, title, facts), detail, tags)
+
+
+def code_of(original) -> str:
+    source = original.lineage.source
+    return f"commit {source.get('commit') or 'none'}{' and patch.diff' if source.get('dirty') else ''}"
 
 
 def link(session, run_id: str, verdict) -> None:

@@ -159,7 +159,8 @@ def test_the_report_shows_what_differs_and_no_markup_of_the_record():
     hostile = {"params": {**RECORD.params, "seed": "4\n| x | <b>"}}
     verdict = Verdict((judge(made(), made(metrics=WORSE, **hostile)),))
     text = markdown(verdict, "Reproduction", {"of run": "1" * 32})
-    assert "| val_rmse | `5.5` | `5.6` |" in text
+    assert "| val_rmse | `5.5` | `5.6` | 0.018 |" in text
+    assert "Something did not come out again" in text
     assert "1. parameters: seed 42 -> 4 \\| x \\| &lt;b>" in text
 
 

@@ -52,7 +52,7 @@ class Original:
 
 def step_runs(session: Session, run_id: str) -> list[str]:
     """The run itself when it is a step's, the one it reused, or the runs of the chain (`main`, `course`) it is."""
-    run_id = run_id.removeprefix("runs:/").strip("/")
+    run_id = run_id.removeprefix("runs:/").strip("/")  # as MLflow's pages name it
     repeatable.check(session, run_id)
     hit = session.hit(run_id)
     if hit.lineage.step in STEPS:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tracking.verdict import Grade, StepVerdict, Verdict, one_line
+from tracking.verdict import Grade, StepVerdict, Verdict, one_line, relative
+
+MEANING = {
+    Grade.IDENTICAL: "Every output and every metric came out again, bit for bit.",
+    Grade.METRICS: "Every metric came out again, bit for bit; some output has other bytes.",
+    Grade.CLOSE: "Every metric came out within the tolerance.",
+    Grade.DIVERGED: "Something did not come out again, or could not be compared. Look at the first step that differs: "
+    "those after it had other inputs.",
+}
 
 
 def markdown(verdict: Verdict, title: str, facts: Mapping[str, str]) -> str:
     """The whole report: the grade first, then each step with what differs."""
-    lines = [f"# {title}", "", f"**{verdict.line()}**", ""]
+    lines = [f"# {title}", "", f"**{cell(verdict.line())}**", "", MEANING[verdict.grade], ""]
     lines += ["| | |", "| --- | --- |", *(f"| {name} | {cell(text)} |" for name, text in facts.items()), ""]
     lines += ["| step | grade | outputs equal | metrics equal | recorded | repeated |", "| --- " * 6 + "|"]
     for step in verdict.steps:
@@ -28,9 +36,15 @@ def _section(step: StepVerdict) -> list[str]:
     lines += ["Likeliest causes first:", "", *(f"{n}. {cell(text)}" for n, text in enumerate(step.blamed, 1)), ""]
     apart = [row for row in (*step.outputs, *step.metrics) if repr(row[1]) != repr(row[2])]
     if apart:
-        lines += ["| differs | recorded | repeated |", "| --- | --- | --- |"]
-        lines += [f"| {cell(str(name))} | `{before}` | `{after}` |" for name, before, after in apart]
+        lines += ["| differs | recorded | repeated | apart |", "| --- " * 4 + "|"]
+        lines += [f"| {cell(str(name))} | `{before}` | `{after}` | {_apart(before, after)} |" for name, before, after
+                  in apart]  # fmt: skip
     return lines
+
+
+def _apart(before: object, after: object) -> str:
+    """The relative distance of two metrics; digests have none."""
+    return f"{relative(before, after):.2g}" if isinstance(before, float) and isinstance(after, float) else ""
 
 
 def _equal(rows: tuple) -> str:
