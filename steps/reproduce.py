@@ -72,12 +72,11 @@ def tell(session, params: dict, verdict, originals: list) -> None:
     from tracking import names
     from tracking.report import markdown
     from tracking.reproduction import passes
-    from tracking.verdict import one_line
 
     for step in verdict.steps:
         click.echo(f"{step.step:<10}  {step.grade:<9}  of run {step.original}  by run {step.repeated or 'none'}")
         for cause in step.blamed:
-            click.echo(f"            - {one_line(cause)}")
+            click.echo(f"            - {cause}")
     of = params["run_id"] if params["bundle"] == "none" else originals[-1].run_id
     word = "passes" if passes(verdict, params["require"]) else "does not pass"
     facts = {"of run": of, "required": f"{params['require']}: {word}", "depth": DEPTH[params["depth"]],

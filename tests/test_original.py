@@ -1,12 +1,14 @@
 """Records as they are read: their order, and what of them is believed."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from tests.records import RECORD, A, made
 from tracking import names
 from tracking.lineage import Input
 from tracking.original import _GONE, Original, _check_tags, in_order, upstream
-from tracking.session import RunError
+from tracking.session import RunError, Session
 from tracking.verdict import Made
 
 SEARCH, DATASET, REGISTER = "2" * 32, "1" * 32, "3" * 32
@@ -38,6 +40,17 @@ def test_a_record_that_leads_back_to_itself_is_refused():
     known = runs(a="b", b="a")
     with pytest.raises(RunError, match="made from itself"):
         in_order(["a"], known.__getitem__, True)
+
+
+def test_runs_that_reused_each_other_are_refused():
+    """A server may write any tag."""
+    reused = {"a": "b", "b": "a"}
+
+    def get_run(run_id: str) -> SimpleNamespace:
+        return SimpleNamespace(data=SimpleNamespace(tags={names.REUSED: reused[run_id]}))
+
+    with pytest.raises(RunError, match="reused itself"):
+        Session(SimpleNamespace(get_run=get_run), None).hit("a")
 
 
 def test_only_outputs_of_runs_are_upstream():

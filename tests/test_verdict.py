@@ -112,6 +112,12 @@ def test_one_difference_is_the_one_cause(kind):
     assert causes(RECORD, made(**changes).lineage) == (Cause(kind, text),)
 
 
+def test_a_cause_is_one_printable_line():
+    """Values come from a server and go to a terminal."""
+    hostile = made(params={**RECORD.params, "seed": "4\n\x1b[2J3"}).lineage
+    assert [str(cause) for cause in causes(RECORD, hostile)] == ["parameters: seed 42 -> 4 [2J3"]
+
+
 def test_causes_are_ranked_by_how_likely_they_are():
     """Data before code before parameters before packages, numeric packages first, then the machine."""
     repeated = made(

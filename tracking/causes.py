@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tracking import code
 from tracking.environment import Environment, differences
 from tracking.lineage import Lineage
+from tracking.wellformed import one_line
 
 # Likeliest first. A package beside the lock is not imported, a manager only builds what the lock says.
 KINDS = ("data", "code", "parameters", "packages", "python", "platform", "cpu", "threads", "manager", "beside the lock")
@@ -38,7 +39,7 @@ class Cause:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.text}"
+        return one_line(f"{self.kind}: {self.text}")
 
 
 def causes(old: Lineage, new: Lineage) -> tuple[Cause, ...]:

@@ -12,6 +12,7 @@ from tracking.artifacts import ArtifactError, fetched, problems
 from tracking.lineage import Input, Lineage
 from tracking.session import RunError, Session
 from tracking.verdict import Made
+from tracking.wellformed import one_line
 
 STEPS = ("preprocess", "train", "hpo", "register")  # what can be repeated; a `main` is the steps it is made of
 _RUN_OUTPUT = re.compile(r"runs:/([0-9a-f]{32})/([\w-]+)")
@@ -72,7 +73,7 @@ def read(session: Session, run_id: str) -> Original:
         raise RunError(f"run {run_id} is a run of {hit.lineage.step!r:.40}, not of {', '.join(STEPS)}")
     run = session.client.get_run(hit.run_id)
     _check_tags(hit.run_id, hit.lineage, run.data.tags)
-    found = [problem for output in hit.lineage.outputs for problem in problems(output)]
+    found = [one_line(problem) for output in hit.lineage.outputs for problem in problems(output)]
     gone = tuple(line for line in found if _GONE.search(line))
     return Original(
         made=Made(hit.run_id, hit.lineage, hit.metrics),

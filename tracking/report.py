@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tracking.verdict import Grade, StepVerdict, Verdict, one_line, relative
+from tracking.verdict import Grade, StepVerdict, Verdict, relative
+from tracking.wellformed import one_line
 
 MEANING = {
     Grade.IDENTICAL: "Every output and every metric came out again, bit for bit.",

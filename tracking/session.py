@@ -79,12 +79,17 @@ class Session:
     def find(self, lineage: Lineage) -> Hit | Miss:
         return cache.find(self.client, self.experiments, lineage.key)
 
-    def hit(self, run_id: str) -> Hit:
-        """The outputs that run `run_id` left, or those of the run it reused. Raises RunError."""
+    def hit(self, run_id: str, below: tuple[str, ...] = ()) -> Hit:
+        """The outputs that run `run_id` left, or those of the run it reused. Raises RunError.
+
+        below: the runs that led here by having reused it.
+        """
+        if run_id in below:
+            raise RunError(f"run {run_id} reused itself, say its tags, which were altered\n Do not use it.")
         try:
             run = self.client.get_run(run_id)
             if reused := run.data.tags.get(names.REUSED):
-                return self.hit(reused)
+                return self.hit(reused, (*below, run_id))
             if names.OUTPUTS not in run.data.tags or run.info.status != "FINISHED":
                 raise RunError(f"run {run_id} ({run.info.status}) left no finished outputs\n Run its step again.")
             return Hit(run_id, run.data.tags.get(names.USER, "unknown"), run.info.end_time,

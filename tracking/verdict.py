@@ -13,6 +13,7 @@ from enum import IntEnum
 
 from tracking.causes import Cause, causes
 from tracking.lineage import Lineage
+from tracking.wellformed import one_line
 
 NO_CAUSE = "nothing that is recorded differs: look for randomness without a seed, times, or the order of a set"
 
@@ -160,11 +161,6 @@ def relative(before: float | None, after: float | None) -> float:
         return math.inf
     apart = abs(before - after) / max(abs(before), abs(after), math.ulp(0.0))
     return apart or math.ulp(0.0)  # 0.0 and -0.0 are not the same bits
-
-
-def one_line(text: str) -> str:
-    """`text` without line ends and control characters: records come from a server."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 def _plain(value: float | None) -> float | str | None:

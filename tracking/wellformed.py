@@ -1,4 +1,4 @@
-"""Whether a record of a run, which any server may have sent, has the form of one."""
+"""What any server may have sent: whether a record has the form of one, and text of it as a person may see it."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def malformed(lineage) -> str | None:
         return "a name or place is no printable text"
     elsewhere = next((item.uri for item in lineage.outputs if not item.uri.startswith(STORE)), None)
     return None if elsewhere is None else f"an output lies at {elsewhere}, not in the tracking store"
+
+
+def one_line(text: str) -> str:
+    """`text` without line ends and control characters: records come from a server."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
