@@ -1,0 +1,104 @@
+"""What the benchmarks share: the machine in a line, timed commands, peak memory of a tree of processes, fits."""
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = sys.executable
+LAUNCHER = Path(sys.executable).parent / "mlflow"
+LOOK_SECONDS = 0.05  # between two looks at memory
+
+
+def machine(*packages: str) -> str:
+    """Processor, cores, load, Python and the packages named."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    return (
+        f"{cpu}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, {versions}"
+    )
+
+
+def medians(contenders: dict[str, Callable[[], float]], runs: int) -> dict[str, float]:
+    """Median of what each contender returns in `runs` runs, all of them once in turn before any is run again."""
+    seen: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(runs):
+        for name, contender in contenders.items():
+            seen[name].append(contender())
+            print(f"  run {number + 1}: {name} {seen[name][-1]:.2f}", file=sys.stderr, flush=True)
+    return {name: statistics.median(values) for name, values in seen.items()}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A finished command: seconds of wall time, peak bytes of it and all its children together, what it printed."""
+
+    seconds: float
+    peak: int
+    stdout: str
+
+
+def ran(command: Sequence[object], folder: Path, look: bool = False, **environment: str) -> Ran:
+    """Run a command to its end, and with `look` watch its memory; its error output is shown only when it fails."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        began = time.perf_counter()
+        words = [str(word) for word in command]
+        process = subprocess.Popen(
+            words, cwd=folder, stdout=out, stderr=errors, env={**os.environ, **environment}, text=True
+        )
+        watch = _Watch(process.pid) if look else None
+        process.wait()
+        seconds = time.perf_counter() - began
+        peak = watch.end() if watch else 0
+        out.seek(0), errors.seek(0)
+        if process.returncode:
+            sys.exit(f"{' '.join(words)}\n{errors.read()[-3000:]}")
+        return Ran(seconds, peak, out.read())
+
+
+class _Watch(threading.Thread):
+    """The largest sum of the proportional set sizes of a process and all its descendants: shared pages count once."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self._pid, self._peak, self._ended = pid, 0, threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self._ended.wait(LOOK_SECONDS):
+            self._peak = max(self._peak, sum(map(_pss, _family(self._pid))))
+
+    def end(self) -> int:
+        self._ended.set()
+        self.join()
+        return self._peak
+
+
+def _family(pid: int) -> list[int]:
+    found, waiting = [], [pid]
+    while waiting:
+        found.append(waiting.pop())
+        try:
+            for task in Path(f"/proc/{found[-1]}/task").iterdir():
+                waiting += map(int, (task / "children").read_text().split())
+        except OSError:
+            continue
+    return found
+
+
+def _pss(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    except (OSError, StopIteration):
+        return 0

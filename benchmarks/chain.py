@@ -1,0 +1,103 @@
+"""The whole chain against the course's four scripts, everything counted: process starts, MLflow, registry.
+
+    python benchmarks/chain.py [--source ../shared/tlc] [--env-manager local] [--runs 1] [--course-entry]
+
+Both on green 2023-01..03, each time into a new copy of an empty, migrated sqlite store, 15 trials, nothing reused:
+`main` with features=full and model=xgboost against benchmarks/course; with --course-entry also the `course` entry
+point (which does the 2021 months besides). Without the real months the sample stands in: then times alone say
+something. The environment of --env-manager is built beforehand.
+"""
+
+import argparse
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from bench import LAUNCHER, PYTHON, ROOT, machine, medians, ran
+
+MONTHS = ("2023-01", "2023-02", "2023-03")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--source", default=str(ROOT.parent / "shared" / "tlc"))
+    parser.add_argument("--env-manager", default="local")
+    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--course-entry", action="store_true")
+    given = parser.parse_args()
+    print(machine("mlflow", "xgboost", "scikit-learn"), flush=True)
+    with tempfile.TemporaryDirectory(prefix="chain-") as folder:
+        place = Path(folder)
+        source = Path(given.source).resolve()
+        if not source.is_dir():
+            source = sample(place / "months")
+            print("no real months: the sample of 60,000 rows a month stands in")
+        (place / "empty").mkdir()
+        migrate = "from mlflow import MlflowClient; MlflowClient().search_experiments()"
+        store = place / "empty" / "mlflow.db"
+        ran([PYTHON, "-c", migrate], place, MLFLOW_TRACKING_URI=f"sqlite:///{store}")
+        answers: dict[str, str] = {}
+
+        def ours(name: str, entry: str, *params: str) -> float:
+            here = new(place, store)
+            words = [word for param in (f"source={source}", "reuse=false", *params) for word in ("-P", param)]
+            done = ran([LAUNCHER, "run", ROOT, "-e", entry, "--env-manager", given.env_manager, *words], here)
+            found = re.search(r"test_rmse ([\d.]+)|lowest test RMSE +[\d.]+ +([\d.]+)", done.stdout)
+            answers[name] = found[1] or found[2]
+            return done.seconds
+
+        contenders = {
+            "course's four scripts": lambda: scripts(new(place, store), source, answers),
+            "main": lambda: ours("main", "main", "max_evals=15"),
+        }
+        if given.course_entry:
+            contenders["entry point course"] = lambda: ours("entry point course", "course")
+        middle = medians(contenders, given.runs)
+    base = middle["course's four scripts"]
+    print(f"15 trials on {MONTHS[0]} .. {MONTHS[-1]}, {given.env_manager}, medians of {given.runs}:")
+    for name, seconds in middle.items():
+        print(f"  {name:<22} {seconds:7.1f} s  {seconds / base:5.2f} of the scripts'  test RMSE {answers[name]} min")
+    print("  (bars: main at most 0.20 with a lower test RMSE, entry point course at most 0.50)")
+
+
+def new(place: Path, store: Path) -> Path:
+    """A new folder to run in, with an empty store of its own."""
+    here = Path(tempfile.mkdtemp(dir=place))
+    shutil.copy(store, here)
+    return here
+
+
+def scripts(here: Path, source: Path, answers: dict[str, str]) -> float:
+    """Wall seconds of the four scripts, one after the other."""
+    seconds = 0.0
+    for name, *words in (
+        ("preprocess_data", "--raw_data_path", source, "--dest_path", "output"),
+        ("train",),
+        ("hpo",),
+        ("register_model",),
+    ):
+        seconds += ran([PYTHON, ROOT / "benchmarks" / "course" / f"{name}.py", *words], here).seconds
+    asked = (
+        "import mlflow; mlflow.set_tracking_uri('sqlite:///mlflow.db'); "
+        "print(mlflow.search_runs(search_all_experiments=True)['metrics.test_rmse'].min())"
+    )
+    answers["course's four scripts"] = f"{float(ran([PYTHON, '-c', asked], here).stdout):.4f}"
+    return seconds
+
+
+def sample(folder: Path) -> Path:
+    import sys
+
+    sys.path.insert(0, str(ROOT))
+    from taxi.months import file_name
+    from taxi.sample import write_month
+
+    folder.mkdir()
+    for month in MONTHS:
+        write_month(folder / file_name("green", month), "green", month, 60_000)
+    return folder
+
+
+if __name__ == "__main__":
+    main()
