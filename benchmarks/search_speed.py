@@ -49,9 +49,9 @@ def main() -> None:
     given = parser.parse_args()
 
     from taxi.engines.local import prepare
-    from taxi.trials import Objective
+    from taxi.trials import modules
 
-    prepare(Objective.modules)
+    prepare(modules("xgboost"))
     packages = ", ".join(f"{name} {version(name)}" for name in ("xgboost", "hyperopt", "distributed"))
     print(f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores, {packages}")
     with tempfile.TemporaryDirectory() as folder:

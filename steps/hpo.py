@@ -26,6 +26,12 @@ def hpo(**params) -> None:
 
 
 def work(step: StepRun) -> None:
+    from taxi.engines.local import prepare
+    from taxi.trials import modules
+
+    if step.params["engine"] == "local":
+        prepare(modules(str(step.params["model"])))  # workers import while this process does
+
     from taxi import search as tpe
     from taxi.dataset import Dataset
     from taxi.engines.local import cores

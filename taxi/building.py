@@ -27,7 +27,7 @@ FORMAT = {
     "use_dictionary": ["PULocationID", "DOLocationID", "trip_distance", "duration"],  # seldom more than some thousand
     "column_encoding": {"pickup_datetime": "DELTA_BINARY_PACKED"},  # months are nearly in order of time
     "write_statistics": False,
-}  # 5 bytes a trip; 70 ns to write and 20 to read it, of all the settings tried the least of both
+}  # 5 bytes a trip, 9 on real months; 70 ns to write and 20 to read it, of all the settings tried the least of both
 
 Progress = Callable[[int, int], None]
 

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import skops.io
-from skops.io.exceptions import UntrustedTypesFoundException
 
 from taxi.family import ModelError
 
 
 def dump(obj: Any, path: Path) -> None:
     """Write `obj`; the same object gives the same bytes in any process."""
+    import skops.io  # takes seconds, and boosting has no use for it
+
     with zipfile.ZipFile(io.BytesIO(skops.io.dumps(obj))) as parts:
         names: dict[str, str] = {}
         schema = _renumber(json.loads(parts.read("schema.json")), names, [0])
@@ -32,6 +32,9 @@ def dump(obj: Any, path: Path) -> None:
 
 def load(path: Path, trusted: Sequence[str]) -> Any:
     """The object; `trusted` names the types allowed beside skops' own. Raises ModelError for any other type."""
+    import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
     try:
         return skops.io.load(path, trusted=list(trusted))
     except UntrustedTypesFoundException as error:

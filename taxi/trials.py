@@ -78,6 +78,12 @@ def run_trial(objective: Callable, data: Any, number: int, params: dict[str, Any
         return failed(number, params, _one_line(error), time.monotonic() - start, traceback.format_exc())
 
 
+def modules(family: str) -> tuple[str, ...]:
+    """What trials of a family import."""
+    theirs = {"xgboost": "xgboost", "random_forest": "sklearn.ensemble", "linear": "sklearn.linear_model"}
+    return ("taxi.models", "taxi.evaluation", "taxi.dataset", theirs[family])
+
+
 @dataclass(frozen=True)
 class Objective:
     """What every trial of a search does. Picklable, and a pure function of its data and parameters.
@@ -89,7 +95,11 @@ class Objective:
     features: str
     seed: int
     timeout: float | None = None
-    modules = ("taxi.models", "taxi.evaluation", "xgboost", "sklearn.ensemble")  # slow to import: once, in advance
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Slow to import: once for all workers, in advance."""
+        return modules(self.family)
 
     @property
     def streams(self) -> bool:

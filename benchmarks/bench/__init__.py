@@ -48,15 +48,18 @@ class Ran:
     stdout: str
 
 
-def ran(command: Sequence[object], folder: Path, look: bool = False, **environment: str) -> Ran:
-    """Run a command to its end, and with `look` watch its memory; its error output is shown only when it fails."""
+def ran(command: Sequence[object], folder: Path, look: str | None = None, **environment: str) -> Ran:
+    """Run a command to its end; its error output is shown only when it fails.
+
+    With `look`, watch the memory of the first process in it whose command line holds that word, and of its children.
+    """
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
         began = time.perf_counter()
         words = [str(word) for word in command]
         process = subprocess.Popen(
             words, cwd=folder, stdout=out, stderr=errors, env={**os.environ, **environment}, text=True
         )
-        watch = _Watch(process.pid) if look else None
+        watch = _Watch(process.pid, look) if look is not None else None
         process.wait()
         seconds = time.perf_counter() - began
         peak = watch.end() if watch else 0
@@ -69,14 +72,16 @@ def ran(command: Sequence[object], folder: Path, look: bool = False, **environme
 class _Watch(threading.Thread):
     """The largest sum of the proportional set sizes of a process and all its descendants: shared pages count once."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, word: str) -> None:
         super().__init__(daemon=True)
-        self._pid, self._peak, self._ended = pid, 0, threading.Event()
+        self._pid, self._word, self._peak, self._ended = pid, word, 0, threading.Event()
         self.start()
 
     def run(self) -> None:
         while not self._ended.wait(LOOK_SECONDS):
-            self._peak = max(self._peak, sum(map(_pss, _family(self._pid))))
+            there = next((pid for pid in _family(self._pid) if self._word in _command(pid)), None)
+            if there is not None:
+                self._peak = max(self._peak, sum(map(_pss, _family(there))))
 
     def end(self) -> int:
         self._ended.set()
@@ -94,6 +99,14 @@ def _family(pid: int) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def _command(pid: int) -> str:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return "" if words[1:2] == [b"-c"] else b" ".join(words).decode()  # not the shell that starts it
+    except OSError:
+        return ""
 
 
 def _pss(pid: int) -> int:
