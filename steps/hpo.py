@@ -68,8 +68,8 @@ def work(step: StepRun) -> None:
         ):
             step.say(f"{engine.workers} trials at once, one thread each; this machine has {cores()} cores")
 
-            def on_result(result) -> None:
-                runs.log(result)
+            def on_told(result) -> None:
+                runs.follow(result)
                 progress(result.number + 1, max_evals)
 
             results = tpe.search(
@@ -81,7 +81,8 @@ def work(step: StepRun) -> None:
                 workers=engine.workers,
                 stop_after=int(params["stop_after"]),
                 known=known,
-                on_result=on_result,
+                on_finished=runs.log,
+                on_told=on_told,
             )
         leave(step, dataset, family, objective, results, runs)
 

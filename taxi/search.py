@@ -96,15 +96,18 @@ def search(
     tuning: Tuning | None = None,
     stop_after: int = 0,
     known: Mapping[int, TrialResult] | None = None,
-    on_result: Callable[[TrialResult], None] = lambda result: None,
+    on_finished: Callable[[TrialResult], None] = lambda result: None,
+    on_told: Callable[[TrialResult], None] = lambda result: None,
 ) -> list[TrialResult]:
     """The trials by number: `max_evals` of them, or up to the one that makes `stop_after` in a row without a new best.
 
     `submit(number, params)` starts a trial and returns its Future; at most min(workers, batch) run at once. `known`
     trials (of an interrupted or a shorter search) are not run again: what is suggested must equal what they had, else
-    SearchError. `on_result` gets every new result in order of number, before anything is suggested from it; it alone
-    gets the saved model. `tuning` is hyperopt's at batch=1, so that it is plain `fmin`, and ours above 1. The answer
-    depends on seed, batch, tuning and the results alone; max_evals and stop_after only cut it off.
+    SearchError. `on_finished` gets every new result as soon as there is one, in whatever order, so that it can be kept:
+    it alone gets the saved model. `on_told` gets every result, known ones too, in order of number, before anything is
+    suggested from it. Both are called by this thread. `tuning` is hyperopt's at batch=1, so that it is plain `fmin`,
+    and ours above 1. The answer depends on seed, batch, tuning and the results alone; max_evals and stop_after only
+    cut it off.
     """
     if max_evals < 1 or batch < 1 or workers < 1 or stop_after < 0:
         raise SearchError(
@@ -124,6 +127,16 @@ def search(
             number, params = ready.popleft()
             running[submit(number, params)] = number
 
+    def take_in() -> None:
+        done = wait(running, return_when=FIRST_COMPLETED).done
+        landed = {running.pop(future): future for future in sorted(done, key=running.__getitem__)}
+        start()  # before anything slow: the free worker does not wait for on_finished
+        for future in landed.values():
+            if not future.exception():
+                on_finished(future.result())
+        for number, future in landed.items():
+            finished[number] = replace(future.result(), files={})  # an engine's error ends the search here
+
     try:
         while len(told) < max_evals and not _stalled(told, stop_after):
             while suggested < min(len(told) + batch, max_evals):
@@ -135,15 +148,12 @@ def search(
                     start()
                 suggested += 1
             if len(told) not in finished:
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    finished[running.pop(future)] = future.result()
-                start()  # before anything slow: the free worker does not wait for on_result
+                take_in()
                 continue
             result = finished.pop(len(told))
-            if result.number not in known:
-                on_result(result)
+            on_told(result)
             suggestions.tell(result)
-            told.append(replace(result, files={}))
+            told.append(result)
         return told
     finally:
         for future in running:

@@ -28,7 +28,8 @@ class Toy:
     dies: int = -1  # always
     dies_once: int = -1
     hangs: int = -1
-    seconds: float = 0.0  # that every trial takes
+    hangs_once: int = -1
+    seconds: float = 0.0  # that a trial takes; every third one five times as long
     meet: int = 0  # every trial waits until this many processes have started one
     modules = ("tests.objectives",)
 
@@ -40,11 +41,11 @@ class Toy:
             raise ArithmeticError(f"no answer for {number}")
         if number == self.dies or (number == self.dies_once and len(starts(self.folder, number)) == 1):
             os.kill(os.getpid(), signal.SIGKILL)
-        if number == self.hangs:
+        if number == self.hangs or (number == self.hangs_once and len(starts(self.folder, number)) == 1):
             time.sleep(600)
         while self.meet and len({pid for _, pid in starts(self.folder)}) < self.meet:
             time.sleep(0.01)
-        time.sleep(self.seconds)
+        time.sleep(self.seconds * (1 if number % 3 else 5))
         value = data + params["x"] ** 2
         files = {"model": repr(params).encode()}
         digest = files_digest(files)

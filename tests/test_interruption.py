@@ -36,9 +36,9 @@ SEARCH = """
 
     if __name__ == "__main__":
         folder = Path(sys.argv[1])
-        with LocalEngine(Toy(sys.argv[2], raises=5, seconds=0.02), ten, 2) as engine:
+        with LocalEngine(Toy(sys.argv[2], raises=5, seconds=0.02, hangs_once=int(sys.argv[3])), ten, 2) as engine:
             search(SPACE, engine.submit, max_evals=TRIALS, workers=2, known=recorded(folder),
-                   on_result=partial(record, folder))
+                   on_finished=partial(record, folder))
 """
 SPACE = {"x": hp.uniform("x", -5, 5)}
 
@@ -48,33 +48,65 @@ def recorded(folder):
     return {result.number: result for result in results}
 
 
+class Killed:
+    """A search in a process of its own that is killed and started again; what it recorded, what it ran."""
+
+    def __init__(self, folder, hangs_once=-1):
+        self.store, self.traces, script = folder / "store", folder / "traces", folder / "search.py"
+        self.store.mkdir()
+        self.traces.mkdir()
+        script.write_text(textwrap.dedent(SEARCH))
+        self.command = [sys.executable, str(script), str(self.store), str(self.traces), str(hangs_once)]
+        self.done_before = []  # (moment of a start, the numbers recorded by then)
+
+    def start(self):
+        self.done_before.append((time.monotonic_ns(), set(recorded(self.store))))
+        return subprocess.Popen(self.command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE)
+
+    def kill(self, when, moment=0.0):
+        """Start it, and kill it `moment` seconds after `when(the numbers recorded)` holds."""
+        with self.start() as process:
+            while not when(set(recorded(self.store))):
+                assert process.poll() is None, process.stderr.read().decode()
+                time.sleep(0.005)
+            time.sleep(moment)
+            process.send_signal(signal.SIGKILL)
+
+    def finish(self):
+        with self.start() as process:
+            assert process.wait(timeout=120) == 0, process.stderr.read().decode()
+        return list(dict(sorted(recorded(self.store).items())).values())
+
+    def again(self):
+        """Numbers of trials that ran although they had been recorded."""
+        ran = [started(path) for path in self.traces.iterdir()]
+        return [number for number, at in ran for since, done in self.done_before if number in done and at > since]
+
+
+@pytest.fixture(scope="module")
+def undisturbed():
+    return search(SPACE, at_once(Toy(raises=5)), max_evals=TRIALS)
+
+
 @pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_search_killed_at_random_moments_ends_as_if_it_had_not_been(kills, tmp_path):
+def test_a_search_killed_at_random_moments_ends_as_if_it_had_not_been(kills, undisturbed, tmp_path):
     """The same trials in the end, and none that was recorded ran again."""
-    store, traces, script = tmp_path / "store", tmp_path / "traces", tmp_path / "search.py"
-    store.mkdir()
-    traces.mkdir()
-    script.write_text(textwrap.dedent(SEARCH))
-    command = [sys.executable, str(script), str(store), str(traces)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    moments, done_before = random.Random(0), []
-    for kill in range(kills + 1):
-        done_before.append((time.monotonic_ns(), set(recorded(store))))
-        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
-            if kill == kills:
-                assert process.wait(timeout=120) == 0, process.stderr.read().decode()
-            else:
-                goal = len(recorded(store)) + 1  # some progress each time, else it would never end
-                while len(recorded(store)) < min(goal, TRIALS - 1):
-                    time.sleep(0.005)
-                time.sleep(moments.uniform(0, 0.05))
-                process.send_signal(signal.SIGKILL)
-    undisturbed = search(SPACE, at_once(Toy(raises=5)), max_evals=TRIALS)
-    assert list(dict(sorted(recorded(store).items())).values()) == undisturbed
-    again = [n for path in traces.iterdir() for n, at in [started(path)] for since, done in done_before
-             if n in done and at > since]  # fmt: skip
-    assert again == []
-    assert len(starts(traces)) >= TRIALS
+    killed, moments = Killed(tmp_path), random.Random(0)
+    for _ in range(kills):
+        goal = min(len(recorded(killed.store)) + 1, TRIALS - 1)  # some progress each time, else it would never end
+        killed.kill(lambda done, goal=goal: len(done) >= goal, moments.uniform(0, 0.05))
+    assert killed.finish() == undisturbed
+    assert killed.again() == []
+    assert len(starts(killed.traces)) >= TRIALS
+
+
+def test_a_trial_that_finished_before_an_earlier_one_does_not_run_again(undisturbed, tmp_path):
+    """Killed while trial 0 still runs: 1, 2 and 3 are there and stay; only 0 starts a second time."""
+    killed = Killed(tmp_path, hangs_once=0)
+    killed.kill(lambda done: done >= {1, 2, 3})
+    assert killed.finish() == undisturbed
+    assert killed.again() == []
+    assert [number for number, _ in starts(killed.traces)].count(0) == 2
 
 
 def started(trace):

@@ -150,7 +150,7 @@ def test_workers_and_the_order_of_finishing_change_nothing(workers, undisturbed)
 
 
 def test_results_are_told_in_order_before_anything_is_suggested_from_them():
-    """on_result sees 0, 1, 2, ... and trial n starts only after result n - batch was taken in."""
+    """on_told sees 0, 1, 2, ... and trial n starts only after result n - batch was taken in."""
     told, started = [], []
 
     def submit(number, params):
@@ -159,9 +159,43 @@ def test_results_are_told_in_order_before_anything_is_suggested_from_them():
         return disorder(number, params)
 
     disorder = Disorder(seed=5)
-    search(SPACE, submit, max_evals=30, batch=4, workers=4, on_result=lambda result: told.append(result.number))
+    search(SPACE, submit, max_evals=30, batch=4, workers=4, on_told=lambda result: told.append(result.number))
     assert told == list(range(30))
     assert sorted(started) == list(range(30))
+
+
+def test_a_result_is_kept_as_soon_as_it_is_there():
+    """Trial 0 ends only when 1, 2 and 3 have been kept: a crash while it runs loses none of them."""
+    first: Future = Future()
+    kept, told = [], []
+
+    def submit(number, params):
+        return at_once()(number, params) if number else first
+
+    def keep(result):
+        kept.append(result.number)
+        if kept == [1, 2, 3]:
+            first.set_result(toy(0, {**result.params}))
+
+    search(SPACE, submit, max_evals=6, workers=2, on_finished=keep, on_told=lambda result: told.append(result.number))
+    assert kept == [1, 2, 3, 0, 4, 5]
+    assert told == list(range(6))
+
+
+def test_results_beside_an_error_of_the_engine_are_kept():
+    """A lost cluster costs the trial that ran there, not the one that had just finished."""
+    broken: Future = Future()
+    broken.set_exception(ConnectionError("scheduler gone"))
+    kept = []
+    with pytest.raises(ConnectionError, match="scheduler gone"):
+        search(
+            SPACE,
+            lambda number, params: at_once()(number, params) if number else broken,
+            max_evals=5,
+            workers=2,
+            on_finished=lambda result: kept.append(result.number),
+        )
+    assert kept == [1]
 
 
 @pytest.mark.parametrize("cut", [1, 7, 8, 19, 42, 50])
@@ -174,8 +208,10 @@ def test_a_resumed_search_runs_only_what_is_missing(cut, undisturbed):
         return at_once()(number, params)
 
     known = {result.number: TrialResult.from_json(result.to_json()) for result in undisturbed[:cut]}
-    assert search(SPACE, submit, max_evals=50, known=known, on_result=told.append) == undisturbed
-    assert started == [result.number for result in told] == list(range(cut, 50))
+    kept = []
+    again = search(SPACE, submit, max_evals=50, known=known, on_finished=kept.append, on_told=told.append)
+    assert again == told == undisturbed
+    assert started == [result.number for result in kept] == list(range(cut, 50))
 
 
 def test_a_resumed_search_may_know_a_later_trial_than_one_it_lacks(undisturbed):
@@ -244,7 +280,7 @@ def test_the_search_stops_after_three_trials_in_a_row_without_a_new_best(losses,
         max_evals=len(losses),
         workers=workers,
         stop_after=3,
-        on_result=lambda result: told.append(result.number),
+        on_told=lambda result: told.append(result.number),
     )
     assert [result.number for result in results] == told == list(range(length))
 
@@ -254,7 +290,7 @@ def test_a_search_where_everything_fails_still_ends():
     assert {r.status for r in search(SPACE, at_once(scripted([None] * 15)), max_evals=15)} == {"fail"}
 
 
-def test_the_saved_model_goes_to_on_result_and_is_not_kept():
+def test_the_saved_model_goes_to_on_finished_and_is_not_kept():
     """Two hundred forests of forty megabytes would not fit in memory."""
     seen = []
     trial = TrialResult(0, {}, "ok", 1.0, files={"model": b"bytes"})
@@ -262,7 +298,7 @@ def test_the_saved_model_goes_to_on_result_and_is_not_kept():
         SPACE,
         at_once(lambda number, params: replace(trial, number=number, params=params)),
         max_evals=2,
-        on_result=lambda result: seen.append(result.files),
+        on_finished=lambda result: seen.append(result.files),
     )
     assert seen == [{"model": b"bytes"}] * 2
     assert [result.files for result in results] == [{}, {}]

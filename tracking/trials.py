@@ -1,4 +1,4 @@
-"""Trials as nested runs: written in order as they finish, found again by what their result depends on."""
+"""Trials as nested runs: written as soon as they finish, found again by what their result depends on."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ class TrialRuns:
         )
         self.runs: dict[int, str] = {}  # trial number -> its nested run of this search
         self._files_in: dict[int, str] = {}  # trial number -> the run that holds its estimator files
-        self._best: list[TrialResult] = []
+        self._scores: list[tuple[float, int]] = []  # (val_rmse, number) of what was written, in no order
+        self._best: float | None = None  # of what was told, in order of number
 
     def known(self, max_evals: int) -> dict[int, TrialResult]:
         """Finished trials of any search with this key, also of a killed one: each becomes a nested run here, linked."""
@@ -75,8 +76,19 @@ class TrialRuns:
         self._write(result, {}, files=result.files if keep else {})
 
     def _among_best(self, result: TrialResult) -> bool:
-        ahead = sum((other.val_rmse, other.number) < (result.val_rmse, result.number) for other in self._best)
-        return ahead < self._top_n
+        """Among itself and those before it: so is every trial that is among the best in the end, wherever that is."""
+        mine = (result.val_rmse, result.number)
+        return sum(score < mine and score[1] < result.number for score in self._scores) < self._top_n
+
+    def follow(self, result: TrialResult) -> None:
+        """The search as it goes, on its own run: each trial's validation RMSE and the best so far, by trial number."""
+        if result.status != "ok":
+            return
+        now = int(time.time() * 1000)
+        self._best = result.val_rmse if self._best is None else min(self._best, result.val_rmse)
+        live = {"val_rmse": result.val_rmse, "best_val_rmse": self._best}
+        metrics = [Metric(name, value, now, result.number) for name, value in live.items()]
+        self._client.log_batch(self._hpo, metrics=metrics)
 
     def _write(self, result: TrialResult, tags: Mapping[str, str], files: Mapping[str, bytes] | None = None) -> None:
         client, now = self._client, int(time.time() * 1000)
@@ -108,13 +120,7 @@ class TrialRuns:
         client.set_terminated(run_id, "FINISHED" if ok else "FAILED")
         self.runs[result.number] = run_id
         if ok:
-            self._best.append(result)
-            best = min(other.val_rmse for other in self._best)
-            live = [
-                Metric("val_rmse", result.val_rmse, now, result.number),
-                Metric("best_val_rmse", best, now, result.number),
-            ]
-            client.log_batch(self._hpo, metrics=live)
+            self._scores.append((result.val_rmse, result.number))
 
     def _log_files(self, run_id: str, files: Mapping[str, bytes]) -> None:
         with tempfile.TemporaryDirectory(prefix="estimator-") as folder:
