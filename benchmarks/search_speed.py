@@ -2,12 +2,15 @@
 
     python benchmarks/search_speed.py [--source sample] [--trials 12] [--runs 3]
 
-The same trials three ways, alternating: a bare loop that fits and scores them in this process with no hyperopt and no
-MLflow, the search with one worker, the search with two. Then trials that do nothing, here and on a Dask cluster of two
-workers on loopback: what is left is the cost of suggesting, sending and taking in.
+The same trials four ways, alternating: a bare loop that fits and scores them in a process with no hyperopt and no
+MLflow; two such processes side by side, each with all of them, which is what this machine can do at best; and the
+search with one worker and with two, from opening the dataset to the last trial in the tracking store. Imports are not
+counted: each side has had them. Then trials that do nothing, here and on a Dask cluster of two workers on loopback:
+what is left is the cost of suggesting, sending, taking in, and writing to a store (sqlite, as `mlflow run` has it).
 """
 
 import argparse
+import json
 import os
 import platform
 import statistics
@@ -46,7 +49,10 @@ def main() -> None:
     parser.add_argument("--source", default="sample")
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--bare", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.bare:
+        return bare_loop(given.bare)
 
     from taxi.engines.local import prepare
     from taxi.trials import modules
@@ -62,13 +68,9 @@ def main() -> None:
 
 def fits(folder: Path, source: str, trials: int, runs: int) -> None:
     """Prints medians of wall times and their ratios."""
-    import sklearn.ensemble  # noqa: F401  imports are not what is compared
-    import xgboost  # noqa: F401
-
     from taxi.building import build
     from taxi.dataset import Dataset
     from taxi.engines.opening import opened
-    from taxi.evaluation import metrics
     from taxi.features import FEATURE_SETS
     from taxi.models import FAMILIES
     from taxi.search import search
@@ -77,75 +79,143 @@ def fits(folder: Path, source: str, trials: int, runs: int) -> None:
 
     train, val = locate(source, "green", ["2023-01", "2023-02"])
     build({"train": [train], "val": [val]}, FEATURE_SETS["full"], folder / "dataset")
-    dataset, family = Dataset.open(folder / "dataset"), FAMILIES["xgboost"]
-    objective, space = Objective("xgboost", "full", seed=42), family.space("full")
+    dataset = Dataset.open(folder / "dataset")
+    objective, space = Objective("xgboost", "full", seed=42), FAMILIES["xgboost"].space("full")
+    client = store(folder)
 
     def searched(workers: int):
+        kept = trial_runs(client)
         began = time.perf_counter()
         with opened("local", objective, dataset, "", workers) as engine:
-            results = search(space, engine.submit, max_evals=trials, workers=workers)
+            results = search(
+                space, engine.submit, max_evals=trials, workers=workers, on_finished=kept.log, on_told=kept.follow
+            )
         return time.perf_counter() - began, results
 
-    def bare(results) -> float:
-        began = time.perf_counter()
-        train, val = dataset.load("train"), dataset.load("val")
-        for result in results:
-            model = family.fit(train, val, family.parse(result.params, "full"), 42, threads=1)
-            assert metrics(val.y, model.predict(val.X), "val") == result.metrics
-        return time.perf_counter() - began
-
     _, first = searched(2)
-    times: dict[str, list[float]] = {"bare loop": [], "1 worker": [], "2 workers": []}
+    wanted = json.dumps([[result.params, result.val_rmse] for result in first])
+    times: dict[str, list[float]] = {"bare loop": [], "two bare loops": [], "1 worker": [], "2 workers": []}
     for _ in range(runs):
-        times["bare loop"].append(bare(first))
+        times["bare loop"] += bare(folder / "dataset", wanted, 1)
+        times["two bare loops"].append(max(bare(folder / "dataset", wanted, 2)))
         for workers in (1, 2):
             seconds, results = searched(workers)
             assert results == first
             times[f"{workers} worker{'s' * (workers > 1)}"].append(seconds)
     middle = {name: statistics.median(seconds) for name, seconds in times.items()}
-    print(f"{trials} trials of xgboost on {source}, medians of {runs}:")
+    trips = f"{dataset.manifest.rows('train'):,} trips"
+    print(
+        f"{trials} trials of xgboost, {source if '/' not in source else 'TLC'}, {trips}; {runs} runs, median (range):"
+    )
     for name, seconds in middle.items():
-        print(f"  {name:<10} {seconds:7.2f} s  {trials / seconds:6.2f} trials/s")
-    print(f"  1 worker / bare loop         {middle['1 worker'] / middle['bare loop']:.2f}  (bar: at most 1.1)")
-    print(f"  trials/s, 2 workers / 1      {middle['1 worker'] / middle['2 workers']:.2f}  (bar: at least 1.7)")
+        done = trials * (2 if name == "two bare loops" else 1)
+        low, high = min(times[name]), max(times[name])
+        print(f"  {name:<14} {seconds:6.2f} s ({low:.2f} to {high:.2f})  {done / seconds:6.2f} trials/s")
+    print(f"  1 worker / bare loop              {middle['1 worker'] / middle['bare loop']:.2f}  (bar: at most 1.1)")
+    print(f"  trials/s, 2 workers / 1           {middle['1 worker'] / middle['2 workers']:.2f}  (bar: at least 1.7)")
+    both = 2 * middle["bare loop"] / middle["two bare loops"]
+    print(f"  trials/s, two bare loops / one    {both:.2f}  (what the machine allows)")
+
+
+def bare(dataset: Path, wanted: str, processes: int) -> list[float]:
+    """Seconds that each of `processes` takes for every trial of `wanted`, from opening the dataset on."""
+    command = [sys.executable, __file__, "--bare", str(dataset)]
+    loops = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(processes)
+    ]
+    for loop in loops:
+        assert loop.stdout.readline() == "ready\n"  # its imports are done
+    for loop in loops:
+        loop.stdin.write(wanted + "\n")
+        loop.stdin.flush()
+    return [float(loop.communicate()[0]) for loop in loops]
+
+
+def bare_loop(dataset: Path) -> None:
+    """Fit and score the trials that come on stdin; print the seconds."""
+    import sklearn.ensemble  # noqa: F401
+    import xgboost  # noqa: F401
+
+    from taxi.dataset import searched_splits
+    from taxi.evaluation import metrics
+    from taxi.models import FAMILIES
+
+    print("ready", flush=True)
+    wanted = json.loads(sys.stdin.readline())
+    began, family = time.perf_counter(), FAMILIES["xgboost"]
+    train, val = searched_splits(dataset)
+    for params, val_rmse in wanted:
+        model = family.fit(train, val, family.parse(params, "full"), 42, threads=1)
+        assert metrics(val.y, model.predict(val.X), "val")["val_rmse"] == val_rmse
+    print(time.perf_counter() - began)
+
+
+def store(folder: Path):
+    """A client of a sqlite store of its own, past its first use."""
+    import mlflow
+
+    uri = f"sqlite:///{folder}/mlflow.db"
+    mlflow.set_tracking_uri(uri)
+    client = mlflow.MlflowClient(uri)
+    client.create_experiment("trips", artifact_location=(folder / "artifacts").as_uri())
+    return client
+
+
+def trial_runs(client):
+    """Where a search of these writes its trials."""
+    from tracking.trials import TrialRuns
+
+    experiment = client.get_experiment_by_name("trips").experiment_id
+    return TrialRuns(client, experiment, client.create_run(experiment).info.run_id, "bench", top_n=5)
 
 
 def idle(folder: Path) -> None:
     """Prints milliseconds a trial of everything that is not fitting."""
     from concurrent.futures import Future
 
+    import mlflow
+
     from taxi.engines.dask import DaskEngine
     from taxi.engines.local import LocalEngine
     from taxi.models import FAMILIES
     from taxi.search import search
 
-    space = FAMILIES["xgboost"].space("full")
+    space, client = FAMILIES["xgboost"].space("full"), mlflow.MlflowClient()
 
-    def milliseconds(submit, workers: int) -> float:
+    def milliseconds(submit, workers: int, **kept) -> float:
         began = time.perf_counter()
-        search(space, submit, max_evals=IDLE_TRIALS, workers=workers)
+        search(space, submit, max_evals=IDLE_TRIALS, workers=workers, **kept)
         return (time.perf_counter() - began) / IDLE_TRIALS * 1000
+
+    def written(submit, workers: int) -> float:
+        runs = trial_runs(client)
+        return milliseconds(submit, workers, on_finished=runs.log, on_told=runs.follow)
 
     def here(number, params) -> Future:
         future: Future = Future()
         future.set_result(Idle()(None, number, params))
         return future
 
-    print(f"  suggesting alone           {milliseconds(here, 1):6.1f} ms a trial")
+    def line(what: str, cost: float) -> None:
+        print(f"  {what:<36} {cost:6.1f} ms a trial")
+
+    print(f"everything that is not fitting, {IDLE_TRIALS} trials that do nothing:")
+    line("suggesting", milliseconds(here, 1))
+    line("  and the tracking store", written(here, 1))
     with LocalEngine(Idle(), nothing, 2) as engine:
         engine.submit(0, {}).result()
-        print(f"  worker process, one        {milliseconds(engine.submit, 1):6.1f} ms a trial")
+        line("suggesting and a worker process", milliseconds(engine.submit, 1))
+        line("  and the tracking store", written(engine.submit, 1))
     with cluster(folder) as address, DaskEngine(address, Idle(), nothing) as engine:
         engine.submit(0, {}).result()
-        for workers in (1, 2):
-            print(f"  Dask, {workers} at a time          {milliseconds(engine.submit, workers):6.1f} ms a trial")
+        line("suggesting and Dask, 1 at a time", milliseconds(engine.submit, 1))
+        line("suggesting and Dask, 2 at a time", milliseconds(engine.submit, 2))
+        line("  and the tracking store", written(engine.submit, 2))
 
 
 @contextmanager
 def cluster(folder: Path):
     """The address of a scheduler with two workers, ended with the block."""
-    import json
-
     from distributed import Client
 
     file = folder / "scheduler.json"
