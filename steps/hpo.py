@@ -34,13 +34,12 @@ def work(step: StepRun) -> None:
 
     from taxi import search as tpe
     from taxi.dataset import Dataset
-    from taxi.engines.local import cores
     from taxi.engines.opening import opened
     from taxi.models import FAMILIES
     from taxi.progress import following
     from taxi.trials import Objective
     from tracking import names
-    from tracking.artifacts import unaltered
+    from tracking.artifacts import address, unaltered
     from tracking.inputs import log_splits
     from tracking.record import describe
     from tracking.trials import TrialRuns, search_key
@@ -59,12 +58,11 @@ def work(step: StepRun) -> None:
         log_splits(step.client, step.run_id, manifest, source.uri, ("train", "val"))
         family = FAMILIES[str(params["model"])]
         timeout = float(params["trial_timeout"]) or None
-        # More workers than trials that may run at once would only wait.
-        most = min(int(params["workers"]) or cores(), int(params["batch"]), max_evals)
+        workers, most = int(params["workers"]), min(int(params["batch"]), max_evals)  # at once: wanted, possible
         objective = Objective(family.name, manifest.feature_set, int(params["seed"]), timeout)
         with (
             following("hpo", "trials", step.session.progress) as progress,
-            opened(str(params["engine"]), objective, dataset, str(folder), most) as engine,
+            opened(str(params["engine"]), objective, dataset, address(source.uri), workers, most) as engine,
         ):
             step.say(f"{engine.workers} trials at once, one thread each; this machine has {cores()} cores")
 

@@ -1,13 +1,7 @@
 """A real Dask cluster on loopback: scheduler and workers as processes of their own, in a folder without our code."""
 
-import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from contextlib import contextmanager
 from functools import partial
 
 import cloudpickle
@@ -24,6 +18,7 @@ from taxi.models import FAMILIES
 from taxi.search import search
 from taxi.trials import DIED, Objective
 from taxi.trials_table import trials_table
+from tests.cluster import two_workers, wait_for
 from tests.objectives import Toy, no_data, starts, ten
 from tests.test_trials import DATA
 
@@ -34,50 +29,8 @@ cloudpickle.register_pickle_by_value(tests.objectives)  # workers have the proje
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """The address of a scheduler with two workers, which gives a task up after two deaths."""
-    folder = tmp_path_factory.mktemp("cluster")
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment |= {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1", "OMP_NUM_THREADS": "1"}
-    here = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(folder / "scheduler.json")]
-    with (
-        process("scheduler", "--port", "0", "--idle-timeout", "120", *here, cwd=folder, env=environment),
-        process(
-            "worker",
-            "--nworkers",
-            "2",
-            "--nthreads",
-            "1",
-            "--local-directory",
-            str(folder),
-            *here,
-            cwd=folder,
-            env=environment,
-        ),
-    ):
-        yield address_in(folder / "scheduler.json", workers=2)
-
-
-@contextmanager
-def process(*arguments, **options):
-    """A dask command that is killed, with all the processes it made, when the block ends."""
-    command = [sys.executable, "-m", "dask", *arguments]
-    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL, **options) as leader:
-        try:
-            yield
-        finally:
-            os.killpg(leader.pid, signal.SIGKILL)
-
-
-def address_in(file, workers):
-    from distributed import Client
-
-    deadline = time.monotonic() + 60
-    while not file.exists() or not file.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    address = json.loads(file.read_text())["address"]
-    with Client(address, set_as_default=False) as client:
-        client.wait_for_workers(workers, timeout=60)
-    return address.removeprefix("tcp://")
+    with two_workers(tmp_path_factory.mktemp("cluster")) as address:
+        yield address
 
 
 def searched(engine):
@@ -111,6 +64,14 @@ def test_data_that_cannot_be_loaded_ends_the_search_with_its_reason(cluster):
     """It is not so many failed trials."""
     with pytest.raises(FileNotFoundError, match="no such dataset"):
         searched(DaskEngine(cluster, Toy(), no_data))
+
+
+@pytest.mark.parametrize(("wanted", "most", "expected"), [(0, None, 2), (0, 4, 2), (0, 1, 1), (5, 4, 4), (1, 4, 1)])
+def test_as_many_trials_at_once_as_the_cluster_has_workers(wanted, most, expected, cluster):
+    """Not as this machine has cores; and never more than the search can have open."""
+    wait_for(cluster, workers=2)  # also for one that a test before this killed
+    with DaskEngine(cluster, Toy(), ten, wanted, most) as engine:
+        assert engine.workers == expected
 
 
 def test_a_cluster_without_workers_or_scheduler_is_named_with_what_to_start(monkeypatch):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hyperopt import hp
 
-from taxi.engines.local import LocalEngine
+from taxi.engines.local import LocalEngine, cores
 from taxi.search import search
 from taxi.trials import DIED, TrialResult
 from tests.objectives import Toy, no_data, starts, ten
@@ -39,6 +39,13 @@ def gone(pids, seconds=10):
     while any(map(alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.02)
     return [pid for pid in pids if alive(pid)]
+
+
+@pytest.mark.parametrize(("wanted", "most", "expected"), [(0, 1000, cores()), (0, 1, 1), (5, 4, 4), (1, 4, 1)])
+def test_as_many_trials_at_once_as_there_are_cores(wanted, most, expected):
+    """Unless another number is given; and never more than the search can have open."""
+    with LocalEngine(Toy(), ten, wanted, most) as engine:
+        assert engine.workers == expected
 
 
 def test_a_trial_gives_its_result_and_the_saved_model():
@@ -116,7 +123,7 @@ def test_leaving_the_engine_ends_running_trials_at_once(tmp_path):
 
 PARENT = """
     import signal, sys
-    from taxi.engines.local import LocalEngine
+    from taxi.engines.local import LocalEngine, cores
     from tests.objectives import Toy, ten
 
     if __name__ == "__main__":

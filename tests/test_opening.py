@@ -2,9 +2,9 @@
 
 import pytest
 
-from taxi.dataset import Dataset, DatasetError, build
+from taxi.dataset import Dataset, build
 from taxi.engines import EngineError
-from taxi.engines.opening import load_splits, opened
+from taxi.engines.opening import opened
 from taxi.features import FEATURE_SETS
 from taxi.models import FAMILIES
 from taxi.search import search
@@ -26,20 +26,6 @@ def test_the_local_engine_fits_on_the_dataset_given(dataset):
         [there] = search(FAMILIES["linear"].space("course"), engine.submit, max_evals=1)
     here = objective((dataset.load("train"), dataset.load("val")), 0, there.params)
     assert there == here and there.status == "ok"
-
-
-@pytest.mark.parametrize("prefix", ["", "file://"])
-def test_a_dataset_is_loaded_from_a_folder_or_its_uri(dataset, prefix):
-    """Train first, then val, as they were written."""
-    train, val = load_splits(f"{prefix}{dataset.folder}")
-    assert train.y.tolist() == dataset.load("train").y.tolist()
-    assert val.columns == dataset.load("val").columns
-
-
-def test_a_folder_that_is_no_dataset_is_refused_by_the_worker_too(tmp_path):
-    """With the message of the dataset, not of a missing file."""
-    with pytest.raises(DatasetError, match="is not a dataset"):
-        load_splits(str(tmp_path))
 
 
 def test_an_unknown_engine_is_refused_with_those_there_are(dataset):

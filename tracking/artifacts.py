@@ -53,6 +53,18 @@ def _local_folder(uri: str) -> Path | None:
     return Path(repository.artifact_dir) if isinstance(repository, LocalArtifactRepository) else None
 
 
+def address(uri: str) -> str:
+    """Where other machines find the artifact at `uri`: its folder, or a URI of its store; http(s) through a server."""
+    if "://" not in uri and ":/" not in uri:
+        return str(Path(uri).absolute())
+    if (folder := _local_folder(uri)) is not None:
+        return str(folder)
+    repository = get_artifact_repository(uri)
+    if isinstance(repository, RunsArtifactRepository | ModelsArtifactRepository):
+        repository = repository.repo
+    return repository.artifact_uri
+
+
 @contextlib.contextmanager
 def fetched(uri: str) -> Iterator[Path]:
     """The artifact at `uri` as a local folder or file: in place where the store is a folder, else a temporary copy."""

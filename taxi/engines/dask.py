@@ -35,6 +35,7 @@ class DaskEngine(Engine):
         objective: Callable,
         load: Callable[[], Any],
         workers: int = 0,
+        most: int | None = None,
         packages: Sequence[str] = ("taxi",),
     ) -> None:
         self._client = _connected(address)
@@ -57,7 +58,7 @@ class DaskEngine(Engine):
             raise
         self._busy: Counter[str] = Counter()
         self._lock = threading.Lock()
-        super().__init__(objective, workers or present)
+        super().__init__(objective, workers or present, most)
 
     def run(self, number: int, params: dict[str, Any]) -> TrialResult:
         from distributed import KilledWorker

@@ -21,9 +21,10 @@ class Engine(ABC):
 
     attempts = 3  # a trial whose worker dies is tried again: the kernel's out-of-memory killer also takes the innocent
 
-    def __init__(self, objective: Callable, workers: int) -> None:
-        self.objective, self.workers = objective, workers
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="trial")
+    def __init__(self, objective: Callable, workers: int, most: int | None = None) -> None:
+        """`most`: trials that can ever run at once; a worker more would only wait."""
+        self.objective, self.workers = objective, workers if most is None else min(workers, most)
+        self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="trial")
 
     def submit(self, number: int, params: dict[str, Any]) -> Future[TrialResult]:
         """Start a trial. A worker that dies under it costs an attempt; after `attempts` the trial alone has failed."""

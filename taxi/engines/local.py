@@ -25,8 +25,15 @@ class LocalEngine(Engine):
     whatever ends it.
     """
 
-    def __init__(self, objective: Callable, load: Callable[[], Any], workers: int = 0, grace: float = GRACE_SECONDS):
-        super().__init__(objective, workers or cores())
+    def __init__(
+        self,
+        objective: Callable,
+        load: Callable[[], Any],
+        workers: int = 0,
+        most: int | None = None,
+        grace: float = GRACE_SECONDS,
+    ) -> None:
+        super().__init__(objective, workers or cores(), most)
         timeout = getattr(objective, "timeout", None)
         self._limit = None if timeout is None else timeout + grace  # seconds
         self._context = prepare(getattr(objective, "modules", ()))

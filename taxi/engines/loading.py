@@ -1,0 +1,63 @@
+"""The dataset as a cluster's workers get it: from where its artifact lies, every file checked, nothing through us."""
+
+import json
+import shutil
+import tempfile
+import urllib.request
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from taxi.dataset import Dataset, DatasetError
+from taxi.manifest import MANIFEST, file_sha256
+from taxi.split import Split
+from taxi.stored_split import StoredSplit
+
+TIMEOUT_SECONDS = 60  # of silence
+
+
+def load_splits(uri: str, manifest_sha256: str | None = None) -> tuple[Split | StoredSplit, Split | StoredSplit]:
+    """Train and val of the dataset at `uri`: a folder that every machine sees, file://, http(s)://, s3:// or gs://.
+
+    In a folder they stay where they are, to be read in parts; from elsewhere they come into memory. With
+    `manifest_sha256` (hex) no other dataset is taken for it. Raises DatasetError.
+    """
+    if "://" not in uri or uri.startswith("file://"):
+        folder = Path(unquote(uri.removeprefix("file://")) if "://" in uri else uri)
+        dataset = _opened(folder, manifest_sha256)
+        return dataset.split("train"), dataset.split("val")
+    with tempfile.TemporaryDirectory(prefix="dataset-") as folder:
+        if uri.startswith(("http://", "https://")):
+            _download(uri.rstrip("/"), Path(folder))
+        else:
+            from pyarrow import fs
+
+            filesystem, path = fs.FileSystem.from_uri(uri)
+            fs.copy_files(path, folder, source_filesystem=filesystem, destination_filesystem=fs.LocalFileSystem())
+        dataset = _opened(Path(folder), manifest_sha256)
+        return dataset.load("train"), dataset.load("val")
+
+
+def _opened(folder: Path, manifest_sha256: str | None) -> Dataset:
+    manifest = folder / MANIFEST
+    if manifest_sha256 and manifest.exists() and file_sha256(manifest) != manifest_sha256:
+        raise DatasetError(f"{folder} on this worker is another dataset than the one searched on\nRun hpo again.")
+    return Dataset.open(folder)
+
+
+def _download(uri: str, folder: Path) -> None:
+    """The manifest, and what it lists; a path that leads out of `folder` is refused."""
+    _get(f"{uri}/{MANIFEST}", folder / MANIFEST)
+    for name in json.loads((folder / MANIFEST).read_bytes())["files"]:
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise DatasetError(f"{uri}: {name[:100]!r} is no file of a dataset\nRun preprocess again.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _get(f"{uri}/{quote(name)}", path)
+
+
+def _get(url: str, path: Path) -> None:
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer, open(path, "wb") as file:
+            shutil.copyfileobj(answer, file)
+    except OSError as error:
+        raise DatasetError(f"{url} cannot be fetched: {error}\nGive workers the way to the artifact store.") from error
