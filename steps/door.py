@@ -84,6 +84,7 @@ class StepRun:
     lineage: object
     folders: contextlib.ExitStack
     outputs: list = field(default_factory=list)
+    note: str = ""
 
     def folder(self, item) -> Path:
         """The recorded input or output `item`, checked, on this machine until the step ends. Raises ArtifactError."""
@@ -101,6 +102,13 @@ class StepRun:
 
     def say(self, line: str) -> None:
         self.session.say(line)
+
+    def explain(self, note: str) -> None:
+        """Markdown for the top of the run's page, from now on."""
+        from tracking.record import explain
+
+        self.note = note
+        explain(self.client, self.run_id, note, self.lineage)
 
     def keep(self, output) -> None:
         """Record an output; all of them become usable together when the step ends."""
@@ -157,7 +165,7 @@ def run_step(step, params: dict, work: Callable, report: Callable, tags: Mapping
                     open_step = StepRun(session, params, lineage, folders)
                     work(open_step)
                 finished = replace(open_step.lineage, outputs=tuple(open_step.outputs))
-                finish(session, finished)
+                finish(session, finished, note=open_step.note)
                 found = Hit(run_id, "", 0, finished, dict(client.get_run(run_id).data.metrics))
         for line in report(session, found):
             click.echo(line)

@@ -37,6 +37,7 @@ def work(step: StepRun) -> None:
     from taxi.engines.opening import opened
     from taxi.models import FAMILIES
     from taxi.progress import following
+    from taxi.space_table import space_table
     from taxi.trials import Objective
     from tracking import names
     from tracking.artifacts import address, unaltered
@@ -57,6 +58,7 @@ def work(step: StepRun) -> None:
         manifest = dataset.manifest
         log_splits(step.client, step.run_id, manifest, source.uri, ("train", "val"))
         family = FAMILIES[str(params["model"])]
+        step.explain(space_table(family.space_rows(manifest.feature_set)))
         timeout = float(params["trial_timeout"]) or None
         workers, most = int(params["workers"]), min(int(params["batch"]), max_evals)  # at once: wanted, possible
         objective = Objective(family.name, manifest.feature_set, int(params["seed"]), timeout)
@@ -118,8 +120,20 @@ def leave(step: StepRun, dataset, family, objective, results, runs) -> None:
         draw(step, results, family.space_rows(manifest.feature_set), folder)
     for output in models.values():
         step.keep(output)
+    step.explain("\n\n".join([summary(step, best[0], len(results)), step.note]))
     scores = {**best[0].metrics, "best_trial": best[0].number, "trials_failed": sum(r.status != "ok" for r in results)}
     step.client.log_batch(step.run_id, metrics=[Metric(key, value, 0, len(results)) for key, value in scores.items()])
+
+
+def summary(step: StepRun, best, trials: int) -> str:
+    """What came of it, and the command that fits the best again."""
+    from tracking import names
+
+    params = f"runs:/{step.run_id}/{names.SEARCH}/{names.BEST_PARAMS_FILE}"
+    return (
+        f"Of {trials} trials trial {best.number} is the best: validation RMSE **{best.val_rmse:.4f} minutes**. "
+        f"To fit it alone: `-e train -P model={step.params['model']} -P params={params}`"
+    )
 
 
 def draw(step: StepRun, results, dimensions, folder: Path) -> None:

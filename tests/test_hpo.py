@@ -139,3 +139,24 @@ def test_twenty_trials_raised_to_fifty_are_fifty_at_once(searching):
     after = raised.run(max_evals=50, workers=2)
     assert raised.trials() == list(range(50))
     assert searching().run(max_evals=50, workers=2) == after
+
+
+def test_the_searchs_page_says_what_was_searched_and_found(searching):
+    """Best so far by trial, the space with units, plots; and the best parameters give the same model by themselves."""
+    here = searching()
+    result = here.place.run("hpo", max_evals=9, top_n=2, **DATA)
+    assert result.exit_code == 0, result.stderr
+    run = here.client.get_run(result.run_id)
+    assert "| learning_rate | 0.15 | 0.4 | log | share |" in run.data.tags[names.NOTE]
+    assert "| lineage | |" in run.data.tags[names.NOTE]
+    history = here.client.get_metric_history(result.run_id, "best_val_rmse")
+    assert [point.step for point in history] == list(range(9))
+    assert history[-1].value == run.data.metrics["val_rmse"] == min(point.value for point in history)
+    assert {Path(file.path).name for file in here.client.list_artifacts(result.run_id, names.PLOTS)} == {
+        "convergence.png", "hyperparameter_importance.png", "parallel_coordinates.html",
+    }  # fmt: skip
+    params = f"runs:/{result.run_id}/{names.SEARCH}/{names.BEST_PARAMS_FILE}"
+    assert f"-P params={params}" in run.data.tags[names.NOTE]
+    alone = here.place.run("train", params=params, **DATA)
+    assert alone.exit_code == 0, alone.stderr
+    assert here.client.get_run(alone.run_id).data.metrics["val_rmse"] == run.data.metrics["val_rmse"]

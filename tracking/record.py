@@ -33,15 +33,20 @@ def start(session: Session, lineage: Lineage) -> None:
     describe(session.client, run_id, lineage.tags() | extra)
 
 
-def finish(session: Session, lineage: Lineage, reused: str | None = None) -> None:
+def explain(client: MlflowClient, run_id: str, note: str, lineage: Lineage) -> None:
+    """The run's description: what `note` says (Markdown), then the record."""
+    describe(client, run_id, {names.NOTE: "\n\n".join(filter(None, [note, lineage.description()]))})
+
+
+def finish(session: Session, lineage: Lineage, reused: str | None = None, note: str = "") -> None:
     """The outputs: lineage.json again, then the tags, the one that makes them usable in the same call.
 
     A run that reused another one gets the tags but not that one: it stands for no outputs of its own.
     """
     run_id = session.run.info.run_id
     session.client.log_text(run_id, lineage.to_json(), names.LINEAGE_FILE)
-    note = lineage.description()
     if reused:
-        note = f"Reused run [{reused}](#/experiments/{session.run.info.experiment_id}/runs/{reused}).\n\n{note}"
+        note = f"Reused run [{reused}](#/experiments/{session.run.info.experiment_id}/runs/{reused})."
+    explain(session.client, run_id, note, lineage)
     marks = {} if reused else {names.OUTPUTS: lineage.outputs_digest()}
-    describe(session.client, run_id, lineage.tags() | {names.NOTE: note} | marks)
+    describe(session.client, run_id, lineage.tags() | marks)
