@@ -136,17 +136,18 @@ def bare_loop(dataset: Path) -> None:
     import sklearn.ensemble  # noqa: F401
     import xgboost  # noqa: F401
 
-    from taxi.dataset import searched_splits
-    from taxi.evaluation import metrics
+    from taxi.dataset import Dataset
+    from taxi.evaluation import measured, metrics
     from taxi.models import FAMILIES
 
     print("ready", flush=True)
     wanted = json.loads(sys.stdin.readline())
     began, family = time.perf_counter(), FAMILIES["xgboost"]
-    train, val = searched_splits(dataset)
+    opened = Dataset.open(dataset)
+    train, val = opened.load("train"), opened.load("val")
     for params, val_rmse in wanted:
         model = family.fit(train, val, family.parse(params, "full"), 42, threads=1)
-        assert metrics(val.y, model.predict(val.X), "val")["val_rmse"] == val_rmse
+        assert metrics(*measured(model, val), "val")["val_rmse"] == val_rmse
     print(time.perf_counter() - began)
 
 
