@@ -31,7 +31,7 @@ class Step:
 
 
 PREPROCESS = Step(
-    "preprocess", ("taxi", "train_months", "val_months", "test_months", "features"), placement=("source",)
+    "preprocess", ("taxi", "train_months", "val_months", "test_months", "features"), placement=("source", "engine")
 )
 TRAIN = Step("train", ("model", "params", "seed"), needs=("dataset", "preprocess", names.DATASET))
 HPO = Step(

@@ -66,7 +66,7 @@ def work(step: StepRun) -> None:
             following("hpo", "trials", step.session.progress) as progress,
             opened(str(params["engine"]), objective, dataset, address(source.uri), workers, most) as engine,
         ):
-            step.say(f"{engine.workers} trials at once, one thread each; this machine has {cores()} cores")
+            step.say(f"{engine.workers} trials at once, one thread each")
 
             def on_told(result) -> None:
                 runs.follow(result)

@@ -10,7 +10,7 @@ from steps.options import DATA, RUN, options
 
 
 @click.command()
-@options(*DATA, *RUN)
+@options(*DATA, "engine", *RUN)
 @checked
 def preprocess(**params) -> None:
     """Turn raw months into a dataset: trips of 1 to 60 minutes, features fitted on the training months alone."""
@@ -34,31 +34,56 @@ def data_tags(params: dict) -> dict[str, str]:
 
 def work(step: StepRun) -> None:
     from steps.graph import months
-    from taxi.dataset import build
     from taxi.features import FEATURE_SETS
     from taxi.progress import following
-    from taxi.sources import locate
     from tracking import names
     from tracking.artifacts import log_folder
     from tracking.inputs import log_splits
 
     wanted = months(step.params)
-    with tempfile.TemporaryDirectory(prefix="dataset-") as folder, tempfile.TemporaryDirectory() as scratch:
-        every = [month for split in wanted.values() for month in split]
-        source, taxi = str(step.params["source"]), str(step.params["taxi"])
-        located = locate(source, taxi, every, scratch=Path(scratch), **step.session.fetch)
-        by_name = {month.name: month for month in located}
-        check_unchanged(step, located)
-        step.lineage = step.lineage.having_read({month.name: month.digest for month in located})
-        splits = {split: [by_name[name] for name in split_months] for split, split_months in wanted.items()}
+    made = here if step.params["engine"] == "local" else there
+    with tempfile.TemporaryDirectory(prefix="dataset-") as folder:
         with following("preprocess", "rows", step.session.progress) as progress:
-            manifest = build(splits, FEATURE_SETS[str(step.params["features"])], Path(folder), progress=progress)
+            manifest = made(step, wanted, FEATURE_SETS[str(step.params["features"])], Path(folder), progress)
         for line in told(manifest):
             step.say(line)
         output = log_folder(step.client, step.run_id, Path(folder), names.DATASET, last="manifest.json")
         step.keep(output)
         step.client.log_batch(step.run_id, metrics=figures(step.params, manifest))
         log_splits(step.client, step.run_id, manifest, output.uri)
+
+
+def here(step: StepRun, wanted: dict, feature_set, folder: Path, progress):
+    """The dataset, made by this process."""
+    from taxi.dataset import build
+    from taxi.sources import locate
+
+    source, taxi = str(step.params["source"]), str(step.params["taxi"])
+    with tempfile.TemporaryDirectory() as scratch:
+        every = [month for split in wanted.values() for month in split]
+        located = {
+            month.name: month for month in locate(source, taxi, every, scratch=Path(scratch), **step.session.fetch)
+        }
+        record_read(step, {name: month.digest for name, month in located.items()})
+        splits = {split: [located[name] for name in months] for split, months in wanted.items()}
+        return build(splits, feature_set, folder, progress=progress)
+
+
+def there(step: StepRun, wanted: dict, feature_set, folder: Path, progress):
+    """The same dataset, its months written side by side by the workers of a cluster."""
+    from taxi.dataset import build
+    from taxi.engines.cluster import scheduler
+    from taxi.engines.months import months_on
+    from taxi.months import Month
+
+    source, taxi = str(step.params["source"]), str(step.params["taxi"])
+    splits = {split: [Month(taxi, name, Path(), "", source) for name in months] for split, months in wanted.items()}
+    every = [month for months in splits.values() for month in months]
+    address, fetch = scheduler(str(step.params["engine"])), {**step.session.fetch, "progress": False}
+    with months_on(address, source, every, feature_set.in_month, fetch) as written:
+        manifest = build(splits, feature_set, folder, progress=progress, written=written)
+    record_read(step, {name: month["sha256"] for name, month in manifest.record["months"].items()})
+    return manifest
 
 
 def told(manifest) -> list[str]:
@@ -77,15 +102,19 @@ class ChangedWhileRead(ValueError):
     """A raw month that changed between the record and the reading of it."""
 
 
-def check_unchanged(step: StepRun, located: list) -> None:
-    """Refuse months that are no longer those by whose digests the run is known; the sample is known by its recipe."""
+def record_read(step: StepRun, read: dict[str, str]) -> None:
+    """Record the digests of the months that were read, and refuse those that are no longer what the run's key says.
+
+    The sample is keyed by its recipe, so its digests are known only now.
+    """
     from taxi.sources import sample_rows
 
     if sample_rows(str(step.params["source"])) is not None:
+        step.lineage = step.lineage.having_read(read)
         return
-    for month in located:
-        if month.digest != step.input(month.name).digest:
-            raise ChangedWhileRead(f"{month.path} was changed while this run began\n Run again when it is settled.")
+    for name, digest in read.items():
+        if digest != step.input(name).digest:
+            raise ChangedWhileRead(f"{name} was changed while this run began\n Run again when it is settled.")
 
 
 def figures(params: dict, manifest) -> list:

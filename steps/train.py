@@ -9,7 +9,7 @@ from steps.options import DATA, RUN, options
 
 
 @click.command()
-@options("dataset", "model", "params", "seed", *DATA, *RUN)
+@options("dataset", "model", "params", "seed", *DATA, "engine", *RUN)
 @checked
 def train(**params) -> None:
     """Fit one model of a family and log it: it takes raw trips and gives minutes."""

@@ -6,7 +6,7 @@ the same columns from `FeatureMap.transform` that a served trip gets.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,41 +36,70 @@ class DatasetError(ValueError):
     """A folder that is not a whole dataset of this version, or months that cannot make one."""
 
 
+@dataclass(frozen=True)
+class Written:
+    """A month as it went into a dataset: SHA-256 of the raw file (hex), trips kept, and dropped by reason."""
+
+    digest: str
+    kept: int
+    dropped: Mapping[str, int]
+
+
+def write_month(month: Month, in_month: bool, path: Path, seen: Callable = lambda batch, kept: None) -> Written:
+    """Write a month's valid trips to `path`; `seen` gets each batch, and the trips kept with it."""
+    dropped: Counter = Counter()
+    kept = 0
+    with pq.ParquetWriter(path, VALID_SCHEMA, **FORMAT) as writer:
+        # Reading and filtering take as long as writing: side by side, in two threads.
+        for batch in ahead(regrouped(kept_trips(month, in_month, dropped), ROW_GROUP)):
+            writer.write_batch(batch)
+            kept += batch.num_rows
+            seen(batch, kept)
+    return Written(month.digest, kept, dict(sorted(dropped.items())))
+
+
 def build(
     splits: Mapping[str, Sequence[Month]],
     feature_set: FeatureSet,
     folder: Path,
     progress: Progress = lambda done, total: None,
+    written: Callable[[Month, Path], Written] | None = None,
 ) -> Manifest:
     """Write a dataset into the empty `folder`; `progress` is told rows read and rows to read.
 
-    Memory does not grow with months or rows. Raises SchemaError, FeatureError, or DatasetError for months that
+    `written(month, path)` puts in place a month that was written elsewhere; of `month` only taxi and name are needed
+    then. Memory does not grow with months or rows. Raises SchemaError, FeatureError, or DatasetError for months that
     overlap; what was written by then has no manifest, so is no dataset.
     """
     splits = {split: list(splits[split]) for split in SPLITS if splits.get(split)}
     _check_months(splits)
     folder, fitting = Path(folder), Fitting(feature_set)
-    done, total = 0, sum(_raw_rows(month) for months in splits.values() for month in months)
+    done, total = 0, 0 if written else sum(_raw_rows(month) for months in splits.values() for month in months)
     months: dict[str, Any] = {}
     sample: pa.RecordBatch | None = None
     for split, wanted in splits.items():
         (folder / split).mkdir(parents=True)
         for month in wanted:
-            dropped: Counter = Counter()
-            path, kept = folder / split / f"{month.name}.parquet", 0
-            with pq.ParquetWriter(path.with_suffix(".part"), VALID_SCHEMA, **FORMAT) as writer:
-                # Reading and filtering take as long as writing: side by side, in two threads.
-                for batch in ahead(regrouped(kept_trips(month, feature_set.in_month, dropped), ROW_GROUP)):
-                    writer.write_batch(batch)
-                    if split == "train":
-                        fitting.add(batch)
-                        sample = sample or batch.slice(0, CHECKED_ROWS)
-                    kept += batch.num_rows
-                    progress(done + kept, total)
-            settle(path.with_suffix(".part"), path)
-            read = kept + sum(dropped.values())
-            dropped_by_reason = dict(sorted(dropped.items()))
-            months[month.name] = {"sha256": month.digest, "read": read, "kept": kept, "dropped": dropped_by_reason}
+            path = folder / split / f"{month.name}.parquet"
+            beside = path.with_suffix(".part")
+
+            def seen(batch: pa.RecordBatch, kept: int, split: str = split, before: int = done) -> None:
+                nonlocal sample
+                if split == "train":
+                    fitting.add(batch)
+                    sample = sample or batch.slice(0, CHECKED_ROWS)
+                progress(before + kept, total)
+
+            if written is None:
+                part = write_month(month, feature_set.in_month, beside, seen)
+            else:
+                part = written(month, beside)
+                with pq.ParquetFile(beside) as file:
+                    for batch in file.iter_batches(ROW_GROUP, use_threads=False) if split == "train" else ():
+                        seen(batch, 0)
+            settle(beside, path)
+            read = part.kept + sum(part.dropped.values())
+            months[month.name] = {"sha256": part.digest, "read": read, "kept": part.kept, "dropped": part.dropped}
             done += read
             progress(done, total)
     features = fitting.finish()

@@ -76,7 +76,7 @@ def test_as_many_trials_at_once_as_the_cluster_has_workers(wanted, most, expecte
 
 def test_a_cluster_without_workers_or_scheduler_is_named_with_what_to_start(monkeypatch):
     """The message holds the command."""
-    monkeypatch.setattr("taxi.engines.dask.CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr("taxi.engines.cluster.CONNECT_SECONDS", 0.2)
     with pytest.raises(EngineError) as error:
         DaskEngine("127.0.0.1:9", Toy(), ten)
     assert str(error.value).startswith("no Dask scheduler answers at 127.0.0.1:9: ")

@@ -1,5 +1,5 @@
-"""Where trials run: worker processes here, or a Dask cluster. Both run the same function on the same data."""
+"""Where trials run and months are written: processes here, or a Dask cluster. Both do the same on the same data."""
 
-from taxi.engines.engine import Engine, EngineError
+from taxi.engines.error import EngineError
 
-__all__ = ["Engine", "EngineError"]
+__all__ = ["EngineError"]

@@ -10,12 +10,10 @@ from uuid import uuid4
 
 import cloudpickle
 
-from taxi.engines.engine import Engine, EngineError, WorkerDied
-from taxi.engines.shipping import PLUGIN, archive, caller, plugin
-from taxi.engines.versions import PACKAGES, differences, reader
+from taxi.engines.cluster import connected
+from taxi.engines.engine import Engine, WorkerDied
+from taxi.engines.error import EngineError
 from taxi.trials import TrialResult, run_trial
-
-CONNECT_SECONDS = 10  # a scheduler that is there answers in milliseconds
 
 
 class DaskEngine(Engine):
@@ -38,27 +36,13 @@ class DaskEngine(Engine):
         most: int | None = None,
         packages: Sequence[str] = ("taxi",),
     ) -> None:
-        self._client = _connected(address)
-        try:
-            present = len(self._client.nthreads())
-            if not present:
-                raise EngineError(
-                    f"the Dask cluster at {address} has no workers\n"
-                    f"Start some: dask worker tcp://{address} --nworkers 2 --nthreads 1"
-                )
-            self._compare_versions()
-            name, content = archive(packages)
-            self._client.register_plugin(plugin(name, content, packages), name=PLUGIN)
-            self._call = caller(name)
-            self._trial = partial(run_trial, objective)
-            self._key = f"load-{uuid4().hex}"
-            self._data = self._client.submit(self._call, cloudpickle.dumps(load), key=self._key)
-        except BaseException:
-            self._client.close()
-            raise
+        self._client, self._call = connected(address, packages)
+        self._trial = partial(run_trial, objective)
+        self._key = f"load-{uuid4().hex}"
+        self._data = self._client.submit(self._call, cloudpickle.dumps(load), key=self._key)
         self._busy: Counter[str] = Counter()
         self._lock = threading.Lock()
-        super().__init__(objective, workers or present, most)
+        super().__init__(objective, workers or max(1, len(self._client.nthreads())), most)
 
     def run(self, number: int, params: dict[str, Any]) -> TrialResult:
         from distributed import KilledWorker
@@ -95,26 +79,5 @@ class DaskEngine(Engine):
             with self._lock:
                 self._busy[worker] -= 1
 
-    def _compare_versions(self) -> None:
-        read = reader()
-        different = differences(read(PACKAGES), self._client.run(read, PACKAGES))
-        if different:
-            raise EngineError(
-                f"{len(different)} Dask workers would not give the same results: {'; '.join(different[:3])}\n"
-                "Start them in the environment of this project's lock (docs/scale.md)."
-            )
-
     def stop(self) -> None:
         self._client.close()
-
-
-def _connected(address: str):
-    from distributed import Client
-
-    try:
-        return Client(f"tcp://{address}", timeout=CONNECT_SECONDS, set_as_default=False, name="nyc-taxi-duration")
-    except OSError as error:
-        raise EngineError(
-            f"no Dask scheduler answers at {address}: {error}\n"
-            "Start one: dask scheduler --host 127.0.0.1 --port 8786 --no-dashboard"
-        ) from None

@@ -8,10 +8,6 @@ from typing import Any, Self
 from taxi.trials import DIED, TrialResult, failed
 
 
-class EngineError(ValueError):
-    """An engine that cannot be reached or cannot run our trials, and what to do."""
-
-
 class WorkerDied(Exception):
     """The process that ran a trial is gone; nothing is known about the trial."""
 

@@ -5,12 +5,11 @@ from contextlib import contextmanager
 from functools import partial
 
 from taxi.dataset import Dataset, searched_splits
-from taxi.engines.engine import Engine, EngineError
+from taxi.engines.cluster import scheduler
+from taxi.engines.engine import Engine
 from taxi.manifest import MANIFEST, file_sha256
 from taxi.memory import affordable
 from taxi.scratch import scratch_folder
-
-DASK = "dask://"
 
 
 @contextmanager
@@ -37,12 +36,10 @@ def opened(
                 load = partial(open_splits, scratch)
             with LocalEngine(objective, load, workers, most) as local:
                 yield local
-    elif engine.startswith(DASK):
+    else:
         from taxi.engines.dask import DaskEngine
         from taxi.engines.loading import load_splits
 
         load = partial(load_splits, uri, file_sha256(dataset.folder / MANIFEST))
-        with DaskEngine(engine.removeprefix(DASK), objective, load, workers, most) as cluster:
+        with DaskEngine(scheduler(engine), objective, load, workers, most) as cluster:
             yield cluster
-    else:
-        raise EngineError(f"no engine {engine!r}\nGive local, or dask://host:port of a Dask scheduler.")
