@@ -98,6 +98,14 @@ def test_parameters_are_plain_values(undisturbed):
     assert {result.params["kind"] for result in undisturbed} == {"deep", "flat", "wide"}
 
 
+def test_real_numbers_have_six_digits_and_fmins_all(undisturbed):
+    """The last bits of a logarithm are the CPU's; with batch=1 the search is plain fmin, to the last of them."""
+    rates = [result.params["learning_rate"] for result in undisturbed]
+    assert rates == [float(f"{rate:.6g}") for rate in rates]
+    [first] = search(SPACE, at_once(), max_evals=1, batch=1, seed=42)
+    assert first.params["learning_rate"] != float(f"{first.params['learning_rate']:.6g}")
+
+
 def test_a_trial_knows_the_results_up_to_its_number_minus_batch():
     """Whether trial 20 was the best or the worst so far: trials up to 23 are the same, trial 24 is another."""
 
