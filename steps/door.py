@@ -39,7 +39,7 @@ def checked(command: Callable) -> Callable:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         _check_tracking_uri()
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # our own progress says enough
-        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is the result, run id last
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is the result
         from mlflow.exceptions import MlflowException
 
         try:

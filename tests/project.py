@@ -28,8 +28,9 @@ class Result:
 
     @property
     def run_id(self) -> str:
-        """The id that the entry point printed last on stdout."""
-        return self.stdout.strip().splitlines()[-1].removeprefix("run ")
+        """The id that the entry point printed last on stdout; with a server, `mlflow run` adds links behind it."""
+        lines = [line for line in self.stdout.splitlines() if line.startswith("run ")]
+        return lines[-1].removeprefix("run ")
 
     def errors(self) -> str:
         """The lines of the step's own error message."""
