@@ -102,3 +102,27 @@ def test_nobody_waits_for_a_dead_one(client, experiment):
     running(client, experiment, **tags)
     mine = running(client, experiment, **of(os.getpid()))
     alive.wait_for_turn(client, [experiment], mine.info.run_id, "k", print, poll_seconds=60)
+
+
+def elsewhere(beat: float) -> dict[str, str]:
+    return {names.HOST: "elsewhere", names.PROCESS: "1@1", names.BEAT: str(beat)}
+
+
+def test_nobody_waits_for_a_dead_one_whose_clock_was_ahead(client, experiment, monkeypatch):
+    """Its last beat says tomorrow; that it never changes is what counts."""
+    monkeypatch.setattr(alive, "SILENT_SECONDS", 0.3)
+    running(client, experiment, **elsewhere(time.time() + 86_400), **{names.KEY: "k", names.TICKET: "1"})
+    mine = running(client, experiment, **of(os.getpid()))
+    alive.wait_for_turn(client, [experiment], mine.info.run_id, "k", lambda line: None, poll_seconds=0.1)
+
+
+def test_a_living_one_is_waited_for_whatever_its_clock_says(client, experiment, monkeypatch):
+    """A clock set back to 1970 in the middle of the work: its beats still come."""
+    monkeypatch.setattr(alive, "SILENT_SECONDS", 0.3)
+    watch, run = alive.Watch(client), running(client, experiment, **elsewhere(time.time()))
+    for beat in range(8):
+        client.set_tag(run.info.run_id, names.BEAT, str(beat))
+        assert not watch.is_dead(client.get_run(run.info.run_id))
+        time.sleep(0.1)
+    time.sleep(0.4)
+    assert watch.is_dead(client.get_run(run.info.run_id))

@@ -60,6 +60,27 @@ def is_dead(client: MlflowClient, run: Run, now: float) -> bool:
     return now - run.info.start_time / 1000 > STILLBORN_SECONDS
 
 
+class Watch:
+    """Whether runs that are looked at again and again have gone silent, by this machine's own clock.
+
+    On another machine the beat is read off a clock that may have been set, either way: what counts is whether
+    the beat changes, not what it says.
+    """
+
+    def __init__(self, client: MlflowClient):
+        self._client, self._seen = client, {}
+
+    def is_dead(self, run: Run) -> bool:
+        tags, now = run.data.tags, time.monotonic()
+        if names.PROCESS not in tags or tags.get(names.HOST) == this_host():
+            return is_dead(self._client, run, time.time())
+        beat, since = self._seen.get(run.info.run_id, (None, now))
+        if beat != tags.get(names.BEAT):
+            beat, since = tags.get(names.BEAT), now
+        self._seen[run.info.run_id] = beat, since
+        return now - since > SILENT_SECONDS
+
+
 def bury(client: MlflowClient, experiment_ids: list[str]) -> list[str]:
     """Mark the runs of this project that a dead process left RUNNING as KILLED; their ids."""
     buried = []
@@ -124,12 +145,12 @@ def wait_for_turn(
     others = rivals()
     mine = 1 + max((ticket(run) for run in others), default=0)
     client.set_tag(run_id, names.TICKET, str(mine))
-    said = False
+    said, watch = False, Watch(client)
     while True:
         ahead = [
             run
             for run in rivals()
-            if (ticket(run), run.info.run_id) < (mine, run_id) and not is_dead(client, run, time.time())
+            if (ticket(run), run.info.run_id) < (mine, run_id) and not watch.is_dead(run)
         ]
         if not ahead:
             return
