@@ -60,6 +60,28 @@ class ArtifactType(click.ParamType):
         return value if plain or re.fullmatch(r"[0-9a-f]{32}", value) else str(given_path(value))
 
 
+class EngineType(click.ParamType):
+    """``local`` or ``dask://host:port``: said before the first step runs, not when the search begins."""
+
+    name = "engine"
+
+    def convert(self, value, param, ctx):
+        if value != "local" and not re.fullmatch(r"dask://(\[[0-9a-fA-F:]+\]|[^\s/:]+):[0-9]{1,5}", value):
+            self.fail(f"{value!r:.100} is not local, nor dask://host:port of a Dask scheduler", param, ctx)
+        return value
+
+
+class ModelNameType(click.ParamType):
+    """A name that MLflow's registry takes: said before the first step runs, not when all is done."""
+
+    name = "name"
+
+    def convert(self, value, param, ctx):
+        if not re.fullmatch(r"[^/:\x00-\x1f]{1,256}", value) or not value.strip():
+            self.fail(f"{value!r:.100} cannot name a model: 1 to 256 characters, none of them / or :", param, ctx)
+        return value
+
+
 OPTIONS: dict[str, Callable] = {}
 
 
@@ -83,14 +105,14 @@ _option("params", "default", ArtifactType("default"), "default, inline JSON, or 
 _option("max_evals", 20, POSITIVE, "Trials of the search.")
 _option("batch", 4, POSITIVE, "Lag of the search: trial n is suggested from trials 0 .. n - batch.")
 _option("workers", 0, click.IntRange(min=0), "Trials at once; 0: all cores or cluster workers. Never changes results.")
-_option("engine", "local", str, "Where months are made and trials run: local, or dask://host:port. Same result.")
+_option("engine", "local", EngineType(), "Where months are made and trials run: local, or dask://host:port. Same result.")
 _option("trial_timeout", 0.0, click.FloatRange(min=0), "Seconds a trial may take; 0: no limit.")
 _option("stop_after", 0, click.IntRange(min=0), "End after so many trials without improvement; 0: never.")
 _option("seed", 42, click.IntRange(0, 2**31 - 1), "Seed of the search and of every fit.")
 _option("search", "auto", ArtifactType("auto"), "An hpo run's id or URI; auto: find it or make it.")
 _option("top_n", 5, POSITIVE, "How many of the best trials are candidates.")
 _option("select", "val", click.Choice(["val", "test"]), "Which split chooses among the candidates.")
-_option("model_name", "nyc-taxi-duration", str, "Name of the registered model.")
+_option("model_name", "nyc-taxi-duration", ModelNameType(), "Name of the registered model.")
 _option("reuse", True, click.BOOL, "Take a finished run that did exactly this; false: run anyway.")
 _option("quiet", False, click.BOOL, "No progress on stderr.")
 _option("draw", False, click.BOOL, "Draw the chain as a Mermaid graph.")

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from taxi.building import DatasetError, build
@@ -31,9 +31,11 @@ NAMES = {"train": "2023-01", "val": "2023-02"}
 EXAMPLES = [pytest.param(40, id="some"), pytest.param(400, id="many", marks=pytest.mark.slow)]
 
 
-def examples(count: int):
+def examples(count: int, shrink: bool = True):
+    """Hypothesis' settings: always the same few, or many others each time."""
+    phases = [Phase.generate, *([Phase.shrink] if shrink else [])]
     return settings(
-        max_examples=count, deadline=None, derandomize=count < 100, database=None, print_blob=True,
+        max_examples=count, phases=phases, deadline=None, derandomize=count < 100, database=None, print_blob=True,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
 
