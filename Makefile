@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: setup run test soak bench ui lock lint clean
+.PHONY: setup run test soak bench ui lock lint audit clean
 
 setup: .venv/ready ## the launcher: .venv/bin/mlflow, with uv beside it
 
@@ -34,6 +34,9 @@ ui: setup ## MLflow's pages on the same store
 
 lock: setup ## renew requirements*.lock from conda.yaml and pyproject.toml
 	$(BIN)/python lock.py
+
+audit: setup ## known vulnerabilities of what the locks pin (asks PyPI), and every licence
+	$(BIN)/python audit.py
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -24,11 +24,13 @@ def main() -> None:
         subprocess.run([*COMPILE, "--no-annotate", "-o", lock, requirements], check=True, cwd=ROOT)
     # Without this line in the file itself uv installs an unhashed line silently.
     lock.write_text("--require-hashes\n" + lock.read_text().removeprefix("--require-hashes\n"))
-    subprocess.run(
-        [*COMPILE, "--no-annotate", "-c", lock, "--group", "dev", "-o", ROOT / "requirements-dev.lock"],
-        check=True,
-        cwd=ROOT,
-    )
+    server = ROOT / "docs" / "team" / "requirements.lock"
+    for group, out, beside in (
+        ("dev", ROOT / "requirements-dev.lock", ["-c", lock]),
+        ("server", server, []),  # alone on its machine: what clients have does not bind it
+        ("bucket", ROOT / "tests" / "bucket.lock", ["-c", server]),
+    ):
+        subprocess.run([*COMPILE, "--no-annotate", *beside, "--group", group, "-o", out], check=True, cwd=ROOT)
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()
     conda.write_text(re.sub(r"(?m)^# requirements.lock sha256: .*$", f"# requirements.lock sha256: {digest}",
                             conda.read_text()))  # fmt: skip
