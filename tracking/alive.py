@@ -147,11 +147,7 @@ def wait_for_turn(
     client.set_tag(run_id, names.TICKET, str(mine))
     said, watch = False, Watch(client)
     while True:
-        ahead = [
-            run
-            for run in rivals()
-            if (ticket(run), run.info.run_id) < (mine, run_id) and not watch.is_dead(run)
-        ]
+        ahead = [run for run in rivals() if (ticket(run), run.info.run_id) < (mine, run_id) and not watch.is_dead(run)]
         if not ahead:
             return
         if not said:
