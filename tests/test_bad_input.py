@@ -301,3 +301,20 @@ def test_a_forged_manifest_is_refused_or_gives_the_same_arrays(count, whole):
                 assert len(str(error)) < 900, error
 
     check()
+
+
+@pytest.mark.slow
+def test_ten_million_copies_of_one_trip_make_a_dataset(months, tmp_path):
+    """As many rows as two of TLC's largest months, all equal: read as a stream, counted, none dropped."""
+    one = pq.read_table(pa.BufferReader(months["train"])).select(COLUMNS)
+    minutes = (one[4].to_numpy() - one[3].to_numpy()) / np.timedelta64(1, "m")
+    place = int(np.flatnonzero((minutes > 2) & (minutes < 50) & one[2].is_valid().to_numpy())[0])
+    block = one.take(pa.array(np.full(1_000_000, place)))
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, block.schema) as writer:
+        for _ in range(10):
+            writer.write_table(block)
+    dataset = Dataset.open(made(tmp_path, {**months, "train": sink.getvalue()}, "full"))
+    assert dataset.manifest.rows("train") == 10_000_000
+    first = next(dataset.parts("train"))
+    assert np.all(first.y == first.y[0]) and not np.any(np.isinf(first.X))  # gaps: one pair of zones makes no map
