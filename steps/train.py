@@ -59,6 +59,7 @@ def work(step: StepRun) -> None:
     from taxi.intervals import Intervals
     from taxi.models import FAMILIES
     from taxi.predictor import Predictor
+    from taxi.progress import following
     from taxi.scratch import scratch_folder
     from tracking import models
     from tracking.artifacts import unaltered
@@ -73,7 +74,8 @@ def work(step: StepRun) -> None:
         splits = {name: dataset.split(name, scratch) for name in ("train", "val")}
         log_splits(step.client, step.run_id, manifest, source.uri, splits)
         step.say(f"fitting {family.name} on {len(splits['train']):,} trips, one thread")
-        estimator = family.fit(splits["train"], splits["val"], wanted, seed)
+        with following("train", "rounds at most", step.session.progress) as progress:
+            estimator = family.fit(splits["train"], splits["val"], wanted, seed, progress=progress)
         splits["train"].memo.clear()  # what the fit alone needed
         scores: dict[str, float] = {}
         for name, split in splits.items():

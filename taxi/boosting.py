@@ -9,7 +9,7 @@ from scipy import sparse
 
 from taxi import one_hot
 from taxi.binned import MISSING, binned, filled
-from taxi.family import Dimension, ModelError, Params, Range, check_deadline, read_json, write_json
+from taxi.family import Dimension, ModelError, Params, Progress, Range, check_deadline, read_json, write_json
 from taxi.split import Split
 
 
@@ -133,6 +133,7 @@ class Boosting:
         seed: int,
         threads: int = 1,
         deadline: float | None = None,
+        progress: Progress | None = None,
     ) -> BoostingEstimator:
         """Boost on `train`; with `val`, up to the round that is best there. Raises TrialTimeout."""
         import xgboost as xgb
@@ -140,8 +141,8 @@ class Boosting:
         rounds, patience = params.n_estimators, params.early_stopping_rounds
         stops = val is not None and patience > 0
         callbacks = [xgb.callback.EarlyStopping(rounds=patience, metric_name="rmse", data_name="val")] if stops else []
-        if deadline is not None:
-            callbacks.append(_clock(deadline))
+        if deadline is not None or progress is not None:
+            callbacks.append(_each_round(deadline, progress, rounds))
         train_matrix, val_matrix = binned(train, val if stops else None, params.max_bin, threads, deadline)
         booster = xgb.train(
             _native(params, seed, threads),
@@ -166,12 +167,14 @@ def _native(params: BoostingParams, seed: int, threads: int) -> dict:
     return {**values, "objective": "reg:squarederror", "tree_method": "hist", "seed": seed, "nthread": threads}
 
 
-def _clock(deadline: float):
+def _each_round(deadline: float | None, progress: Progress | None, rounds: int):
     import xgboost as xgb
 
-    class Clock(xgb.callback.TrainingCallback):
+    class EachRound(xgb.callback.TrainingCallback):
         def after_iteration(self, model, epoch, evals_log) -> bool:
             check_deadline(deadline)
+            if progress is not None:
+                progress(epoch + 1, rounds)
             return False
 
-    return Clock()
+    return EachRound()

@@ -3,10 +3,12 @@
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
+
+Progress = Callable[[int, int], None]  # done, to do
 
 
 class ParamsError(ValueError):

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from taxi import skops_file
-from taxi.family import Dimension, ModelError, Params, Range, check_deadline, read_json, write_json
+from taxi.family import Dimension, ModelError, Params, Progress, Range, check_deadline, read_json, write_json
 from taxi.split import Split
 
 TRUSTED = ("sklearn.tree._tree.Tree",)
@@ -106,13 +106,14 @@ class Forest:
         seed: int,
         threads: int = 1,
         deadline: float | None = None,
+        progress: Progress | None = None,
     ) -> ForestEstimator:
         """Trees on `train`, the same for any `threads` and with or without a deadline. Raises TrialTimeout."""
         from sklearn.ensemble import RandomForestRegressor
 
         X, total = _filled(train.X), params.n_estimators
         model = RandomForestRegressor(**params.as_dict(), random_state=seed, n_jobs=threads)
-        if deadline is None:
+        if deadline is None and progress is None:
             model.fit(X, train.y)
         else:
             model.warm_start = True
@@ -120,6 +121,8 @@ class Forest:
                 check_deadline(deadline)
                 model.n_estimators = trees
                 model.fit(X, train.y)
+                if progress is not None:
+                    progress(trees, total)
             model.warm_start = False
         check_deadline(deadline)
         model.n_jobs = 1

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from taxi import skops_file
-from taxi.family import Dimension, ModelError, Params, Range, check_deadline, read_json, write_json
+from taxi.family import Dimension, ModelError, Params, Progress, Range, check_deadline, read_json, write_json
 from taxi.split import Split
 
 
@@ -90,6 +90,7 @@ class Linear:
         seed: int,
         threads: int = 1,
         deadline: float | None = None,
+        progress: Progress | None = None,
     ) -> LinearEstimator:
         """Least squares on `train`; `val` and `seed` have no part in it. Codes of zones have no order: left out."""
         from sklearn.linear_model import LinearRegression, Ridge

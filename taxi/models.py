@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from taxi.boosting import Boosting, BoostingEstimator
-from taxi.family import Dimension, ModelError, Params, ParamsError, TrialTimeout, read_json
+from taxi.family import Dimension, ModelError, Params, ParamsError, Progress, TrialTimeout, read_json
 from taxi.forest import Forest, ForestEstimator
 from taxi.linear import Linear, LinearEstimator
 from taxi.split import Split
@@ -68,9 +68,13 @@ class Family:
         seed: int,
         threads: int = 1,
         deadline: float | None = None,
+        progress: Progress | None = None,
     ) -> Estimator:
-        """A fitted estimator; `deadline` is a reading of time.monotonic(), past it TrialTimeout is raised."""
-        return self.kind.fit(train, val, params, seed, threads, deadline)
+        """A fitted estimator; `deadline` is a reading of time.monotonic(), past it TrialTimeout is raised.
+
+        `progress` is told rounds or trees done and at most to do; boosting may stop long before.
+        """
+        return self.kind.fit(train, val, params, seed, threads, deadline, progress)
 
     def load(self, folder: Path) -> Estimator:
         """Raises ModelError when `folder` does not hold a model of this family."""

@@ -300,3 +300,16 @@ def test_the_published_linear_regression(tlc, tmp_path):
     assert (len(train), len(val)) == (73_908, 61_921)
     estimator = FAMILIES["linear"].fit(train, val, FAMILIES["linear"].default_params("course"), 42)
     assert metrics(val.y, estimator.predict(val.X), "val")["val_rmse"] == pytest.approx(7.758715, abs=1e-6)
+
+
+@pytest.mark.parametrize("family", ["random_forest", "xgboost"])
+def test_progress_is_told_and_changes_nothing(family, tmp_path):
+    """Rounds or trees done, ever more of at most as many as were asked for; the same bytes as without."""
+    told = []
+    train, val = FORMS["dense"]
+    params = FAMILIES[family].parse(SMALL[family])
+    watched = FAMILIES[family].fit(train, val, params, 42, progress=lambda done, total: told.append((done, total)))
+    alone = FAMILIES[family].fit(train, val, params, 42)
+    assert digest(watched, tmp_path / "watched") == digest(alone, tmp_path / "alone")
+    assert [done for done, _ in told] == sorted({done for done, _ in told}) and told[-1][0] <= told[-1][1]
+    assert {total for _, total in told} == {SMALL[family]["n_estimators"]}
