@@ -1,0 +1,85 @@
+"""One model on test trips: its metrics, its worst slices, and what the gate looks at."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from taxi.evaluation import metrics
+from taxi.gate import Figures
+from taxi.intervals import coverage
+from taxi.predictor import Predictor
+from taxi.slices import Rows, Slice, by_hour, by_zone_group, worst
+
+WARM_UP, TIMED = 3, 15  # predictions; the first ones load and cache
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Predicted minutes of `rows`, float64 of shape (n,), and the ends of their intervals, None without."""
+
+    rows: Rows
+    predicted: np.ndarray
+    low: np.ndarray | None
+    high: np.ndarray | None
+
+    @classmethod
+    def of(cls, predictor: Predictor, rows: Rows, batches: Iterable[pa.RecordBatch]) -> "Judged":
+        """`batches` are the valid trips that `rows` were read from."""
+        predicted = predictor.predict_valid(batches)
+        low, high = predictor.intervals.bounds(predicted) if predictor.intervals else (None, None)
+        return cls(rows, predicted, low, high)
+
+    @cached_property
+    def error(self) -> np.ndarray:
+        """Predicted minus measured minutes."""
+        return self.predicted - self.rows.y
+
+    @cached_property
+    def squared(self) -> np.ndarray:
+        return self.error**2
+
+    @cached_property
+    def hours(self) -> list[Slice]:
+        return by_hour(self.rows, self.error)
+
+    @cached_property
+    def zones(self) -> list[Slice]:
+        return by_zone_group(self.rows, self.error)
+
+    def metrics(self, prefix: str) -> dict[str, float]:
+        """As `taxi.evaluation.metrics`, and `{prefix}_coverage` (a share), `{prefix}_interval_width` (minutes)."""
+        found = metrics(self.rows.y, self.predicted, prefix)
+        if self.low is not None:
+            found[f"{prefix}_coverage"] = coverage(self.rows.y, self.low, self.high)
+            found[f"{prefix}_interval_width"] = float(np.mean(self.high - self.low))
+        return found
+
+    def figures(self, latency_ms: float, model_bytes: int) -> Figures:
+        hour, zones = worst(self.hours), worst(self.zones)
+        return Figures(
+            rmse=float(self.squared.mean() ** 0.5),
+            spread=float(self.rows.y.std()),
+            zones=zones.name,
+            zones_rmse=zones.rmse,
+            hour=hour.name,
+            hour_rmse=hour.rmse,
+            coverage=float("nan") if self.low is None else coverage(self.rows.y, self.low, self.high),
+            latency_ms=latency_ms,
+            model_mb=model_bytes / 1e6,
+        )
+
+
+def latency_ms(predictor: Predictor, trip: Any) -> float:
+    """Milliseconds that one answer takes, the median of some: a DataFrame of one raw trip in, minutes out."""
+    taken = []
+    for _ in range(WARM_UP + TIMED):
+        start = time.perf_counter()
+        predictor.answer(trip)
+        taken.append(time.perf_counter() - start)
+    return 1000 * median(taken[WARM_UP:])
