@@ -71,7 +71,7 @@ def work(step: StepRun) -> None:
         dataset = Dataset.open(folder)
         manifest = dataset.manifest
         wanted = parameters(family, str(step.params["params"]), manifest.feature_set)
-        splits = {name: dataset.split(name, scratch) for name in ("train", "val")}
+        splits = {name: dataset.split(name, scratch=scratch) for name in ("train", "val")}
         log_splits(step.client, step.run_id, manifest, source.uri, splits)
         step.say(f"fitting {family.name} on {len(splits['train']):,} trips, one thread")
         with following("train", "rounds at most", step.session.progress) as progress:

@@ -6,8 +6,9 @@ is in it depends on the months' contents alone: no paths, no times; the same mon
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taxi.building import DatasetError, build
-from taxi.features import FEATURE_SETS, FeatureError, FeatureMap
+from taxi.features import FEATURE_SETS, FeatureError, FeatureMap, Fitting
 from taxi.manifest import MANIFEST, SCHEMA_VERSION, Manifest, file_sha256
 from taxi.split import PART_ROWS, Split
 from taxi.stored_split import StoredSplit
@@ -32,6 +33,7 @@ class Dataset:
 
     folder: Path
     manifest: Manifest
+    own: FeatureMap | None = None  # features to use instead of those in the folder
 
     @classmethod
     def open(cls, folder: Path | str) -> "Dataset":
@@ -53,22 +55,36 @@ class Dataset:
 
     @cached_property
     def features(self) -> FeatureMap:
+        if self.own:
+            return self.own
         try:
             return FeatureMap.load(self.folder / "features")
         except FeatureError as error:
             raise DatasetError(str(error)) from error
 
-    def split(self, name: str, scratch: Path | None = None) -> StoredSplit:
-        """The split as it lies on the disk: nothing is read before it is asked for. Raises DatasetError."""
-        self._check(name)
-        return StoredSplit(self, name, scratch)
+    def refitted(self, *splits: str) -> "Dataset":
+        """The same trips, their features fitted on those of `splits` in one pass, in memory that does not grow."""
+        fitting = Fitting(self.features.feature_set)
+        for split in splits:
+            for batch in self.batches(split):
+                fitting.add(batch)
+        return replace(self, own=fitting.finish())
 
-    def load(self, split: str) -> Split:
-        """The split in memory, in the order of its files: 4 bytes a feature and trip, 8 for its minutes."""
-        rows = self.manifest.rows(split) if split in self.manifest.splits else 0
+    def split(self, *names: str, scratch: Path | None = None) -> StoredSplit:
+        """Splits, one after the other, as they lie on the disk: nothing is read before it is asked for.
+
+        Raises DatasetError.
+        """
+        for name in names:
+            self._check(name)
+        return StoredSplit(self, names, scratch)
+
+    def load(self, *splits: str) -> Split:
+        """Splits in memory, in the order of their files: 4 bytes a feature and trip, 8 for its minutes."""
+        rows = sum(self.manifest.rows(split) for split in splits if split in self.manifest.splits)
         features, k = self.features, len(self.features.labels)
         X, y, sparse_parts, done = None, np.empty(rows), [], 0
-        for part in self.parts(split):
+        for part in chain.from_iterable(map(self.parts, splits)):
             y[done : done + len(part)] = part.y
             if isinstance(part.X, np.ndarray):
                 X = np.empty((rows, k), part.X.dtype) if X is None else X
@@ -149,4 +165,4 @@ def _check_rows(folder: Path, manifest: Manifest) -> None:
 def searched_splits(folder: Path, scratch: Path | None = None) -> tuple[StoredSplit, StoredSplit]:
     """Train and val of a dataset, for a worker that sees its folder."""
     dataset = Dataset.open(folder)
-    return dataset.split("train", scratch), dataset.split("val", scratch)
+    return dataset.split("train", scratch=scratch), dataset.split("val", scratch=scratch)

@@ -1,7 +1,8 @@
-"""A split that stays on the disk: as `Split`, but read when it is asked for, in parts by those who can take parts."""
+"""Splits that stay on the disk: as `Split`, but read when it is asked for, in parts by those who can take parts."""
 
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +10,25 @@ from taxi.split import PART_ROWS, Split
 
 
 class StoredSplit:
-    """Split `name` of `dataset`. `parts` takes the memory of one part; X or y loads the whole split, once.
+    """Splits `names` of `dataset`, one after the other. `parts` takes the memory of one part; X or y loads all of it, once.
 
     `scratch` is a folder for what a family writes beside it; None is the system's temporary one.
     """
 
-    def __init__(self, dataset: Any, name: str, scratch: Path | None = None) -> None:
-        self._dataset, self._name, self.scratch = dataset, name, scratch
+    def __init__(self, dataset: Any, names: tuple[str, ...], scratch: Path | None = None) -> None:
+        self._dataset, self._names, self.scratch = dataset, names, scratch
         self.columns, self.categorical = dataset.features.labels, dataset.features.categorical
         self.memo: dict = {}
 
     def __len__(self) -> int:
-        return self._dataset.manifest.rows(self._name)
+        return sum(map(self._dataset.manifest.rows, self._names))
 
     def parts(self, rows: int = PART_ROWS) -> Iterator[Split]:
-        return self._dataset.parts(self._name, rows)
+        return chain.from_iterable(self._dataset.parts(name, rows) for name in self._names)
 
     @cached_property
     def _whole(self) -> Split:
-        return self._dataset.load(self._name)
+        return self._dataset.load(*self._names)
 
     @property
     def X(self) -> Any:

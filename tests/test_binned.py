@@ -54,7 +54,7 @@ def test_the_model_is_the_same_however_the_rows_come(dataset, monkeypatch):
 def test_bins_on_the_disk_lie_in_the_scratch_folder_given(dataset, monkeypatch, tmp_path):
     """And leave with what was made of the split; the folder belongs to the search, as its workers are killed."""
     monkeypatch.setattr(binned, "EXTERNAL_ROWS", 1000)
-    train = dataset.split("train", tmp_path)
+    train = dataset.split("train", scratch=tmp_path)
     BOOSTING.fit(train, dataset.split("val"), PARAMS, seed=42)
     assert len(list(tmp_path.glob("bins-*"))) > 0
     train.memo.clear()
