@@ -40,7 +40,7 @@ HPO = Step(
     placement=("workers", "engine"),
     needs=("dataset", "preprocess", names.DATASET),
 )
-REGISTER = Step("register", ("top_n", "select", "model_name"), needs=("search", "hpo", names.SEARCH))
+REGISTER = Step("register", ("top_n", "select", "refit", "model_name"), needs=("search", "hpo", names.SEARCH))
 
 STEPS = {step.name: step for step in (PREPROCESS, TRAIN, HPO, REGISTER)}
 CHAIN = ("preprocess", "train", "hpo", "register")

@@ -7,7 +7,7 @@ from steps.options import DATA, RUN, TRIALS, options
 
 
 @click.command()
-@options(*DATA, "model", "params", *TRIALS, "select", "model_name", *RUN)
+@options(*DATA, "model", "params", *TRIALS, "select", "refit", "model_name", *RUN)
 @checked
 def main(**params) -> None:
     """Run preprocess, train (the baseline), hpo and register; finished steps with the same key are reused."""

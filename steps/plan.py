@@ -16,7 +16,7 @@ class NotYet(Exception):
 
 
 @click.command()
-@options(*DATA, "model", "params", *TRIALS, "select", "model_name", *RUN, "draw", "json")
+@options(*DATA, "model", "params", *TRIALS, "select", "refit", "model_name", *RUN, "draw", "json")
 @checked
 def plan(**params) -> None:
     """Say for each step of `main` whether a finished run stands for it, and if not, what changed."""

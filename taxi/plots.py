@@ -61,6 +61,25 @@ def error_by_zone(zone: np.ndarray, error: np.ndarray, top: int = 20) -> Figure:
     return figure
 
 
+def interval_coverage(y: np.ndarray, predicted: np.ndarray, low: np.ndarray, high: np.ndarray, level: float = 0.9,
+                      bins: int = 20) -> Figure:  # fmt: skip
+    """Share of trips inside their interval, and its width, for `bins` of equally many trips by predicted minutes."""
+    figure, axes = _figure("Trips inside their interval, by predicted minutes", "predicted (minutes)", "share inside")
+    parts = np.array_split(np.argsort(predicted, kind="stable"), min(bins, len(y)))
+    middle = [float(np.median(predicted[part])) for part in parts]
+    inside = [float(np.mean((low[part] <= y[part]) & (y[part] <= high[part]))) for part in parts]
+    axes.axhline(level, color=GREY, linewidth=1, linestyle="--", label=f"promised: {level:.0%}")
+    axes.plot(middle, inside, "o-", color=BLUE, label="inside")
+    axes.set_ylim(min(0.8, *inside), 1.0)
+    wide = axes.twinx()
+    wide.plot(middle, [float(np.mean((high - low)[part])) for part in parts], "s-", color=ORANGE, markersize=4)
+    wide.set_ylabel("mean width (minutes)", color=ORANGE)
+    wide.set_ylim(bottom=0)
+    wide.spines["top"].set_visible(False)
+    axes.legend(frameon=False, loc="lower left")
+    return figure
+
+
 def importance(shares: dict[str, float], top: int = 15) -> Figure:
     """Share of each column in what the model explains, the `top` largest."""
     figure, axes = _figure("Importance", "share", "")

@@ -10,7 +10,7 @@ from taxi.split import PART_ROWS, Split
 
 
 class StoredSplit:
-    """Splits `names` of `dataset`, one after the other. `parts` takes the memory of one part; X or y loads all of it, once.
+    """Splits `names` of `dataset`, one after the other. `parts` takes the memory of one; X or y loads all, once.
 
     `scratch` is a folder for what a family writes beside it; None is the system's temporary one.
     """

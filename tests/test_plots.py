@@ -40,6 +40,16 @@ def test_error_by_zone_is_the_rmse_of_the_busiest_zones():
     assert len(plots.error_by_zone(zone, error).axes[0].patches) == 3
 
 
+def test_interval_coverage_is_the_share_inside_by_predicted_minutes():
+    """Of two short trips one is inside, of two long ones both; their intervals are 2 and 6 minutes wide."""
+    predicted, y = np.array([30.0, 5.0, 6.0, 31.0]), np.array([29.0, 5.5, 9.0, 33.0])
+    low = predicted - np.array([3.0, 1.0, 1.0, 3.0])
+    share, width = plots.interval_coverage(y, predicted, low, 2 * predicted - low, bins=2).axes
+    assert list(share.lines[1].get_xdata()) == [5.5, 30.5]
+    assert list(share.lines[1].get_ydata()) == [0.5, 1.0]
+    assert list(width.lines[0].get_ydata()) == [2.0, 6.0]
+
+
 def test_the_same_figure_gives_the_same_bytes(tmp_path):
     """A time or a version in the file would make two equal runs differ."""
     for name in ("a.png", "b.png"):

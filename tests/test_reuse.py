@@ -163,6 +163,7 @@ CHANGES: dict[str, tuple[Callable[[Project], object] | None, dict[str, str], set
     "trials": (None, {"max_evals": "3"}, {"hpo", "register"}),
     "candidates kept": (None, {"top_n": "1"}, {"hpo", "register"}),
     "how the candidate is chosen": (None, {"select": "test"}, {"register"}),
+    "the last fit": (None, {"refit": "train"}, {"register"}),
     "model name": (None, {"model_name": "other"}, {"register"}),
     "reuse=false": (None, {"reuse": "false"}, EVERYTHING),
     # code

@@ -33,6 +33,7 @@ def test_the_same_digests_and_metrics_are_identical():
         (made(metrics={**METRICS, "val_r2": 0.5}), Grade.DIVERGED),  # a metric that was not there
         (made(metrics={**METRICS, "val_rmse": math.nan}), Grade.DIVERGED),
         (made(metrics={**METRICS, "system/cpu": 50.0}), Grade.IDENTICAL),  # MLflow's, about the machine
+        (made(metrics={**METRICS, "gate/latency_ms": 2.5}), Grade.IDENTICAL),  # the gate's, about the moment
     ],
 )
 def test_grades(repeated, grade):

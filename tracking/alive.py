@@ -124,27 +124,35 @@ class Heartbeat:
 
 
 def wait_for_turn(
-    client: MlflowClient, experiment_ids: list[str], run_id: str, key: str, say, poll_seconds: float = 1
+    client: MlflowClient,
+    experiment_ids: list[str],
+    run_id: str,
+    key: str,
+    say,
+    poll_seconds: float = 1,
+    tags: tuple[str, str] = (names.KEY, names.TICKET),
+    what: str = "computes the same",
 ) -> None:
-    """Return when no living run that came earlier is still computing `key`.
+    """Return when no living run that came earlier is still computing `key`. `tags` are where key and ticket stand.
 
     Lamport's bakery over run tags: draw a ticket one above every ticket seen, then let lower tickets finish, so
     that of several runs with one key exactly one computes and the others find its outputs.
     """
 
     def rivals() -> list[Run]:
-        query = f"attributes.status = 'RUNNING' and tags.`{names.KEY}` = '{key}'"
+        query = f"attributes.status = 'RUNNING' and tags.`{key_tag}` = '{key}'"
         found = client.search_runs(experiment_ids, query, max_results=1000)
-        return [run for run in found if run.info.run_id != run_id and names.TICKET in run.data.tags]
+        return [run for run in found if run.info.run_id != run_id and ticket_tag in run.data.tags]
 
     def ticket(run: Run) -> int:
-        return int(run.data.tags[names.TICKET])
+        return int(run.data.tags[ticket_tag])
 
+    key_tag, ticket_tag = tags
     # Ticket 0 means "drawing": others wait until it is drawn, as they cannot know who is first.
-    client.log_batch(run_id, tags=[RunTag(names.KEY, key), RunTag(names.TICKET, "0")])
+    client.log_batch(run_id, tags=[RunTag(key_tag, key), RunTag(ticket_tag, "0")])
     others = rivals()
     mine = 1 + max((ticket(run) for run in others), default=0)
-    client.set_tag(run_id, names.TICKET, str(mine))
+    client.set_tag(run_id, ticket_tag, str(mine))
     said, watch = False, Watch(client)
     while True:
         ahead = [run for run in rivals() if (ticket(run), run.info.run_id) < (mine, run_id) and not watch.is_dead(run)]
@@ -152,6 +160,6 @@ def wait_for_turn(
             return
         if not said:
             first = ahead[0]
-            say(f"waiting for run {first.info.run_id} of {first.data.tags.get(names.USER)}, which computes the same")
+            say(f"waiting for run {first.info.run_id} of {first.data.tags.get(names.USER)}, which {what}")
             said = True
         time.sleep(poll_seconds)

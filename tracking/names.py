@@ -39,6 +39,9 @@ HOST = "alive.host"
 PROCESS = "alive.process"
 BEAT = "alive.beat"
 TICKET = "alive.ticket"
+# The same for the gate of one registered model: one run at a time may move its champion.
+GATE = "gate.model"
+GATE_TICKET = "gate.ticket"
 
 # To filter and sort by in the UI.
 FAMILY = "family"
@@ -81,6 +84,24 @@ PLOTS = "plots"
 REPORT_FILE = "report.md"
 VERDICT_FILE = "verdict.json"
 DRIFT_FILE = "report.json"
+
+# Metrics of the moment, not of the result: how fast this machine was, what the champion of the day was like. A run
+# repeated later has others, so no verdict compares them (nor MLflow's own under system/).
+OF_THE_MOMENT = ("system/", "gate/")
+LATENCY_MS = "gate/latency_ms"
+CHAMPION_RMSE = "gate/champion_test_rmse"
+GAIN = "gate/gain"
+GAIN_LOW = "gate/gain_low"
+
+# On a registered model: its promotions, numbered; on a version: what became of it last.
+PROMOTION = "promotion."
+LEARNED_MONTHS = "learned_months"
+DECISION = "decision"
+REASON = "reason"
+PROMOTED_AT = "promoted_at"
+PROMOTED_OVER = "promoted_over"
+DEMOTED_AT = "demoted_at"
+DEMOTED_BY = "demoted_by"
 
 # Aliases of a registered model.
 CANDIDATE = "candidate"

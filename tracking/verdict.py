@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
+from tracking import names
 from tracking.causes import Cause, causes
 from tracking.lineage import Lineage
 from tracking.wellformed import one_line
@@ -147,8 +148,8 @@ def failed(original: Made, error: str, damage: tuple[str, ...] = (), tried: Line
 
 
 def measured(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Metrics of the result: MLflow's own measurements of the machine are none."""
-    return {name: value for name, value in metrics.items() if not name.startswith("system/")}
+    """Metrics of the result: what was measured of the machine, or against the champion of the day, is none."""
+    return {name: value for name, value in metrics.items() if not name.startswith(names.OF_THE_MOMENT)}
 
 
 def relative(before: float | None, after: float | None) -> float:

@@ -1,0 +1,249 @@
+"""The registry through the gate: real versions in a real store, their history, rollback, and two at once."""
+
+import shutil
+import sqlite3
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from taxi.features import FEATURE_SETS, fit
+from taxi.gate import Thresholds
+from taxi.intervals import Intervals
+from taxi.judging import Judged, latency_ms
+from taxi.linear import LinearEstimator, LinearParams
+from taxi.predictor import Predictor
+from taxi.slices import Rows
+from taxi.trips import VALID_SCHEMA
+from tracking import gate, models, names, registry
+from tracking.artifacts import ArtifactError
+from tracking.registry import RegistryError
+from tracking.session import Session
+
+NAME = "trips"
+TRUE_SLOPE = 4.0  # minutes a mile
+
+
+def test_month(seed: int = 1, rows: int = 6_000) -> pa.RecordBatch:
+    """March 2023: 3 minutes and 4 a mile, and noise of two."""
+    rng = np.random.default_rng(seed)
+    miles = rng.uniform(0.5, 10, rows)
+    pickup = np.datetime64("2023-03-01", "us") + np.sort(rng.integers(0, 31 * 86_400, rows)) * np.timedelta64(
+        10**6, "us"
+    )
+    zones = rng.integers(1, 20, (2, rows)).astype(np.int32)
+    return pa.record_batch([zones[0], zones[1], miles, pickup, 3 + TRUE_SLOPE * miles + rng.normal(0, 2, rows)],
+                           schema=VALID_SCHEMA)  # fmt: skip
+
+
+test_month.__test__ = False
+
+
+class Line:
+    """scikit-learn's interface, as much as LinearEstimator needs."""
+
+    def __init__(self, slope: float):
+        from sklearn.linear_model import LinearRegression
+
+        self.model = LinearRegression().fit(np.array([[0.0], [1.0]]), np.array([3.0, 3.0 + slope]))
+
+
+def predictor(slope: float, taxi: str = "green") -> Predictor:
+    """Of features `course`, whose every pair of zones counts nothing: 3 minutes and `slope` a mile."""
+    features = fit(FEATURE_SETS["course"], [[test_month(rows=100)]])
+    regression = Line(slope).model
+    columns = features.labels
+    regression.coef_ = np.array([0.0] * (len(columns) - 1) + [slope])
+    regression.n_features_in_ = len(columns)
+    estimator = LinearEstimator(LinearParams(), columns, list(range(len(columns))), None, regression)
+    batch = test_month(2)
+    made = Predictor(taxi, features, estimator)
+    return replace(made, intervals=Intervals.learn(batch["duration"].to_numpy(), made.predict_valid([batch])))
+
+
+def session_of(client) -> Session:
+    run = client.create_run("0", tags={names.USER: "ada"})
+    return Session(client, run, quiet=True)
+
+
+# What is registered: minutes a mile, 4 in truth; the last one is of yellow taxis.
+SLOPES = {"1": 4.6, "2": 4.4, "3": 4.0, "4": 4.0}
+YELLOW = "4"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, migrated_store) -> Path:
+    """A store with four versions, registered as register does it, of which none is champion yet."""
+    folder = tmp_path_factory.mktemp("registry")
+    shutil.copy(migrated_store, folder / "mlflow.db")
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        database.execute("UPDATE experiments SET artifact_location = ?", [f"{folder}/mlruns/0"])
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    run = session_of(mlflow.MlflowClient()).run
+    for number, slope in SLOPES.items():
+        made = predictor(slope, "yellow" if number == YELLOW else "green")
+        model_id, _ = models.log(made, run.info.run_id, "model", {}, {}, {})
+        registry.register(mlflow.MlflowClient(), NAME, f"models:/{model_id}", {})
+    mlflow.set_tracking_uri(before)
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def client(store, tmp_path, monkeypatch):
+    """A client of a copy of that store; the artifacts are shared."""
+    shutil.copy(store, tmp_path / "mlflow.db")
+    uri, before = f"sqlite:///{tmp_path}/mlflow.db", mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    yield mlflow.MlflowClient(uri)
+    mlflow.set_tracking_uri(before)
+
+
+def contender(session: Session, number: str) -> gate.Contender:
+    """Version `number`, and how it does on March."""
+    taxi = "yellow" if number == YELLOW else "green"
+    made, rows = predictor(SLOPES[number], taxi), Rows.read([test_month()])
+    judged = Judged.of(made, rows, [test_month()])
+    figures = judged.figures(latency_ms(made, models.example(taxi).iloc[:1]), model_bytes=20_000)
+    version = session.client.get_model_version(NAME, number)
+    return gate.Contender(version, judged, figures, taxi, ["2023-03"], lambda: [test_month()])
+
+
+def enter(client, number: str, thresholds: Thresholds = gate.THRESHOLDS) -> tuple:
+    session = session_of(client)
+    return gate.decide_on(session, contender(session, number), thresholds)
+
+
+def champion(client) -> str | None:
+    return registry.champion_of(client, NAME)
+
+
+def test_worse_equal_and_better_candidates_through_the_real_registry(client):
+    """First, worse, the same again, better: only the first and the better one ever become champion."""
+    assert enter(client, "2")[0].reason == "there was no champion yet"
+    for number, promoted, word in (("1", False, "not better"), ("2", False, "not better"), ("3", True, "lower than")):
+        decision, measured = enter(client, number)
+        assert decision.promote is promoted
+        assert word in decision.reason
+        assert {names.LATENCY_MS, names.CHAMPION_RMSE, names.GAIN, names.GAIN_LOW} == set(measured)
+        assert all(name.startswith(names.OF_THE_MOMENT) for name in measured)
+    assert champion(client) == "3"
+    refused = client.get_model_version(NAME, "1").tags
+    assert refused[names.DECISION] == "candidate"
+    assert refused[names.REASON].startswith("not better than champion version 2: RMSE ")
+    assert client.get_model_version(NAME, "3").tags[names.PROMOTED_OVER] == "2"
+    assert client.get_model_version(NAME, "2").tags[names.DEMOTED_BY] == "3"
+    assert [(entry.version, entry.over, entry.by) for entry in registry.history(client, NAME)] == [
+        ("2", None, "ada"), ("3", "2", "ada")
+    ]  # fmt: skip
+
+
+def test_rollback_goes_back_step_by_step_and_never_forth(client):
+    """1, 2, 3 were champion: back to 2, back to 1, and no further; history tells all of it."""
+    for number in ("1", "2", "3"):
+        assert enter(client, number)[0].promote
+    session = session_of(client)
+    for expected in ("2", "1"):
+        back = registry.previous(client, NAME)
+        assert back == expected
+        registry.promote(session, NAME, back, "it was better", rollback=True)
+        assert champion(client) == expected
+    with pytest.raises(RegistryError, match="version 1 is the first champion"):
+        registry.previous(client, NAME)
+    assert [(entry.version, entry.rollback) for entry in registry.history(client, NAME)] == [
+        ("1", False), ("2", False), ("3", False), ("2", True), ("1", True)
+    ]  # fmt: skip
+    assert names.DEMOTED_AT not in client.get_model_version(NAME, "1").tags  # it is champion again
+    assert enter(client, "3")[0].promote  # over 1 this time
+    assert registry.previous(client, NAME) == "1"
+
+
+def test_rollback_steps_over_versions_that_were_deleted(client):
+    """Back to the last holder that is still there."""
+    for number in ("1", "2", "3"):
+        enter(client, number)
+    client.delete_model_version(NAME, "2")
+    assert registry.previous(client, NAME) == "1"
+
+
+def test_an_alias_set_by_hand_goes_back_to_the_last_champion_known(client):
+    """Whoever set it did not write history."""
+    enter(client, "2")
+    client.set_registered_model_alias(NAME, names.CHAMPION, "1")
+    assert registry.previous(client, NAME) == "2"
+
+
+def test_a_model_that_was_never_champion_has_no_way_back(client):
+    """Nor has one that is not there."""
+    with pytest.raises(RegistryError, match="no version was ever champion"):
+        registry.previous(client, NAME)
+    with pytest.raises(RegistryError, match="no registered model 'other'"):
+        registry.previous(client, "other")
+
+
+def test_another_taxis_champion_is_left_alone(client):
+    """A yellow model is no better or worse than a green one: it belongs under another name."""
+    enter(client, "2")
+    decision, _ = enter(client, YELLOW)
+    assert not decision.promote
+    assert decision.reason == "champion version 2 is for green taxis; register yellow ones under another model_name"
+
+
+def test_a_champion_that_has_seen_the_test_months_is_said_to_have(client):
+    """Its advantage is in the reason, whatever the decision."""
+    enter(client, "2")
+    client.set_model_version_tag(NAME, "2", names.LEARNED_MONTHS, "2023-02,2023-03")
+    decision, _ = enter(client, "3")
+    assert decision.promote
+    assert decision.reason.endswith("; the champion has learned from 2023-03, which is in its favour")
+
+
+def test_a_candidate_that_fails_a_threshold_is_refused_with_the_reason(client):
+    """Better than the champion, but too large."""
+    enter(client, "2")
+    decision, _ = enter(client, "3", Thresholds(model_mb=0.001))
+    assert not decision.promote
+    assert ", but the model has 0 MB, above 0" in decision.reason
+    assert champion(client) == "2"
+
+
+def test_a_champion_whose_files_are_gone_gives_way(client, monkeypatch):
+    """It is said that it cannot be loaded, not that it was beaten."""
+    enter(client, "3")
+
+    def gone(uri: str):
+        raise ArtifactError(f"{uri} is not there")
+
+    monkeypatch.setattr(gate, "predictor_of", gone)
+    assert enter(client, "1")[0].reason == "champion version 3 can no longer be loaded here"
+    assert champion(client) == "1"
+
+
+def test_two_at_once_end_with_the_better_one_as_champion(client, monkeypatch):
+    """Both beat the champion; the worse one looks at it first and acts last, but for the queue at the gate."""
+    enter(client, "1")
+    looked, compare = threading.Event(), gate.against
+
+    def slowly(session, one, champion, thresholds):
+        found = compare(session, one, champion, thresholds)
+        if str(one.version.version) == "2":
+            looked.set()
+            time.sleep(1)
+        return found
+
+    monkeypatch.setattr(gate, "against", slowly)
+    worse, better = (threading.Thread(target=enter, args=(client, number)) for number in ("2", "3"))
+    worse.start()
+    assert looked.wait(60)
+    better.start()
+    for racer in (worse, better):
+        racer.join(60)
+    assert champion(client) == "3"
+    assert [(entry.version, entry.over) for entry in registry.history(client, NAME)] == [
+        ("1", None), ("2", "1"), ("3", "2")
+    ]  # fmt: skip

@@ -1,0 +1,63 @@
+"""What an hpo run offers to register: the best trials, their models, and the dataset they were made of."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from taxi.predictor import Predictor
+from tracking import names
+from tracking.artifacts import fetched, unaltered
+from tracking.lineage import Input, Output
+from tracking.models import PREDICTOR
+from tracking.session import Session
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One trial of the search, its validation metrics (minutes) and the record of its logged model."""
+
+    trial: int
+    metrics: dict[str, float]
+    model: Output
+
+    def predictor(self) -> Predictor:
+        """From its data alone: none of the code that came with it runs. Raises ArtifactError when it was altered."""
+        with unaltered(self.model) as folder:
+            return Predictor.load(folder / PREDICTOR)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The best trials of hpo run `run_id`, best first."""
+
+    run_id: str
+    dataset: Input
+    family: str
+    features: str
+    seed: int
+    best: tuple[Candidate, ...]
+
+    @classmethod
+    def read(cls, session: Session, search_uri: str) -> Candidates:
+        """Of the output ``runs:/<id>/search``. Raises RunError or ArtifactError."""
+        made = session.hit(search_uri.split("/")[1])
+        dataset = next(item for item in made.lineage.inputs if item.role == names.DATASET)
+        with unaltered(made.outputs[names.SEARCH]) as folder:
+            found = json.loads((folder / names.CANDIDATES_FILE).read_text())
+        best = tuple(
+            Candidate(
+                row["trial"],
+                {name: value for name, value in row.items() if name.startswith("val_")},
+                made.outputs[f"{names.MODEL}-{row['trial']}"],
+            )
+            for row in found["candidates"]
+        )
+        seed = int(made.lineage.params["seed"])
+        return cls(made.run_id, dataset, found["family"], found["features"], seed, best)
+
+
+def predictor_of(uri: str) -> Predictor:
+    """The predictor inside a version, from its data alone: none of the code that came with it runs."""
+    with fetched(uri) as folder:
+        return Predictor.load(folder / PREDICTOR)
