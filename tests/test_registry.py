@@ -88,8 +88,8 @@ def store(tmp_path_factory, migrated_store) -> Path:
     run = session_of(mlflow.MlflowClient()).run
     for number, slope in SLOPES.items():
         made = predictor(slope, "yellow" if number == YELLOW else "green")
-        model_id, _ = models.log(made, run.info.run_id, "model", {}, {}, {})
-        registry.register(mlflow.MlflowClient(), NAME, f"models:/{model_id}", {})
+        _, output = models.log(made, run.info.run_id, "model", {}, {}, {})
+        registry.register(mlflow.MlflowClient(), NAME, output, {})
     mlflow.set_tracking_uri(before)
     return folder / "mlflow.db"
 
