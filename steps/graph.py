@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from taxi.months import parse_months
-from tracking import chain, names, registry
+from tracking import aliases, chain, names
 from tracking.artifacts import ArtifactError, fetched, problems, record
 from tracking.cache import Hit, Miss
 from tracking.digest import DigestError
@@ -121,7 +121,7 @@ class Graph:
     def found(self, step: Step, lineage: Lineage) -> Hit | Miss:
         """A finished run that stands for running `step`: its outputs whole and, for a version, its aliases in place."""
         found = self.session.find(lineage)
-        if isinstance(found, Hit) and step is REGISTER and (moved := registry.moved(self.session.client, found)):
+        if isinstance(found, Hit) and step is REGISTER and (moved := aliases.moved(self.session.client, found)):
             return Miss((moved,))
         return found
 

@@ -33,7 +33,7 @@ def main(**params) -> None:
 
 def summary(session, made: dict) -> list[str]:
     """What the user came for: the version, how good it is, against what, and where to look."""
-    from tracking.registry import version_of
+    from tracking.aliases import version_of
 
     metrics, baseline = made["register"].metrics, made["train"].metrics
     name, version = version_of(made["register"])

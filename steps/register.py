@@ -155,7 +155,7 @@ def draw(step: StepRun, predictor, judged) -> None:
 
 
 def report(session, hit) -> list[str]:
-    from tracking.registry import version_of
+    from tracking.aliases import version_of
 
     name, version = version_of(hit)
     aliases = ", ".join(sorted(session.client.get_model_version(name, version).aliases))

@@ -16,7 +16,7 @@ from taxi.intervals import IntervalError
 from taxi.judging import Judged
 from taxi.models import ModelError
 from taxi.predictor import PredictorError
-from tracking import names, registry
+from tracking import aliases, names, registry
 from tracking.artifacts import ArtifactError
 from tracking.candidates import predictor_of
 from tracking.session import Session
@@ -47,7 +47,7 @@ def decide_on(session: Session, one: Contender, thresholds: Thresholds = THRESHO
     client, name, number = session.client, one.version.name, str(one.version.version)
     measured = {names.LATENCY_MS: one.figures.latency_ms}
     with registry.turn(session, name):
-        champion = registry.holder(client, name, names.CHAMPION)
+        champion = aliases.holder(client, name, names.CHAMPION)
         if champion is None:
             decision = decide(thresholds.failures(one.figures), None, None)
         else:

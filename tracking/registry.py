@@ -14,8 +14,8 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from tracking import alive, names
+from tracking.aliases import holder
 from tracking.artifacts import unaltered
-from tracking.cache import Hit
 from tracking.digest import digest_json
 from tracking.lineage import Output
 from tracking.session import Session
@@ -45,19 +45,6 @@ class Promotion:
         verb = "back to version" if self.rollback else "version"
         over = f"over version {self.over}" if self.over else "the first"
         return f"{self.at}  {verb} {self.version}, {over}, by {self.by}: {self.why}"
-
-
-def holder(client: MlflowClient, model_name: str, alias: str) -> ModelVersion | None:
-    """The version that holds `alias`, if any."""
-    try:
-        return client.get_model_version_by_alias(model_name, alias)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        # Of a model that is not there, a server with users says that one may not read it.
-        if error.error_code == "PERMISSION_DENIED" and not client.search_registered_models(f"name = '{model_name}'"):
-            return None
-        raise
 
 
 def champion_of(client: MlflowClient, model_name: str) -> str | None:
@@ -169,21 +156,3 @@ def _exists(client: MlflowClient, model_name: str, version: str) -> bool:
         return client.get_model_version(model_name, version).status == "READY"
     except MlflowException:
         return False
-
-
-def version_of(hit: Hit) -> tuple[str, str]:
-    """Name and number of the version that a register run made."""
-    _, name, version = hit.outputs[names.VERSION].uri.split("/")
-    return name, version
-
-
-def moved(client: MlflowClient, hit: Hit) -> str | None:
-    """Why the version of an earlier register run no longer stands for this one: an alias is gone or went elsewhere."""
-    name, version = version_of(hit)
-    for alias in (names.CANDIDATE, names.CHAMPION):
-        held = holder(client, name, alias)
-        if held is None:
-            return f"{name} has no {alias}"
-        if alias == names.CANDIDATE and str(held.version) != version:
-            return f"{alias} of {name} is now version {held.version}, not {version}"
-    return None
