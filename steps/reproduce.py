@@ -78,8 +78,9 @@ def tell(session, params: dict, verdict, originals: list) -> None:
         for cause in step.blamed:
             click.echo(f"            - {cause}")
     of = params["run_id"] if params["bundle"] == "none" else originals[-1].run_id
-    word = "passes" if passes(verdict, params["require"]) else "does not pass"
-    facts = {"of run": of, "required": f"{params['require']}: {word}", "depth": DEPTH[params["depth"]],
+    passed = passes(verdict, params["require"])
+    facts = {"of run": of, "required": f"{params['require']}: {'passes' if passed else 'does not pass'}",
+             "depth": DEPTH[params["depth"]],
              "code": ", ".join(dict.fromkeys(code_of(item) for item in originals)),
              "tolerance": f"{params['tolerance']:g} (relative)"}  # fmt: skip
     gone = [line for item in originals for line in item.gone]
@@ -87,7 +88,9 @@ def tell(session, params: dict, verdict, originals: list) -> None:
         session.say(f"no longer there to be checked: {'; '.join(gone)}")
         facts["no longer there to be checked"] = "; ".join(gone)
     title = f"Reproduction of run {of}"
-    detail = {"grade": str(verdict.grade), **facts, "steps": [step.to_dict() for step in verdict.steps]}
+    plain = {name: params[name] for name in ("depth", "require", "tolerance")}
+    detail = {"run": of, "grade": str(verdict.grade), "passed": passed, "gone": gone, **plain,
+              "steps": [step.to_dict() for step in verdict.steps]}  # fmt: skip
     tags = {names.REPRODUCTION_OF: of, names.REPRODUCTION_GRADE: str(verdict.grade)}
     publish(session, markdown(verdict, title, facts), detail, tags)
 
