@@ -3,6 +3,7 @@
 import os
 import shutil
 from functools import partial
+from importlib import metadata
 
 import cloudpickle
 import pytest
@@ -91,6 +92,16 @@ def test_workers_with_other_versions_are_named():
         "tcp://b:2 has xgboost 3.1.0 (here 3.2.0)",
         "tcp://c:3 has numpy missing (here 2.4.6)",
     ]
+
+
+def test_a_cluster_of_another_environment_is_refused_with_its_versions(cluster, monkeypatch):
+    """Before a trial is sent: the workers' xgboost is not the one installed here."""
+    installed = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "0.1" if name == "xgboost" else installed(name))
+    with pytest.raises(EngineError) as error:
+        DaskEngine(cluster, Toy(), ten)
+    assert "Dask workers would not give the same results: tcp://127.0.0.1:" in str(error.value)
+    assert f"has xgboost {installed('xgboost')} (here 0.1)" in str(error.value)
 
 
 def test_code_shipped_anew_replaces_what_workers_had_imported(cluster, tmp_path, monkeypatch):
