@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import click
 
@@ -80,8 +82,15 @@ class StepRun:
     session: object
     params: Mapping[str, object]
     lineage: object
+    folders: contextlib.ExitStack
     outputs: list = field(default_factory=list)
     note: str = ""
+
+    def folder(self, item) -> Path:
+        """The recorded input or output `item`, checked, on this machine until the step ends. Raises ArtifactError."""
+        from tracking.artifacts import unaltered
+
+        return self.folders.enter_context(unaltered(item))
 
     @property
     def client(self):
@@ -152,8 +161,9 @@ def run_step(step, params: dict, work: Callable, report: Callable, tags: Mapping
             else:
                 for reason in found.reasons if found else ():
                     session.say(f"cannot reuse: {reason}")
-                open_step = StepRun(session, params, lineage)
-                work(open_step)
+                with contextlib.ExitStack() as folders:
+                    open_step = StepRun(session, params, lineage, folders)
+                    work(open_step)
                 finished = replace(open_step.lineage, outputs=tuple(open_step.outputs))
                 finish(session, finished, note=open_step.note)
                 found = Hit(run_id, "", 0, finished, dict(client.get_run(run_id).data.metrics))

@@ -30,50 +30,29 @@ def work(step: StepRun) -> None:
     from taxi.refit import refitted
     from taxi.slices import Rows
     from tracking import names
-    from tracking.artifacts import unaltered
     from tracking.candidates import Candidates
     from tracking.inputs import log_splits
 
     search = Candidates.read(step.session, step.input("search").uri)
-    with unaltered(search.dataset) as folder:
-        dataset = Dataset.open(folder)
-        if "test" not in dataset.manifest.splits:
-            raise RegisterError("the dataset has no test months, so nothing can be judged\n Give test_months.")
-        again = step.params["refit"] != "train"
-        learned = ("train", "val") if again else ("train",)
-        log_splits(step.client, step.run_id, dataset.manifest, search.dataset.uri, (*learned, "test"))
-        rows = Rows.read(dataset.batches("test"))
-        chosen, predictor, judged = choose(step, search, dataset, rows)
-        registered = judged
-        if again:
-            step.say(f"fitting trial {chosen.trial} again, on the train and val months")
-            predictor = refitted(predictor, dataset, search.seed)
-            registered = Judged.of(predictor, rows, dataset.batches("test"))
-        draw(step, predictor, registered)
-        months = [month for split in learned for month in dataset.manifest.months(split)]
-        version, output = enter(step, search, chosen, predictor, judged, registered, months)
-        gate(step, search, chosen, dataset, predictor, judged, registered, version, output)
+    dataset = Dataset.open(step.folder(search.dataset))
+    if "test" not in dataset.manifest.splits:
+        raise RegisterError("the dataset has no test months, so nothing can be judged\n Give test_months.")
+    again = step.params["refit"] != "train"
+    learned = ("train", "val") if again else ("train",)
+    log_splits(step.client, step.run_id, dataset.manifest, search.dataset.uri, (*learned, "test"))
+    rows = Rows.read(dataset.batches("test"))
+    chosen = search.choose(int(step.params["top_n"]), str(step.params["select"]), dataset, rows)
+    predictor = chosen.predictor_with_intervals(dataset)
+    judged = registered = Judged.of(predictor, rows, dataset.batches("test"))
+    if again:
+        step.say(f"fitting trial {chosen.trial} again, on the train and val months")
+        predictor = refitted(predictor, dataset, search.seed)
+        registered = Judged.of(predictor, rows, dataset.batches("test"))
+    draw(step, predictor, registered)
+    months = [month for split in learned for month in dataset.manifest.months(split)]
+    version, output = enter(step, search, chosen, predictor, judged, registered, months)
+    gate(step, search, chosen, dataset, predictor, judged, registered, version, output)
     step.keep(replace(output, name=names.VERSION, uri=f"models:/{version.name}/{version.version}"))
-
-
-def choose(step: StepRun, search, dataset, rows) -> tuple:
-    """The chosen candidate, its predictor with intervals learned of the validation months, and how it does on test."""
-    from taxi.evaluation import metrics
-    from taxi.intervals import Intervals
-    from taxi.judging import Judged
-    from taxi.slices import Rows
-
-    def test_rmse(candidate) -> float:
-        predicted = candidate.predictor().predict_valid(dataset.batches("test"))
-        return metrics(rows.y, predicted, "test")["test_rmse"]
-
-    best = search.best[: int(step.params["top_n"])]
-    chosen = min(best, key=test_rmse) if step.params["select"] == "test" else best[0]
-    predictor = chosen.predictor()
-    val = Rows.read(dataset.batches("val"))
-    intervals = Intervals.learn(val.y, predictor.predict_valid(dataset.batches("val")))
-    predictor = replace(predictor, intervals=intervals)
-    return chosen, predictor, Judged.of(predictor, rows, dataset.batches("test"))
 
 
 def enter(step: StepRun, search, chosen, predictor, judged, registered, months: list[str]) -> tuple:

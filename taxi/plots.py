@@ -71,6 +71,7 @@ def interval_coverage(y: np.ndarray, predicted: np.ndarray, low: np.ndarray, hig
     axes.axhline(level, color=GREY, linewidth=1, linestyle="--", label=f"promised: {level:.0%}")
     axes.plot(middle, inside, "o-", color=BLUE, label="inside")
     axes.set_ylim(min(0.8, *inside), 1.0)
+    axes.yaxis.set_major_formatter("{x:.1%}")
     wide = axes.twinx()
     wide.plot(middle, [float(np.mean((high - low)[part])) for part in parts], "s-", color=ORANGE, markersize=4)
     wide.set_ylabel("mean width (minutes)", color=ORANGE)

@@ -21,7 +21,7 @@ from taxi.predictor import Predictor
 from taxi.slices import Rows
 from taxi.trips import VALID_SCHEMA
 from tracking import gate, models, names, registry
-from tracking.artifacts import ArtifactError
+from tracking.artifacts import fetched
 from tracking.registry import RegistryError
 from tracking.session import Session
 
@@ -212,15 +212,16 @@ def test_a_candidate_that_fails_a_threshold_is_refused_with_the_reason(client):
     assert champion(client) == "2"
 
 
-def test_a_champion_whose_files_are_gone_gives_way(client, monkeypatch):
+def test_a_champion_whose_files_are_gone_gives_way(client):
     """It is said that it cannot be loaded, not that it was beaten."""
     enter(client, "3")
-
-    def gone(uri: str):
-        raise ArtifactError(f"{uri} is not there")
-
-    monkeypatch.setattr(gate, "predictor_of", gone)
-    assert enter(client, "1")[0].reason == "champion version 3 can no longer be loaded here"
+    with fetched(f"models:/{NAME}/3") as folder:
+        gone = folder.rename(f"{folder}.gone")
+        try:
+            decision, _ = enter(client, "1")
+        finally:
+            gone.rename(folder)
+    assert decision.reason == "champion version 3 can no longer be loaded here"
     assert champion(client) == "1"
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from taxi.dataset import Dataset
+from taxi.evaluation import metrics
+from taxi.intervals import Intervals
 from taxi.predictor import Predictor
+from taxi.slices import Rows
 from tracking import names
-from tracking.artifacts import fetched, unaltered
+from tracking.artifacts import unaltered
 from tracking.lineage import Input, Output
 from tracking.models import PREDICTOR
 from tracking.session import Session
@@ -25,6 +29,12 @@ class Candidate:
         """From its data alone: none of the code that came with it runs. Raises ArtifactError when it was altered."""
         with unaltered(self.model) as folder:
             return Predictor.load(folder / PREDICTOR)
+
+    def predictor_with_intervals(self, dataset: Dataset) -> Predictor:
+        """With intervals learned of the validation months, to which the trial was not fitted."""
+        predictor, rows = self.predictor(), Rows.read(dataset.batches("val"))
+        intervals = Intervals.learn(rows.y, predictor.predict_valid(dataset.batches("val")))
+        return replace(predictor, intervals=intervals)
 
 
 @dataclass(frozen=True)
@@ -56,8 +66,14 @@ class Candidates:
         seed = int(made.lineage.params["seed"])
         return cls(made.run_id, dataset, found["family"], found["features"], seed, best)
 
+    def choose(self, top_n: int, select: str, dataset: Dataset, rows: Rows) -> Candidate:
+        """The best of the `top_n` by validation RMSE; by that on `rows`, the test months, when `select` is test."""
+        best = self.best[:top_n]
+        if select != "test":
+            return best[0]
 
-def predictor_of(uri: str) -> Predictor:
-    """The predictor inside a version, from its data alone: none of the code that came with it runs."""
-    with fetched(uri) as folder:
-        return Predictor.load(folder / PREDICTOR)
+        def test_rmse(candidate: Candidate) -> float:
+            predicted = candidate.predictor().predict_valid(dataset.batches("test"))
+            return metrics(rows.y, predicted, "test")["test_rmse"]
+
+        return min(best, key=test_rmse)

@@ -18,12 +18,14 @@ from taxi.models import ModelError
 from taxi.predictor import PredictorError
 from tracking import aliases, names, registry
 from tracking.artifacts import ArtifactError
-from tracking.candidates import predictor_of
-from tracking.session import Session
+from tracking.lineage import LineageError
+from tracking.registered import ModelUriError, registered
+from tracking.session import RunError, Session
 
 THRESHOLDS = Thresholds()
-# A champion that is gone, damaged, or of another version of this project, whose code does not run here.
-UNREADABLE = (ArtifactError, PredictorError, FeatureError, ModelError, IntervalError, MlflowException)
+# A champion that is gone, altered, or of another version of this project, whose code does not run here.
+UNREADABLE = (ArtifactError, ModelUriError, RunError, LineageError, PredictorError, FeatureError, ModelError,
+              IntervalError, MlflowException)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def against(session: Session, one: Contender, champion: ModelVersion, thresholds
     """The decision where there is a champion, and metrics of the comparison, in minutes."""
     who, failed = f"champion version {champion.version}", thresholds.failures(one.figures)
     try:
-        predictor = predictor_of(f"models:/{champion.name}/{champion.version}")
+        predictor = registered(session, f"models:/{champion.name}/{champion.version}").predictor
     except UNREADABLE as error:
         session.say(f"{who}: {error}")
         return decide(failed, who, None), {}
