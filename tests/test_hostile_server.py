@@ -65,7 +65,7 @@ class Server:
             lineage = Lineage.from_json(json.dumps(record))
             return {**lineage.tags(), names.OUTPUTS: lineage.outputs_digest()}
         except Exception:  # what cannot be read has no tags that agree
-            return {names.OUTPUTS: A}
+            return {names.STEP: "preprocess", names.OUTPUTS: A}
 
     def say(self, tags: dict) -> None:
         for name, value in tags.items():
