@@ -90,6 +90,20 @@ def test_the_same_fit_gives_the_same_bytes(family, tmp_path):
     assert digest(load(family, tmp_path / "1"), tmp_path / "4") == first
 
 
+def test_a_boosted_model_needs_no_package_that_it_does_not_require(tmp_path):
+    """Where it is served there is no scikit-learn and no skops: they are not among its requirements."""
+    fitted("xgboost").save(tmp_path / "model")
+    script = (
+        "import sys; from pathlib import Path\n"
+        "sys.modules.update(dict.fromkeys(['sklearn', 'skops', 'hyperopt', 'mlflow', 'matplotlib']))\n"
+        "import taxi.predictor; from taxi.models import load, read_family\n"
+        "print(load(read_family(Path(sys.argv[1])), Path(sys.argv[1])).family)"
+    )
+    command = [sys.executable, "-c", script, tmp_path / "model"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.stdout.strip() == "xgboost", done.stderr
+
+
 def test_another_process_gives_the_same_bytes(tmp_path):
     """Other addresses, another hash seed, another time of day."""
     script = (
