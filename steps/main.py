@@ -40,9 +40,16 @@ def summary(session, made: dict) -> list[str]:
     aliases = ", ".join(sorted(session.client.get_model_version(name, version).aliases))
     return [
         f"baseline val_rmse {baseline['val_rmse']:.3f} min, best trial val_rmse {metrics['val_rmse']:.3f} min",
-        f"{name} version {version} ({aliases})  test_rmse {metrics['test_rmse']:.3f} min{above_floor(made)}",
+        f"{name} version {version} ({aliases})  test_rmse {metrics['test_rmse']:.3f} min{again(metrics)}"
+        f"{above_floor(made)}",
         f"look: make ui, or: mlflow ui --backend-store-uri {store_uri()}",
     ]
+
+
+def again(metrics: dict) -> str:
+    """The registered model on the same test months, when it was fitted again after it was judged."""
+    registered = metrics["registered_test_rmse"]
+    return "" if registered == metrics["test_rmse"] else f", {registered:.3f} min fitted again on train and val"
 
 
 def above_floor(made: dict) -> str:
