@@ -24,7 +24,7 @@ test: setup ## the test suite
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 soak: setup ## the long tests, under 30 minutes
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n auto --dist loadfile -m slow
 
 bench: setup ## every published figure; benchmarks/RESULTS.md has the last ones
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
