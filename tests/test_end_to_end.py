@@ -203,7 +203,7 @@ def test_drift_of_the_champion_finds_its_own_months_unmoved(place, first):
     run = place.client.get_run(result.run_id)
     champion = place.client.get_model_version_by_alias(NAME, "champion")
     registered = place.client.get_logged_model(champion.source.removeprefix("models:/"))
-    judged = {metric.key: metric.value for metric in registered.metrics}["test_rmse"]
+    judged = {metric.key: metric.value for metric in registered.metrics}["registered_test_rmse"]
     assert run.data.metrics["new_rmse"] == run.data.metrics["test_rmse"] == pytest.approx(judged, rel=1e-12)
     files = {file.path for file in place.client.list_artifacts(result.run_id)}
     assert {names.REPORT_FILE, names.DRIFT_FILE, names.PLOTS, names.LINEAGE_FILE} <= files
@@ -263,6 +263,7 @@ WRONG = {
         {"search": "0" * 32},
         "Run with id=00000000000000000000000000000000 not found",
     ),
+    "nothing to go back to": ("rollback", {}, "version 1 is the first champion, there is none to go back to"),
     "hostile text": ("preprocess", {"source": "$(touch pwned) 'a b'"}, "$(touch pwned) 'a b'"),
 }
 
