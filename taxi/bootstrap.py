@@ -36,8 +36,8 @@ def rmse_interval(day: np.ndarray, squared: np.ndarray, level: float = 0.95) -> 
 def paired_gain(day: np.ndarray, before: np.ndarray, after: np.ndarray, confidence: float) -> Gain:
     """From the squared errors of two models on the same trips, both of shape (n,), in the same order.
 
-    The draws give the gain's standard error, Student's t with a degree of freedom less than days the bound: by the
-    draws' own percentiles a month of 31 days let 6.7 % of simulated equals through at 95 %, so 5.5 %.
+    The draws give the gain's standard error, Student's t with a degree of freedom less than days the bound, which is
+    a little more careful than the draws' own percentiles. benchmarks/gate.py measures how often it is wrong.
     """
     trips, first, second = _drawn(day, before, after)
     draws = _rmse(trips, first) - _rmse(trips, second)
