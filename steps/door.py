@@ -63,8 +63,13 @@ def checked(command: Callable) -> Callable:
 
 
 def _check_tracking_uri() -> None:
-    """A relative sqlite URI is opened relative to each process's folder: two different databases."""
+    """Refuse a relative sqlite URI, opened in each process's folder as another database, and one with a password."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if "@" in uri.partition("://")[2].partition("/")[0] and uri.startswith("http"):
+        raise Refused(
+            "MLFLOW_TRACKING_URI holds a user or password, which MLflow prints with each address\n"
+            " Take them out, set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, and change the password."
+        )
     if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
         from steps.launcher import launcher_folder
 

@@ -36,3 +36,16 @@ def test_the_home_of_nobody_is_no_traceback(monkeypatch):
     """`~name` of a user that does not exist is a path like any other, which will not be there."""
     monkeypatch.setattr(launcher, "launcher_folder", lambda: launcher.Path("/home/ada"))
     assert ArtifactType("auto").convert("~nobody-at-all/x", None, None) == "/home/ada/~nobody-at-all/x"
+
+
+def test_a_password_in_the_trackings_uri_is_refused_unsaid(monkeypatch):
+    """MLflow prints that URI with each address; the refusal does not."""
+    from click.testing import CliRunner
+
+    from steps.preprocess import preprocess
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://rita:secret-word@127.0.0.1:1")
+    result = CliRunner().invoke(preprocess, [])
+    assert result.exit_code == 2
+    assert "MLFLOW_TRACKING_URI holds a user or password" in result.output
+    assert "secret-word" not in result.output
