@@ -52,10 +52,11 @@ class Workplace:
         return MlflowClient(self.store, registry_uri=self.store)
 
     def run(self, entry_point: str = "main", uri: str | Path = ROOT, env_manager: str = "local", version: str = "",
-            env: dict[str, str] | None = None, **params: object) -> Result:  # fmt: skip
+            env: dict[str, str] | None = None, experiment: str = "", **params: object) -> Result:  # fmt: skip
         """`mlflow run URI -e ENTRY_POINT -P name=value ...` from this folder."""
         command = [str(LAUNCHER), "run", str(uri), "-e", entry_point, "--env-manager", env_manager]
         command += ["-v", version] if version else []
+        command += ["--experiment-name", experiment] if experiment else []
         for name, value in params.items():
             command += ["-P", f"{name}={value}"]
         done = subprocess.run(
