@@ -170,12 +170,12 @@ def _judge(predictor: Predictor, batch: pa.RecordBatch, errors: Errors) -> None:
     errors.add(batch, predicted, predictor.intervals.bounds(predicted) if predictor.intervals else None)
 
 
-def markdown(drift: Drift, title: str) -> str:
-    """The report for people."""
+def markdown(drift: Drift, model: str) -> str:
+    """The report for people; `model` is its URI."""
     judged, new = f"{drift.judged} months {drift.spans['judged']}", drift.spans["new"]
     rows = [("trips", "{:,}", "trips"), ("RMSE (min)", "{:.4f}", "rmse"), ("MAE (min)", "{:.4f}", "mae"),
             ("predicted minus measured (min)", "{:+.4f}", "bias"), *_coverage(drift)]  # fmt: skip
-    lines = [f"# {title}", "", *(f"- {line}" for line in drift.lines()), ""]
+    lines = [f"# Drift: {drift.taxi} {new}", "", *(f"- {line}" for line in [f"model {model}", *drift.lines()]), ""]
     lines += [f"| | {judged} | {new} |", "| --- | --- | --- |"]
     for name, form, which in rows:
         lines.append(f"| {name} | {form.format(getattr(drift.before, which))} "

@@ -15,10 +15,15 @@ JUNETEENTH_SINCE = 2021
 
 def is_holiday(days: np.ndarray) -> np.ndarray:
     """Which of `days`, int64 of shape (n,) counted from 1970, are holidays; bool of shape (n,)."""
+    if len(days) == 1:  # one trip, served
+        return np.array([_is_one(int(days[0]))])
     distinct, where = np.unique(days, return_inverse=True)
-    years = np.unique(distinct.astype("datetime64[D]").astype("datetime64[Y]").astype(np.int64) + 1970)
-    known = np.array(sorted({day for year in years.tolist() for day in holidays(year)}), dtype=np.int64)
-    return np.isin(distinct, known)[where]
+    return np.fromiter(map(_is_one, distinct.tolist()), bool, len(distinct))[where]
+
+
+@lru_cache(maxsize=4096)
+def _is_one(day: int) -> bool:
+    return day in holidays(int(np.datetime64(day, "D").astype("datetime64[Y]").astype(np.int64)) + 1970)
 
 
 @lru_cache(maxsize=1024)

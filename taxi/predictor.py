@@ -40,8 +40,8 @@ class Predictor:
 
         Zones never seen in training, nulls and absurd distances are answered by the features' fallbacks.
         """
-        frame = trips.rename(columns={PICKUP[self.taxi]: "pickup_datetime"})
-        return self.estimator.predict(self.features.matrix(self.features.transform_frame(frame)))
+        pickup = PICKUP[self.taxi] if PICKUP[self.taxi] in trips else "pickup_datetime"
+        return self.estimator.predict(self.features.matrix(self.features.transform_frame(trips, pickup)))
 
     def answer(self, trips: Any) -> dict[str, np.ndarray]:
         """``duration`` as `predict` gives it, and with intervals ``duration_low`` and ``duration_high``, in minutes."""

@@ -20,8 +20,7 @@ _LIMITS = np.array([PICKUP_YEARS[0], PICKUP_YEARS[1] + 1]).astype(str).astype("d
 
 def columns(predictor: Predictor) -> list[str]:
     """TLC's names of the columns that the predictor reads."""
-    uses = {name for column in predictor.features.feature_set.columns for name in column.uses}
-    return [name for name in NUMBERS if name in uses] + [PICKUP[predictor.taxi]]
+    return [name for name in NUMBERS if name in predictor.features.uses] + [PICKUP[predictor.taxi]]
 
 
 # A row of the answers: minutes, the ends of their interval where the model has one, else null; null or the reason.

@@ -96,6 +96,21 @@ def test_zones_of_any_type_are_the_same(street, kind):
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
 
 
+@pytest.mark.parametrize("moment", ["2023-01-04 12:30:59", "1969-12-31 23:59:59.999999"])
+def test_times_of_any_type_are_the_same(street, moment):
+    """Text, with a time zone, and every unit that holds them; what is finer than a microsecond is cut off."""
+    given = frame((1, 2, 3.0, moment))
+    expected = street.transform_frame(given)
+    times = pd.to_datetime(given["pickup_datetime"]).astype("datetime64[ns]")
+    units = ["datetime64[us]", "datetime64[ns]"] if "." in moment else ["datetime64[s]", "datetime64[ms]"]
+    for form in [times.astype(unit) for unit in units] + [
+        times + pd.Timedelta(999),
+        times.dt.tz_localize("Asia/Tokyo"),
+    ]:
+        found = street.transform_frame(given.assign(pickup_datetime=form))
+        assert all(np.array_equal(found[name], expected[name]) for name in expected), form.dtype
+
+
 @pytest.mark.parametrize(
     ("change", "error"),
     [

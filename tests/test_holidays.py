@@ -43,4 +43,5 @@ def test_days_of_several_years_keep_their_order():
     """The answer is by row, not by distinct day."""
     days = np.array([day("2023-02-20"), day("2023-02-21"), day("2021-02-15"), day("2023-02-20"), day("1999-12-31")])
     assert is_holiday(days).tolist() == [True, False, True, True, True]
+    assert [is_holiday(days[row : row + 1]).tolist() for row in range(5)] == [[True], [False], [True], [True], [True]]
     assert is_holiday(np.array([], np.int64)).tolist() == []

@@ -256,7 +256,7 @@ def test_memory_does_not_grow_with_the_rows(predictor, tmp_path, monkeypatch):
     """Of 16 and of 128 batches of 100 trips, the peak of Arrow's and Python's memory is the same, within a batch."""
     monkeypatch.setattr(tables, "BATCH_ROWS", 100)
     peaks = []
-    for batches in (16, 128):
+    for batches in (128, 16, 128):  # once to fill what is kept of days
         path = tmp_path / f"{batches}.parquet"
         pq.write_table(trips(batches * 100), path, row_group_size=100)
         tracemalloc.start()
@@ -264,5 +264,5 @@ def test_memory_does_not_grow_with_the_rows(predictor, tmp_path, monkeypatch):
             arrow = max(pa.total_allocated_bytes() for _ in scoring.answers(predictor, table, Counter()))
         peaks.append((arrow, tracemalloc.get_traced_memory()[1]))
         tracemalloc.stop()
-    assert peaks[1][0] < peaks[0][0] + 200_000
-    assert peaks[1][1] < peaks[0][1] + 200_000
+    assert peaks[2][0] < peaks[1][0] + 200_000
+    assert peaks[2][1] < peaks[1][1] + 200_000
