@@ -10,7 +10,8 @@ from pathlib import Path
 
 import mlflow
 import pandas as pd
-from mlflow.models import ModelSignature
+from mlflow.entities import LoggedModelOutput
+from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
 from taxi.predictor import PICKUP, Predictor
@@ -69,8 +70,12 @@ def example(taxi: str) -> pd.DataFrame:
 
 def log(predictor: Predictor, run_id: str, name: str, params: Mapping[str, object], metrics: Mapping[str, float],
         tags: Mapping[str, str]) -> tuple[str, Output]:  # fmt: skip
-    """Log `predictor` as a LoggedModel of run `run_id`; its id and the record of its files."""
+    """Log `predictor` as a LoggedModel of run `run_id`, which need not be the active one; its id and its files' record.
+
+    The model gets the run's own metrics of step 0, and those of `metrics` that the run does not have.
+    """
     client = mlflow.MlflowClient()
+    active, told = mlflow.active_run(), client.get_run(run_id).data.metrics
     with tempfile.TemporaryDirectory(prefix="model-") as folder:
         saved = Path(folder, "predictor")
         predictor.save(saved)
@@ -84,7 +89,11 @@ def log(predictor: Predictor, run_id: str, name: str, params: Mapping[str, objec
             tags=dict(tags),
             model_type="regressor",
         )
-        info = mlflow.pyfunc.log_model(
+        # mlflow.pyfunc.log_model knows the active run alone: a search's trial would get the first trial's metrics.
+        info = Model.log(
+            artifact_path=None,
+            flavor=mlflow.pyfunc,
+            run_id=run_id,
             python_model=str(ROOT / "tracking" / "served.py"),
             artifacts={"predictor": str(saved)},
             code_paths=[str(code)],
@@ -93,9 +102,11 @@ def log(predictor: Predictor, run_id: str, name: str, params: Mapping[str, objec
             input_example=example(predictor.taxi),
             model_id=logged.model_id,
         )
+        if active and active.info.run_id != run_id:
+            client.log_outputs(active.info.run_id, [LoggedModelOutput(info.model_id, step=0)])
         client.finalize_logged_model(info.model_id, "READY")
-    for key, value in metrics.items():
-        client.log_metric(run_id, key, value, model_id=info.model_id)
+    for key in metrics.keys() - told.keys():
+        client.log_metric(run_id, key, metrics[key], model_id=info.model_id)
     uri = f"models:/{info.model_id}"
     with fetched(uri) as path:
         return info.model_id, record(path, names.MODEL, uri, VOLATILE)
