@@ -50,7 +50,8 @@ def run_chain(name: str, params: Mapping, steps: Callable, conclude: Callable, t
                 for output in hit.lineage.outputs
             )
             inputs = next(iter(made.values())).lineage.inputs
-            finish(session, replace(lineage, inputs=inputs, outputs=outputs).with_key())
+            finished = replace(lineage, inputs=inputs, outputs=outputs).with_key()
+            finish(session, finished, steps={step: hit.run_id for step, hit in made.items()})
             exit_code = conclude(session, made)
         print(f"run {run_id}", flush=True)
         if exit_code:

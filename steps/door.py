@@ -113,7 +113,7 @@ class StepRun:
         from tracking.record import explain
 
         self.note = note
-        explain(self.client, self.run_id, note, self.lineage)
+        explain(self.session, self.lineage, note=note)
 
     def keep(self, output) -> None:
         """Record an output; all of them become usable together when the step ends."""

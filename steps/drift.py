@@ -34,10 +34,9 @@ def drift(**params) -> None:
         client, run_id = session.client, session.run.info.run_id
         client.log_batch(run_id, metrics=[Metric(name, value, 0, 0) for name, value in found.metrics().items()])
         draw(session, found)
-        finish(session, lineage)
-        title = f"Drift of {model.uri} on {found.taxi} {found.spans['new']}"
-        report = markdown(found, title) + f"\n{lineage.description()}\n"
+        report = markdown(found, model.uri)
         publish(session, report, found.to_dict(), {names.TAXI: found.taxi}, file=names.DRIFT_FILE)
+        finish(session, lineage, note=report)
         for line in found.lines():
             click.echo(line)
         click.echo(f"run {run_id}")
@@ -76,8 +75,10 @@ def compared(session, model, dataset, located: list):
 
     with unaltered(dataset) as folder, following("drift", "trips", session.progress) as progress:
         opened = Dataset.open(folder)
-        found = measure(model.predictor, opened, located, progress)
-        log_splits(session.client, session.run.info.run_id, opened.manifest, dataset.uri, ("train", found.judged))
+        found = measure(model.predictor, opened, located, model.learned, progress)
+        log_splits(
+            session.client, session.run.info.run_id, opened.manifest, dataset.uri, (*model.learned, found.judged)
+        )
         files = [(f"{month.taxi} {month.name}", month.origin, month.digest) for month in located]
         log_files(session.client, session.run.info.run_id, files, "new months")
     return found

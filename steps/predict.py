@@ -16,6 +16,7 @@ from steps.options import options
 @checked
 def predict(**params) -> None:
     """Predict every row of a file of raw trips, in its order; a row that cannot be predicted says why."""
+    from tracking import names
     from tracking.record import describe, finish, start
     from tracking.registered import registered
 
@@ -30,10 +31,9 @@ def predict(**params) -> None:
             start(session, lineage)
             rows, reasons = answered(session, model.predictor, trips, params["out"])
         finished = keep(session, lineage, params["out"], rows, reasons)
-        finish(session, finished)
         told = lines(rows, reasons)
-        note = "\n".join(["# Predictions", "", *(f"- {line}" for line in told), "", finished.description()])
-        describe(session.client, session.run.info.run_id, note_of(note, model.predictor.taxi))
+        describe(session.client, session.run.info.run_id, {names.TAXI: model.predictor.taxi})
+        finish(session, finished, note="\n".join(f"- {line}" for line in told))
         for line in [*told, f"predictions {finished.outputs[0].uri}", f"run {session.run.info.run_id}"]:
             click.echo(line)
 
@@ -109,12 +109,6 @@ def lines(rows: int, reasons: Counter) -> list[str]:
     without = sum(reasons.values())
     found = [f"predicted {rows - without:,} of {rows:,} trips"]
     return found + [f"no prediction for {count:,}: {reason}" for reason, count in reasons.most_common()]
-
-
-def note_of(note: str, taxi: str) -> dict[str, str]:
-    from tracking import names
-
-    return {names.NOTE: note, names.TAXI: taxi}
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import RunTag
 
-from tracking import names, source
+from tracking import names, notes, source
 from tracking.lineage import Lineage
 from tracking.session import Session
 
@@ -29,24 +29,24 @@ def start(session: Session, lineage: Lineage) -> None:
             patch.write_bytes(source.make_patch(session.root))
             session.client.log_artifact(run_id, str(patch))
     session.client.log_text(run_id, lineage.to_json(), names.LINEAGE_FILE)
-    extra = {names.NOTE: lineage.description(), names.ENVIRONMENT_FOLDER: sys.prefix}
-    describe(session.client, run_id, lineage.tags() | extra)
+    describe(session.client, run_id, lineage.tags() | {names.ENVIRONMENT_FOLDER: sys.prefix})
+    explain(session, lineage)
 
 
-def explain(client: MlflowClient, run_id: str, note: str, lineage: Lineage) -> None:
-    """The run's description: what `note` says (Markdown), then the record."""
-    describe(client, run_id, {names.NOTE: "\n\n".join(filter(None, [note, lineage.description()]))})
+def explain(session: Session, lineage: Lineage, **more) -> None:
+    """The description of the session's run: links along the chain, Markdown given as `note`, then the record."""
+    info, parent = session.run.info, session.run.data.tags.get(names.PARENT)
+    describe(session.client, info.run_id, {names.NOTE: notes.page(lineage, info.experiment_id, parent=parent, **more)})
 
 
-def finish(session: Session, lineage: Lineage, reused: str | None = None, note: str = "") -> None:
+def finish(session: Session, lineage: Lineage, reused: str | None = None, **more) -> None:
     """The outputs: lineage.json again, then the tags, the one that makes them usable in the same call.
 
-    A run that reused another one gets the tags but not that one: it stands for no outputs of its own.
+    A run that reused another one gets the tags but not that one: it stands for no outputs of its own. `more` is for
+    `notes.page`.
     """
     run_id = session.run.info.run_id
     session.client.log_text(run_id, lineage.to_json(), names.LINEAGE_FILE)
-    if reused:
-        note = f"Reused run [{reused}](#/experiments/{session.run.info.experiment_id}/runs/{reused})."
-    explain(session.client, run_id, note, lineage)
+    explain(session, lineage, reused=reused, **more)
     marks = {} if reused else {names.OUTPUTS: lineage.outputs_digest()}
     describe(session.client, run_id, lineage.tags() | marks)

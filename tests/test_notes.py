@@ -1,0 +1,40 @@
+"""The first words of a run's page: links that lead along the chain."""
+
+from dataclasses import replace
+
+from tests.records import RECORD, A
+from tracking import notes
+from tracking.lineage import Input, Output
+
+UP, SELF, MAIN = "1" * 32, "2" * 32, "3" * 32
+
+
+def head(**links) -> list[str]:
+    return notes.page(RECORD, "7", **links).split("\n\n")
+
+
+def test_a_step_links_to_what_started_it_what_it_read_and_what_it_made():
+    """The dataset leads to the run that made it, a logged model to its own page."""
+    model = "models:/m-" + "4" * 32
+    step = replace(RECORD, outputs=(Output("model", model, A), Output("version", "models:/nyc-taxi/3", A)))
+    lines = notes.page(step, "7", parent=MAIN).split("\n\n")
+    assert lines[:3] == [
+        f"**train**, started by [run 33333333](#/runs/{MAIN})",
+        f"from: [dataset](#/runs/{UP})",
+        f"made: [model](#/experiments/7/models/m-{'4' * 32}) · [nyc-taxi version 3](#/models/nyc-taxi/versions/3)",
+    ]
+    assert lines[3].startswith("| lineage | |\n| --- | --- |\n")
+
+
+def test_a_chain_links_to_its_steps_and_a_reused_run_to_the_one_it_stands_for():
+    """Instead of a long list of everything that the steps made."""
+    lines = head(steps={"preprocess": UP, "train": SELF})
+    assert lines[1] == f"steps: [preprocess](#/runs/{UP}) · [train](#/runs/{SELF})"
+    assert not [line for line in lines if line.startswith("made: ")]
+    assert head(reused=UP)[0] == f"**train**, reused [run 11111111](#/runs/{UP})"
+
+
+def test_what_has_no_page_is_named_without_a_link():
+    """Raw months lie on a disk or a server, and nobody's URI becomes markup."""
+    hostile = Input("2023-01", "javascript:alert(1)", A), Input("2023-02", "runs:/../x](http://evil)", A)
+    assert notes.page(replace(RECORD, inputs=hostile), "7").split("\n\n")[1] == "from: 2023-01 · 2023-02"
