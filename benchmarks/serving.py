@@ -3,6 +3,7 @@
     python benchmarks/serving.py          # needs wrk (apt-get install wrk)
 
 Both are `mlflow models serve` on loopback, one worker each, asked for one trip a request by the same wrk, alternating.
+The processor's time a request is told as well: it hardly depends on what else the machine does.
 The bare booster is a pyfunc model of the same trees that is given the features already computed, and gives minutes
 alone: what is measured is all that raw trips, their features and the intervals cost.
 """
@@ -63,18 +64,25 @@ def main() -> None:
             for which, (_, url) in servers.items():
                 load(url, asked[which], 2, given.connections)  # warm
             rates: dict[str, list[float]] = {which: [] for which in models}
+            costs: dict[str, list[float]] = {which: [] for which in models}
             for _ in range(given.rounds):
-                for which, (_, url) in servers.items():
-                    rates[which].append(load(url, asked[which], given.seconds, given.connections))
+                for which, (process, url) in servers.items():
+                    before = cpu_seconds(process)
+                    rate = load(url, asked[which], given.seconds, given.connections)
+                    rates[which].append(rate)
+                    costs[which].append((cpu_seconds(process) - before) / (rate * given.seconds) * 1000)
         finally:
             for process, _ in servers.values():
                 os.killpg(process.pid, signal.SIGTERM)
     print(f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores, one trip a request, "
           f"{given.connections} connections, {given.rounds} rounds of {given.seconds} s")  # fmt: skip
     for which, found in rates.items():
-        print(f"{which:22} median {statistics.median(found):7.1f} requests/s  ({min(found):.1f} .. {max(found):.1f})")
-    ratio = statistics.median(rates["served model"]) / statistics.median(rates["bare booster"])
-    print(f"ratio of medians       {ratio:.3f}  (bar: {BAR})")
+        print(f"{which:22} median {statistics.median(found):7.1f} requests/s  ({min(found):.1f} .. {max(found):.1f})"
+              f"  {statistics.median(costs[which]):.3f} ms of processor time a request")  # fmt: skip
+    ours, bare = "served model", "bare booster"
+    print(f"ratio of medians       {statistics.median(rates[ours]) / statistics.median(rates[bare]):.3f}  (bar: {BAR})")
+    print(f"ratio by processor     {statistics.median(costs[bare]) / statistics.median(costs[ours]):.3f}")
+    print(f"load average {os.getloadavg()[0]:.1f} (above 2 on 2 cores the requests a second say little)")
 
 
 def logged(folder: Path) -> dict[str, tuple[str, dict]]:
@@ -145,6 +153,19 @@ def serve(folder: Path, uri: str) -> tuple[subprocess.Popen, str]:
         except OSError:
             time.sleep(0.1)
     raise SystemExit(f"{uri} did not come up")
+
+
+def cpu_seconds(server: subprocess.Popen) -> float:
+    """User and system time of every process of the server."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # gone
+            continue
+        if int(fields[3]) == server.pid:  # its session
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def script(folder: Path, which: str, body: dict) -> Path:

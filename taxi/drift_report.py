@@ -113,15 +113,17 @@ def measure(
     predictor: Predictor,
     dataset: Dataset,
     months: Sequence[Month],
+    learned: Sequence[str] = ("train",),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Drift:
     """Read the dataset the model was made from and the new raw months once, in memory that does not grow with them.
 
+    `learned` are the splits that the model was fitted to: the training months, and where it was refitted the others.
     `progress` is told trips read and trips there are, as far as that is known. Raises DatasetError, SchemaError.
     """
     manifest = dataset.manifest
     judged = "test" if "test" in manifest.splits else "val"
-    known = manifest.rows("train") + manifest.rows(judged)
+    known = sum(manifest.rows(split) for split in {*learned, judged})
     done = 0
 
     def followed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -132,8 +134,9 @@ def measure(
             progress(done, max(known, done))
 
     train, seen, new = Profile(), Profile(), Profile()
-    for batch in followed(dataset.batches("train")):
-        train.add(batch)
+    for split in learned:
+        for batch in followed(dataset.batches(split)):
+            train.add(batch)
     before, now = Errors(train.pairs), Errors(train.pairs)
     for batch in followed(dataset.batches(judged)):
         seen.add(batch)
@@ -144,10 +147,11 @@ def measure(
         for batch in followed(regrouped(trips, ROW_GROUP)):
             new.add(batch)
             _judge(predictor, batch, now)
-    fields = frozenset(name for column in predictor.features.feature_set.columns for name in column.uses)
-    of_train = [manifest.record["months"][month] for month in manifest.months("train")]
+    fields = predictor.features.uses
+    learned_months = [month for split in learned for month in manifest.months(split)]
+    of_train = [manifest.record["months"][month] for month in learned_months]
     names = [month.name for month in months]
-    spans = {"train": manifest.month_span("train"), "judged": manifest.month_span(judged),
+    spans = {"train": ", ".join(manifest.month_span(split) for split in learned), "judged": manifest.month_span(judged),
              "new": names[0] if len(names) == 1 else f"{names[0]} .. {names[-1]} ({len(names)} months)"}  # fmt: skip
     return Drift(
         taxi=manifest.taxi,

@@ -52,6 +52,19 @@ def test_the_steps_are_child_runs_named_after_themselves(place, first):
     assert sorted(int(run.data.tags[names.TRIAL]) for run in trials) == [0, 1, 2, 3]
 
 
+def test_a_logged_model_shows_its_own_metrics_once(place, first):
+    """Not those of the first trial, which the search logged at the same step."""
+    models = place.client.search_logged_models(["0"])
+    assert sorted(model.name for model in models if model.name.startswith("trial")) == [f"trial-{n}" for n in range(4)]
+    for model in models:
+        found = sorted(metric.key for metric in model.metrics)
+        assert found == sorted(set(found))
+        runs = [metric.run_id for metric in model.metrics if metric.key == "val_rmse"]
+        assert runs == ([model.source_run_id] if "refit" not in model.tags else [])
+    hpo = place.client.search_runs(["0"], f"tags.`{names.STEP}` = 'hpo'")[-1]
+    assert len(hpo.outputs.model_outputs) == 4
+
+
 def test_a_second_main_runs_no_step_again(place, first):
     """Nothing changed: every step is reused and says by which run."""
     second = place.run(**SMALL)

@@ -29,13 +29,17 @@ class ModelUriError(ValueError):
 
 @dataclass(frozen=True)
 class Registered:
-    """A model pinned: `uri` holds a version or a model id, never an alias. run_id: the run that logged it."""
+    """A model pinned: `uri` holds a version or a model id, never an alias. run_id: the run that logged it.
+
+    learned: the splits of its dataset that it was fitted to.
+    """
 
     uri: str
     model_id: str
     digest: str
     run_id: str
     predictor: Predictor
+    learned: tuple[str, ...] = ("train",)
 
     @property
     def input(self) -> Input:
@@ -49,13 +53,14 @@ def registered(session: Session, given: str) -> Registered:
     """
     try:
         uri, model_id, by = _pinned(session.client, given)
-        run_id = session.client.get_logged_model(model_id).source_run_id or ""
+        logged = session.client.get_logged_model(model_id)
     except MlflowException as error:
         raise ModelUriError(f"{given!r:.200}: {error.message}\n Give the URI of a model that register made.") from error
+    run_id, learned = logged.source_run_id or "", tuple(logged.tags.get("refit", "train").split("+"))
     recorded = _recorded(session, [by, run_id], {uri, f"models:/{model_id}"})
     with unaltered(recorded) if recorded else fetched(uri) as folder:
         digest = record(folder, names.MODEL, uri, VOLATILE).digest
-        return Registered(uri, model_id, digest, run_id, Predictor.load(folder / PREDICTOR))
+        return Registered(uri, model_id, digest, run_id, Predictor.load(folder / PREDICTOR), learned)
 
 
 def _pinned(client: MlflowClient, given: str) -> tuple[str, str, str | None]:
