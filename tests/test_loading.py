@@ -2,8 +2,14 @@
 
 import http.server
 import json
+import os
 import shutil
+import signal
+import socket
+import subprocess
 import threading
+import time
+import urllib.request
 from functools import partial
 
 import pytest
@@ -12,6 +18,8 @@ from taxi.dataset import DatasetError, build
 from taxi.engines.loading import load_splits
 from taxi.features import FEATURE_SETS
 from taxi.manifest import file_sha256
+from tests.project import LAUNCHER, environment
+from tracking.artifacts import address
 
 
 @pytest.fixture
@@ -76,3 +84,45 @@ def test_a_server_cannot_make_a_worker_write_elsewhere(folder, server, tmp_path)
     (tmp_path / "evil" / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DatasetError, match="is no file of a dataset"):
         load_splits(f"{server}/evil")
+
+
+@pytest.mark.slow
+def test_workers_read_what_a_tracking_server_passes_on(folder, migrated_store, tmp_path):
+    """A real `mlflow server` whose artifacts nobody reaches but through it: the address is one to read from."""
+    import mlflow
+
+    shutil.copy(migrated_store, tmp_path / "mlflow.db")
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
+    command = [str(LAUNCHER), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+               "--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db", "--artifacts-destination",
+               str(tmp_path / "kept"), "--serve-artifacts"]  # fmt: skip
+    server = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+    before = mlflow.get_tracking_uri()
+    try:
+        uri = f"http://127.0.0.1:{port}"
+        answers(f"{uri}/health")
+        mlflow.set_tracking_uri(uri)
+        client = mlflow.MlflowClient(uri)
+        run = client.create_run(client.create_experiment("trips")).info
+        client.log_artifacts(run.run_id, str(folder), "dataset")
+        there = address(f"runs:/{run.run_id}/dataset")
+        assert there.startswith(f"{uri}/api/2.0/mlflow-artifacts/artifacts/")
+        train, _ = load_splits(there, file_sha256(folder / "manifest.json"))
+        assert train.y.tolist() == load_splits(str(folder))[0].y.tolist()
+    finally:
+        mlflow.set_tracking_uri(before)
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def answers(url):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            return urllib.request.urlopen(url, timeout=5).close()
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError(f"{url} does not answer")
