@@ -61,11 +61,11 @@ class DistanceSums:
         places = np.random.default_rng(START_SEED).normal(0, START_MILES, (DIMENSIONS, ZONES))
         steps = np.zeros_like(places)
         for _ in range(ROUNDS):
-            apart = places[:, a] - places[:, b]
+            apart = places.take(a, axis=1) - places.take(b, axis=1)
             length = np.sqrt(_summed(apart * apart))
-            push = apart * (weight * (miles / np.maximum(length, 1e-9) - 1))
+            apart *= weight * (miles / np.maximum(length, 1e-9) - 1)
             for axis in range(DIMENSIONS):
-                pushed = np.bincount(a, push[axis], ZONES) - np.bincount(b, push[axis], ZONES)
+                pushed = np.bincount(a, apart[axis], ZONES) - np.bincount(b, apart[axis], ZONES)
                 steps[axis] = MOMENTUM * steps[axis] + STEP * share * pushed
             places += steps
         return np.where(total > 0, places, np.nan).T.astype(np.float32)
