@@ -27,7 +27,7 @@ BATCH, LEAST_TOLD, FIRST, STEP = 4, 5, 20, 10
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", default="sample")
     parser.add_argument("--every", type=int, default=4)
     parser.add_argument("--searches", type=int, default=8)

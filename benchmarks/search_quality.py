@@ -36,7 +36,7 @@ _state: dict = {}  # of a process: the splits, scores by parameters
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", default="sample")
     parser.add_argument("--train", default="2023-01")
     parser.add_argument("--val", default="2023-02")
