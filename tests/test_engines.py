@@ -127,7 +127,8 @@ PARENT = """
     from tests.objectives import Toy, ten
 
     if __name__ == "__main__":
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGINT):  # a shell's background jobs ignore the second
+            signal.signal(number, signal.default_int_handler)
         with LocalEngine(Toy(sys.argv[1], hangs=0), ten, 2) as engine:
             futures = [engine.submit(number, {"x": 0}) for number in (0, 1)]
             futures[1].result()
