@@ -23,7 +23,7 @@ run: setup ## the whole chain on the embedded default, in its own pinned environ
 test: setup ## the test suite
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
-soak: setup ## the long tests, under 30 minutes
+soak: setup ## the long tests
 	$(BIN)/python -m pytest -n auto --dist loadfile -m slow
 
 bench: setup ## every published figure; benchmarks/RESULTS.md has the last ones

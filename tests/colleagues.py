@@ -17,7 +17,7 @@ from pathlib import Path
 import requests
 
 from tests import repository
-from tests.project import LAUNCHER, ROOT, Result, Workplace, environment
+from tests.project import LAUNCHER, Result, Workplace, copied, environment
 
 UV_CACHE = Path("~/.cache/uv").expanduser()  # downloads, not environments: an empty HOME stays one
 
@@ -64,18 +64,7 @@ def conda_home() -> str | None:
 
 def checkout(folder: Path) -> Path:
     """This project as it stands, as one commit of a repository of its own."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if (ROOT / name).is_file():
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, target)
-    repository.commit(folder)
+    repository.commit(copied(folder))
     return folder
 
 

@@ -65,6 +65,21 @@ class Workplace:
         return Result(done.returncode, done.stdout, done.stderr)
 
 
+def copied(folder: Path) -> Path:
+    """This project as it stands, what git would not commit left out, in `folder`."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
 def environment(more: dict[str, str] | None = None) -> dict[str, str]:
     """The user's environment without anything that points MLflow elsewhere; the launcher's folder first on PATH."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}

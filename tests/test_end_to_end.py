@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from tests.project import LAUNCHER, ROOT, SMALL, Result, Workplace, environment, workplace
+from tests.project import LAUNCHER, ROOT, SMALL, Result, Workplace, copied, environment, workplace
 from tracking import names
 
 NAME = "nyc-taxi-duration"
@@ -314,18 +313,7 @@ def git_url(tmp_path_factory) -> Iterator[str]:
     """This checkout as committed and as it stands, served over the git protocol on loopback."""
     served = tmp_path_factory.mktemp("served")
     project = served / "project"
-    files = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    ).stdout.split(b"\0")
-    for name in filter(None, files):
-        source = ROOT / name.decode()
-        if source.is_file():
-            target = project / name.decode()
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target)
+    copied(project)
     git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.com"]
     for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "As it stands"]):
         subprocess.run([*git, *command], cwd=project, check=True)

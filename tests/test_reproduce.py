@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests import repository
-from tests.project import ROOT, Result, workplace
+from tests.project import Result, copied, workplace
 from tracking import names
 
 SAMPLE = {"source": "sample:3000", "quiet": "true"}
@@ -20,18 +20,7 @@ SAMPLE = {"source": "sample:3000", "quiet": "true"}
 
 def checkout(folder: Path) -> Path:
     """This project as it stands, as one commit of a repository of its own."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if (ROOT / name).is_file():
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, target)
-    repository.commit(folder)
+    repository.commit(copied(folder))
     return folder
 
 

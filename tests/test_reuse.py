@@ -6,7 +6,6 @@ a copy of the project that each test edits.
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -17,7 +16,7 @@ import pytest
 from steps.graph import CHAIN, Graph
 from steps.main import main
 from steps.plan import planned
-from tests.project import ROOT, Workplace, workplace
+from tests.project import Workplace, copied, workplace
 from tracking import artifacts, chain, names, session
 from tracking.artifacts import fetched
 from tracking.session import Session
@@ -110,17 +109,7 @@ def prepared(tmp_path_factory, migrated_store) -> Iterator[Project]:
     """The chain run once; tests get copies."""
     folder = tmp_path_factory.mktemp("reuse")
     root = folder / "project"
-    files = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    ).stdout.split(b"\0")
-    for name in filter(None, files):
-        source = ROOT / name.decode()
-        if source.is_file():
-            (root / name.decode()).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, root / name.decode())
+    copied(root)
     project = Project(root, workplace(folder / "place", migrated_store))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project.place.folder)
