@@ -13,6 +13,7 @@ import pytest
 from tests.project import LAUNCHER, ROOT, Workplace, environment, workplace
 from tracking import names
 from tracking.cache import recorded
+from tracking.verdict import measured
 
 PARAMS = {"source": "sample:3000", "max_evals": "6", "top_n": "2"}
 KILLS, A_CHAIN, SEED = 50, 5, 7  # moments in all, at most so many in one chain, which begins from an empty store
@@ -31,7 +32,7 @@ def end_of(place: Workplace) -> tuple:
     run = client.search_runs(["0"], query, max_results=1)[0]
     lineage = recorded(client, run)
     search = lineage.inputs[0].digest
-    return lineage.outputs[0].digest, search, dict(run.data.metrics)
+    return lineage.outputs[0].digest, search, measured(run.data.metrics)
 
 
 def killed_after(place: Workplace, seconds: float) -> bool:
