@@ -74,7 +74,10 @@ class Killed:
 
     def finish(self):
         with self.start() as process:
-            assert process.wait(timeout=120) == 0, process.stderr.read().decode()
+            try:
+                assert process.wait(timeout=120) == 0, process.stderr.read().decode()
+            finally:
+                process.kill()
         return list(dict(sorted(recorded(self.store).items())).values())
 
     def again(self):
@@ -103,7 +106,7 @@ def test_a_search_killed_at_random_moments_ends_as_if_it_had_not_been(kills, und
 def test_a_trial_that_finished_before_an_earlier_one_does_not_run_again(undisturbed, tmp_path):
     """Killed while trial 0 still runs: 1, 2 and 3 are there and stay; only 0 starts a second time."""
     killed = Killed(tmp_path, hangs_once=0)
-    killed.kill(lambda done: done >= {1, 2, 3})
+    killed.kill(lambda done: done >= {1, 2, 3} and starts(killed.traces, 0))
     assert killed.finish() == undisturbed
     assert killed.again() == []
     assert [number for number, _ in starts(killed.traces)].count(0) == 2
