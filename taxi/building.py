@@ -4,58 +4,27 @@ What is kept of a trip is what features are made of, not the features: a quarter
 the same columns from `FeatureMap.transform` that a served trip gets.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from taxi.ahead import ahead
 from taxi.features import FeatureMap, FeatureSet, Fitting
 from taxi.leaks import CHECKED_ROWS, check_declarations, leak_warnings
 from taxi.manifest import SCHEMA_VERSION, SPLITS, Manifest, file_sha256, settle
 from taxi.months import Month
-from taxi.trips import VALID_SCHEMA, kept_trips
-
-ROW_GROUP = 131_072  # trips; a group in memory is 4 MiB. Groups are cut here, however the months were read.
-FORMAT = {
-    "compression": "zstd",
-    "compression_level": 1,
-    "use_dictionary": ["PULocationID", "DOLocationID", "trip_distance", "duration"],  # seldom more than some thousand
-    "column_encoding": {"pickup_datetime": "DELTA_BINARY_PACKED"},  # months are nearly in order of time
-    "write_statistics": False,
-}  # 5 bytes a trip, 9 on real months; 70 ns to write and 20 to read it, of all the settings tried the least of both
+from taxi.writing import ROW_GROUP, Written, months_here
 
 Progress = Callable[[int, int], None]
 
 
 class DatasetError(ValueError):
     """A folder that is not a whole dataset of this version, or months that cannot make one."""
-
-
-@dataclass(frozen=True)
-class Written:
-    """A month as it went into a dataset: SHA-256 of the raw file (hex), trips kept, and dropped by reason."""
-
-    digest: str
-    kept: int
-    dropped: Mapping[str, int]
-
-
-def write_month(month: Month, in_month: bool, path: Path, seen: Callable = lambda batch, kept: None) -> Written:
-    """Write a month's valid trips to `path`; `seen` gets each batch, and the trips kept with it."""
-    dropped: Counter = Counter()
-    kept = 0
-    with pq.ParquetWriter(path, VALID_SCHEMA, **FORMAT) as writer:
-        # Reading and filtering take as long as writing: side by side, in two threads.
-        for batch in ahead(regrouped(kept_trips(month, in_month, dropped), ROW_GROUP)):
-            writer.write_batch(batch)
-            kept += batch.num_rows
-            seen(batch, kept)
-    return Written(month.digest, kept, dict(sorted(dropped.items())))
 
 
 def build(
@@ -73,37 +42,32 @@ def build(
     """
     splits = {split: list(splits[split]) for split in SPLITS if splits.get(split)}
     _check_months(splits)
-    folder, fitting = Path(folder), Fitting(feature_set)
-    done, total = 0, 0 if written else sum(_raw_rows(month) for months in splits.values() for month in months)
+    folder, learning = Path(folder), _Learning(feature_set, splits["train"])
+    paths = {month: folder / split / f"{month.name}.parquet" for split in splits for month in splits[split]}
+    for path in paths.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+    beside = {month: path.with_suffix(".part") for month, path in paths.items()}
+    reading = _Reading(progress, paths, 0 if written else sum(_raw_rows(month) for month in paths))
+
+    def seen(month: Month, batch: pa.RecordBatch, kept: int) -> None:
+        learning.add(month, batch)
+        reading.told(month, kept)
+
     months: dict[str, Any] = {}
-    sample: pa.RecordBatch | None = None
-    for split, wanted in splits.items():
-        (folder / split).mkdir(parents=True)
-        for month in wanted:
-            path = folder / split / f"{month.name}.parquet"
-            beside = path.with_suffix(".part")
-
-            def seen(batch: pa.RecordBatch, kept: int, split: str = split, before: int = done) -> None:
-                nonlocal sample
-                if split == "train":
-                    fitting.add(batch)
-                    sample = sample or batch.slice(0, CHECKED_ROWS)
-                progress(before + kept, total)
-
-            if written is None:
-                part = write_month(month, feature_set.in_month, beside, seen)
-            else:
-                part = written(month, beside)
-                with pq.ParquetFile(beside) as file:
-                    for batch in file.iter_batches(ROW_GROUP, use_threads=False) if split == "train" else ():
-                        seen(batch, 0)
-            settle(beside, path)
-            read = part.kept + sum(part.dropped.values())
-            months[month.name] = {"sha256": part.digest, "read": read, "kept": part.kept, "dropped": part.dropped}
-            done += read
-            progress(done, total)
-    features = fitting.finish()
-    warnings = _looked_at(features, sample)
+    with nullcontext(written) if written else months_here(beside, feature_set.in_month, seen) as month_written:
+        for split, wanted in splits.items():
+            for month in wanted:
+                part = month_written(month, beside[month])
+                if written and split == "train":
+                    with pq.ParquetFile(beside[month]) as file:
+                        for batch in file.iter_batches(ROW_GROUP, use_threads=False):
+                            learning.add(month, batch)
+                settle(beside[month], paths[month])
+                read = part.kept + sum(part.dropped.values())
+                months[month.name] = {"sha256": part.digest, "read": read, "kept": part.kept, "dropped": part.dropped}
+                reading.told(month, read)
+            if split == "train":
+                features, warnings = learning.result()  # while the other splits are written
     features.save(folder / "features")
     manifest = Manifest(
         {
@@ -140,14 +104,6 @@ def _check_months(splits: Mapping[str, Sequence[Month]]) -> None:
             split_of[month.name] = split
 
 
-def _looked_at(features: FeatureMap, sample: pa.RecordBatch) -> list[str]:
-    """Refuse columns that break their declaration; warn of those that know the answer."""
-    check_declarations(features, sample)
-    made = features.transform(sample)
-    numeric = [column.name for column in features.feature_set.columns if not column.categorical]
-    return leak_warnings({name: made[name].to_numpy() for name in numeric}, sample["duration"].to_numpy())
-
-
 def _raw_rows(month: Month) -> int:
     try:
         return pq.read_metadata(month.path).num_rows
@@ -155,20 +111,37 @@ def _raw_rows(month: Month) -> int:
         return 0  # reading the month says what is wrong with it
 
 
-def regrouped(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
-    """The same trips in batches of exactly `rows` (the last may be shorter), each in one piece of memory."""
-    waiting: list[pa.RecordBatch] = []
-    count = 0
-    for batch in batches:
-        waiting.append(batch)
-        count += batch.num_rows
-        while count >= rows:
-            whole = _joined(waiting)
-            yield whole.slice(0, rows)
-            waiting, count = [whole.slice(rows)], count - rows
-    if count:
-        yield _joined(waiting)
+class _Learning:
+    """What the training months teach, of batches in any order, a thread at a time."""
+
+    def __init__(self, feature_set: FeatureSet, months: Sequence[Month]) -> None:
+        self._fitting, self._months = Fitting(feature_set), frozenset(months)
+        self._first, self._sample = months[0], None
+
+    def add(self, month: Month, batch: pa.RecordBatch) -> None:
+        if month in self._months:
+            self._fitting.add(batch)
+            if month == self._first and self._sample is None:
+                self._sample = batch.slice(0, CHECKED_ROWS)
+
+    def result(self) -> tuple[FeatureMap, list[str]]:
+        """The features, and warnings of those that know the answer; refuses what breaks its declaration."""
+        features = self._fitting.finish()
+        check_declarations(features, self._sample)
+        made = features.transform(self._sample)
+        numeric = [column.name for column in features.feature_set.columns if not column.categorical]
+        answer = self._sample["duration"].to_numpy()
+        return features, leak_warnings({name: made[name].to_numpy() for name in numeric}, answer)
 
 
-def _joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+class _Reading:
+    """Progress of months that are read side by side."""
+
+    def __init__(self, progress: Progress, months: Iterable[Month], total: int) -> None:
+        self._progress, self._total, self._turn = progress, total, threading.Lock()
+        self._read = dict.fromkeys(months, 0)
+
+    def told(self, month: Month, read: int) -> None:
+        with self._turn:
+            self._read[month] = read
+            self._progress(sum(self._read.values()), self._total)

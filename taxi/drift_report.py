@@ -7,13 +7,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from taxi.building import ROW_GROUP, regrouped
 from taxi.dataset import Dataset
 from taxi.drift import Profile, Shift, dropped_shares, shifts, unseen
 from taxi.error_shift import Carried, Errors, carried, change
 from taxi.months import Month
 from taxi.predictor import Predictor
 from taxi.trips import kept_trips
+from taxi.writing import ROW_GROUP, regrouped
 
 SHOWN_SLICES = 12
 _TOLD_SLICINGS = ("part of the day", "weekday", "distance", "pair in training", "pickup zone")

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from taxi import building
+from taxi import building, writing
 from taxi.dataset import Dataset, DatasetError, build
 from taxi.features import FEATURE_SETS, FeatureError
 from taxi.months import Month, file_name
@@ -100,18 +100,18 @@ def test_the_same_months_give_the_same_bytes(months, tmp_path, monkeypatch):
         split: [Month(m.taxi, m.name, shutil.copy(m.path, elsewhere / f"x{m.name}"), m.digest, "s3://b/") for m in of]
         for split, of in splits.items()
     }
-    monkeypatch.setattr(building, "kept_trips", partial(kept_trips, batch_rows=1))
+    monkeypatch.setattr(writing, "kept_trips", partial(kept_trips, batch_rows=1))
     build(moved, COURSE, tmp_path / "b")
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
 def test_row_groups_do_not_depend_on_how_months_were_read(months, tmp_path, monkeypatch):
     """Groups of three trips: 3, 3 and 1, from batches of one, two or twelve raw rows."""
-    monkeypatch.setattr(building, "ROW_GROUP", 3)
+    monkeypatch.setattr(writing, "ROW_GROUP", 3)
     splits = {"train": [months("2023-01")], "val": [months("2023-02")]}
     found = []
     for rows in (1, 2, 12):
-        monkeypatch.setattr(building, "kept_trips", partial(kept_trips, batch_rows=rows))
+        monkeypatch.setattr(writing, "kept_trips", partial(kept_trips, batch_rows=rows))
         build(splits, COURSE, tmp_path / str(rows))
         found.append(contents(tmp_path / str(rows)))
     assert found[0] == found[1] == found[2]

@@ -9,11 +9,11 @@ from typing import Any
 
 import cloudpickle
 
-from taxi.building import Written, write_month
 from taxi.engines.cluster import connected
 from taxi.engines.error import EngineError
 from taxi.months import Month
 from taxi.sources import locate
+from taxi.writing import Written, write_month
 
 
 class ClusterMonths:
