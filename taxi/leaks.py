@@ -1,6 +1,5 @@
 """Leaks: columns made of what they say they do not use, and columns that know the answer too well."""
 
-from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -45,18 +44,22 @@ def leak_warnings(columns: dict[str, np.ndarray], y: np.ndarray) -> list[str]:
     if len(y) < FEWEST_ROWS:
         return []
     filled = {name: _filled(values) for name, values in columns.items()}
-    bins = {name: _bins(columns[name], values) for name, values in filled.items()}
-    planes = _Planes(np.column_stack([*filled.values(), y]))
-    places = {name: place for place, name in enumerate(columns)}
-    told, warnings = set(), []
-    for names in [*((name,) for name in columns), *combinations(columns, 2)]:
-        if told.intersection(names):
+    bins = np.array([_bins(columns[name], values) for name, values in filled.items()])
+    coarse, a_row = bins // (CELLS // CELLS_OF_TWO), CELLS_OF_TWO + 1
+    single = [(column, column) for column in range(len(columns))]
+    pairs = list(combinations(range(len(columns)), 2))
+    by_cells = [_by_cells(cell, CELLS + 1, y) for cell in bins]
+    by_cells += [_by_cells(coarse[first] * a_row + coarse[second], a_row**2, y) for first, second in pairs]
+    shares = np.maximum(by_cells, _by_planes(np.column_stack([*filled.values(), y]), np.array(single + pairs)))
+    told, warnings, names = set(), [], list(columns)
+    for (first, second), share in zip(single + pairs, shares, strict=True):
+        if share < EXPLAINED or told.intersection((first, second)):
             continue
-        share = max(_by_cells([bins[name] for name in names], y), planes.explained([places[name] for name in names]))
-        if share >= EXPLAINED:
-            told.update(names)
-            verb = "explains" if len(names) == 1 else "explain"
-            warnings.append(f"{' and '.join(names)} alone {verb} {share:.0%} of the durations: known before the trip?")
+        told.update((first, second))
+        which = (
+            f"{names[first]} alone explains" if first == second else f"{names[first]} and {names[second]} alone explain"
+        )
+        warnings.append(f"{which} {share:.0%} of the durations: known before the trip?")
     return warnings
 
 
@@ -73,32 +76,26 @@ def _bins(values: np.ndarray, filled: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), CELLS, np.searchsorted(edges, filled, side="right"))
 
 
-def _by_cells(bins: Sequence[np.ndarray], y: np.ndarray) -> float:
-    """R2 on every second row of the means of cells of the others."""
-    cell, size = bins[0], CELLS + 1
-    if len(bins) == 2:
-        coarse, a_row = CELLS // CELLS_OF_TWO, CELLS_OF_TWO + 1
-        cell, size = bins[0] // coarse * a_row + bins[1] // coarse, a_row**2
+def _by_cells(cell: np.ndarray, size: int, y: np.ndarray) -> float:
+    """R2 on every second row of the means of cells of the others; `cell` holds ids below `size`."""
+    fitted, judged = y[::2], y[1::2]
     count = np.bincount(cell[::2], minlength=size)
-    mean = np.bincount(cell[::2], y[::2], size) / np.maximum(count, 1)
-    predicted = np.where(count > 0, mean, y[::2].mean())[cell[1::2]]
-    return _r2(y[1::2], predicted)
+    mean = np.bincount(cell[::2], fitted, size) / np.maximum(count, 1)
+    left = judged - np.where(count > 0, mean, fitted.mean())[cell[1::2]]
+    spread = np.sum((judged - judged.mean()) ** 2)
+    return 1.0 - float(np.sum(left**2) / spread) if spread > 0 else 0.0
 
 
-class _Planes:
-    """R2 on every second row of lines and planes fitted to the others, from their second moments alone."""
+def _by_planes(table: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """R2 on every second row of planes fitted to the others, from their second moments alone.
 
-    def __init__(self, table: np.ndarray) -> None:
-        table = (table - table.mean(axis=0)) / np.maximum(table.std(axis=0), 1e-12)
-        self._fitted, self._judged = (np.cov(table[half::2], rowvar=False) for half in (0, 1))
-
-    def explained(self, columns: list[int]) -> float:
-        own = np.ix_(columns, columns)
-        slopes = np.linalg.lstsq(self._fitted[own], self._fitted[columns, -1], rcond=1e-12)[0]
-        left = self._judged[-1, -1] - 2 * slopes @ self._judged[columns, -1] + slopes @ self._judged[own] @ slopes
-        return 1.0 - float(left / self._judged[-1, -1]) if self._judged[-1, -1] > 0 else 0.0
-
-
-def _r2(y: np.ndarray, predicted: np.ndarray) -> float:
-    spread = np.sum((y - y.mean()) ** 2) if len(y) else 0.0
-    return 1.0 - float(np.sum((y - predicted) ** 2) / spread) if spread > 0 else 0.0
+    The last column of `table` is the answer; a plane for each two `columns` (m, 2), a line where both are the same.
+    """
+    table = (table - table.mean(axis=0)) / np.maximum(table.std(axis=0), 1e-12)
+    fitted, judged = (np.cov(table[half::2], rowvar=False) for half in (0, 1))
+    if not judged[-1, -1] > 0:
+        return np.zeros(len(columns))
+    own = columns[:, :, None], columns[:, None, :]
+    slopes = np.linalg.pinv(fitted[own], rcond=1e-12, hermitian=True) @ fitted[columns, -1][:, :, None]
+    across, within = judged[columns, -1][:, None, :] @ slopes, slopes.transpose(0, 2, 1) @ judged[own] @ slopes
+    return (2 * across - within)[:, 0, 0] / judged[-1, -1]

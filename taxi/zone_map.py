@@ -58,17 +58,20 @@ class DistanceSums:
         total = np.bincount(a, weight, ZONES) + np.bincount(b, weight, ZONES)
         share = np.divide(1.0, total, out=np.zeros(ZONES), where=total > 0)
 
-        places = np.random.default_rng(START_SEED).normal(0, START_MILES, (DIMENSIONS, ZONES))
+        places = np.random.default_rng(START_SEED).normal(0, START_MILES, (DIMENSIONS, ZONES)).T.copy()
         steps = np.zeros_like(places)
+        of_a, of_b = ((zone[:, None] * DIMENSIONS + np.arange(DIMENSIONS)).ravel() for zone in (a, b))
+        apart, squared = np.empty((len(pairs), DIMENSIONS)), np.empty((len(pairs), DIMENSIONS))
         for _ in range(ROUNDS):
-            apart = places.take(a, axis=1) - places.take(b, axis=1)
-            length = np.sqrt(_summed(apart * apart))
-            apart *= weight * (miles / np.maximum(length, 1e-9) - 1)
-            for axis in range(DIMENSIONS):
-                pushed = np.bincount(a, apart[axis], ZONES) - np.bincount(b, apart[axis], ZONES)
-                steps[axis] = MOMENTUM * steps[axis] + STEP * share * pushed
+            # Into the same memory each round: new arrays of this size cost more than what is computed in them.
+            np.take(places, a, axis=0, out=apart, mode="clip")
+            apart -= np.take(places, b, axis=0, out=squared, mode="clip")
+            length = np.sqrt(_summed(np.multiply(apart, apart, out=squared).T))
+            apart *= (weight * (miles / np.maximum(length, 1e-9) - 1))[:, None]
+            pushed = np.bincount(of_a, apart.ravel(), places.size) - np.bincount(of_b, apart.ravel(), places.size)
+            steps = MOMENTUM * steps + STEP * share[:, None] * pushed.reshape(places.shape)
             places += steps
-        return np.where(total > 0, places, np.nan).T.astype(np.float32)
+        return np.where(total[:, None] > 0, places, np.nan).astype(np.float32)
 
 
 def _summed(rows: np.ndarray) -> np.ndarray:
