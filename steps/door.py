@@ -55,7 +55,8 @@ def checked(command: Callable) -> Callable:
                 raise
             raise Refused(f"{error.filename or 'a write'}: {_ENVIRONMENT_ERRORS[error.errno]}") from error
         except ValueError as error:
-            if type(error).__module__.split(".")[0] not in ("taxi", "tracking", "steps"):
+            # A door that was started as `python -m steps.train` is called __main__, and so are its own errors.
+            if type(error).__module__.split(".")[0] not in ("taxi", "tracking", "steps", "__main__"):
                 raise
             raise Refused(str(error)) from error
 

@@ -72,6 +72,8 @@ def fetched(uri: str) -> Iterator[Path]:
         path = Path(uri) if "://" not in uri and ":/" not in uri else _local_folder(uri)
     except MlflowException as error:
         raise ArtifactError(f"{uri} cannot be resolved: {error.message}\n Give runs:/<run id>/<artifact>.") from error
+    except ImportError as error:
+        raise _no_client(uri, error) from error
     if path is not None:
         if not path.exists():
             raise ArtifactError(f"{uri} is not there ({path})\n Run the step that makes it again.")
@@ -82,7 +84,16 @@ def fetched(uri: str) -> Iterator[Path]:
             copy = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
         except (MlflowException, OSError) as error:
             raise ArtifactError(f"{uri} cannot be fetched: {error}\n Run the step that makes it again.") from error
+        except ImportError as error:
+            raise _no_client(uri, error) from error
         yield copy
+
+
+def _no_client(uri: str, error: ImportError) -> ArtifactError:
+    """MLflow knows stores whose client library is none of this project's."""
+    return ArtifactError(
+        f"{uri} lies in a store that needs {error.name}, which is not installed here\n Give runs:/<run id>/<artifact>."
+    )
 
 
 @contextlib.contextmanager
