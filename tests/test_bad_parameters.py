@@ -65,7 +65,7 @@ def test_an_absurd_parameter_ends_in_a_clear_error_or_is_taken(count, client, st
     roots = [ROOT, ROOT.parent, still, Path.home(), Path("/")]
     before = [files(folder) for folder in roots]
     experiment = client.get_experiment_by_name("trips").experiment_id
-    outcomes = []
+    outcomes, registers = [], []
 
     @examples(count, shrink=False)
     @given(st.sampled_from([(name, parameter) for name in DECLARED for parameter in DECLARED[name]]), ABSURD)
@@ -86,7 +86,8 @@ def test_an_absurd_parameter_ends_in_a_clear_error_or_is_taken(count, client, st
             assert "Error: " in said, (where, text, said)
             assert len(said) < 4000 + 3 * len(text), (where, said[:500])
         outcomes.append(result.exit_code)
-        assert client.search_registered_models() == []
+        registers.append(name == "register" and not result.exit_code)  # right, once a search was let through
+        assert any(registers) or client.search_registered_models() == []
 
     check()
     runs = client.search_runs([experiment], max_results=5000)

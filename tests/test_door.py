@@ -21,5 +21,8 @@ def test_a_doors_own_error_is_one_clear_line():
 @pytest.mark.parametrize("uri", ["s3://bucket/x", "gs://bucket/x"])
 def test_a_store_whose_client_is_not_installed_is_said_to_need_it(uri):
     """MLflow knows its scheme, and would end in "No module named ..."."""
-    with pytest.raises(ArtifactError, match="lies in a store that needs .*, which is not installed here"), fetched(uri):
+    with (
+        pytest.raises(ArtifactError, match=r"lies in a store that needs .*, which is not installed here"),
+        fetched(uri),
+    ):
         pass

@@ -70,12 +70,15 @@ def fetched(uri: str) -> Iterator[Path]:
     """The artifact at `uri` as a local folder or file: in place where the store is a folder, else a temporary copy."""
     try:
         path = Path(uri) if "://" not in uri and ":/" not in uri else _local_folder(uri)
+        there = path is None or path.exists()
+    except OSError as error:
+        raise ArtifactError(f"{uri:.200} cannot be read: {error.strerror}\n Give runs:/<run id>/<artifact>.") from error
     except MlflowException as error:
         raise ArtifactError(f"{uri} cannot be resolved: {error.message}\n Give runs:/<run id>/<artifact>.") from error
     except ImportError as error:
         raise _no_client(uri, error) from error
     if path is not None:
-        if not path.exists():
+        if not there:
             raise ArtifactError(f"{uri} is not there ({path})\n Run the step that makes it again.")
         yield path
         return
