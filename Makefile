@@ -8,13 +8,15 @@ export UV_COMPILE_BYTECODE := 1
 setup: .venv/ready ## the launcher: .venv/bin/mlflow, with uv beside it
 
 # uv comes first, by pip and by hash; uv then installs the rest, by hash, in seconds.
-# launcher.pth puts .venv/bin on PATH, so that .venv/bin/mlflow finds uv without an activated environment.
-.venv/ready: requirements.lock requirements-dev.lock launcher.pth
+# launcher.pth puts .venv/bin on PATH, so that .venv/bin/mlflow finds uv without an activated environment, and has
+# MLflow make an environment or a database while no other process does (tracking/once.py).
+.venv/ready: requirements.lock requirements-dev.lock launcher.pth tracking/once.py
 	$(PYTHON) -m venv --clear .venv
 	grep -A100 '^uv==' requirements-dev.lock | awk 'NR > 1 && !/^ / {exit} {print}' > .venv/uv.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock requirements-dev.lock
-	cp launcher.pth "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
+	cp tracking/once.py "$$site/mlflow_once.py" && cp launcher.pth "$$site"
 	touch $@
 
 run: setup ## the whole chain on the embedded default, in its own pinned environment
