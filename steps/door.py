@@ -127,10 +127,12 @@ class StepRun:
 def session_for(params: Mapping[str, object], run) -> object:
     from mlflow import MlflowClient
 
+    from taxi import progress
     from tracking.session import Session
 
     base_url = os.environ.get("TLC_BASE_URL")
     quiet = bool(params.get("quiet"))
+    progress.show(not quiet)
     fetch = {"base_url": base_url, "progress": not quiet}
     return Session(MlflowClient(), run, quiet=quiet, fetch=fetch)
 

@@ -16,6 +16,7 @@ def leave(step: StepRun, dataset, family, objective, results, runs) -> None:
 
     from taxi import search as tpe
     from taxi.family import write_json
+    from taxi.progress import counted
     from taxi.trials_table import write_trials
     from tracking import names
     from tracking.artifacts import log_folder
@@ -26,7 +27,7 @@ def leave(step: StepRun, dataset, family, objective, results, runs) -> None:
         failures = sorted({result.error for result in results if result.error})
         raise SearchFailed(f"none of {len(results)} trials finished: {'; '.join(failures)[:300]}\n See the trial runs.")
     models = {}
-    for result in best:
+    for result in counted(best, "keep models", len(best), "models"):
         models[result.number] = log_candidate(step, dataset, family, objective, result, runs)
     with tempfile.TemporaryDirectory(prefix="search-") as name:
         folder = Path(name)

@@ -13,6 +13,7 @@ def gc(**params) -> None:
     """List what nothing needs: no registered version, no alias, no younger cache entry, no descendant's lineage."""
     import mlflow
 
+    from taxi.progress import counted
     from tracking import garbage
     from tracking.record import describe
 
@@ -20,7 +21,8 @@ def gc(**params) -> None:
         session = session_for(params, run)
         describe(session.client, run.info.run_id, {"mlflow.runName": "gc"})
         unneeded = garbage.unneeded(session.client, session.experiments, params["keep_days"], {run.info.run_id})
-        for item in unneeded:
+        verb = "delete" if params["delete"] else "list"
+        for item in counted(unneeded, verb, len(unneeded), "runs"):
             click.echo(f"run {item.info.run_id}  {garbage.age_days(item):6.1f} days  {garbage.describe(item)}")
             if params["delete"]:
                 garbage.delete(session.client, item)

@@ -15,13 +15,15 @@ def main(**params) -> None:
     from steps.graph import CHAIN, Graph
     from steps.preprocess import data_tags
     from steps.train import params_text
+    from taxi.progress import counted
     from tracking import names
 
     params["params"] = params_text(params["params"])
 
     def steps(session) -> dict:
         graph = Graph(session, params)
-        return {step: graph.made_by(step, reuse=params["reuse"]) for step in CHAIN}
+        chain = counted(CHAIN, "main", len(CHAIN), "steps", live=False)
+        return {step: graph.made_by(step, reuse=params["reuse"]) for step in chain}
 
     def conclude(session, made: dict) -> int:
         for line in summary(session, made):

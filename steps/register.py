@@ -27,6 +27,7 @@ def register(**params) -> None:
 def work(step: StepRun) -> None:
     from taxi.dataset import Dataset
     from taxi.judging import Judged
+    from taxi.progress import counted, following
     from taxi.refit import refitted
     from taxi.slices import Rows
     from tracking import names
@@ -40,14 +41,20 @@ def work(step: StepRun) -> None:
     again = step.params["refit"] != "train"
     learned = ("train", "val") if again else ("train",)
     log_splits(step.client, step.run_id, dataset.manifest, search.dataset.uri, (*learned, "test"))
-    rows = Rows.read(dataset.batches("test"))
+    trips = dataset.manifest.rows("test")
+
+    def test():
+        return counted(dataset.batches("test"), "judge", trips, "trips", len)
+
+    rows = Rows.read(test())
     chosen = search.choose(int(step.params["top_n"]), str(step.params["select"]), dataset, rows)
     predictor = chosen.predictor_with_intervals(dataset)
-    judged = registered = Judged.of(predictor, rows, dataset.batches("test"))
+    judged = registered = Judged.of(predictor, rows, test())
     if again:
         step.say(f"fitting trial {chosen.trial} again, on the train and val months")
-        predictor = refitted(predictor, dataset, search.seed)
-        registered = Judged.of(predictor, rows, dataset.batches("test"))
+        with following("fit again", "rounds at most", step.session.progress) as progress:
+            predictor = refitted(predictor, dataset, search.seed, progress)
+        registered = Judged.of(predictor, rows, test())
     draw(step, predictor, registered)
     months = [month for split in learned for month in dataset.manifest.months(split)]
     version, output = enter(step, search, chosen, predictor, judged, registered, months)

@@ -1,6 +1,7 @@
 """train: a dataset artifact -> one fitted model of the family, logged as ``model`` with its validation metrics."""
 
 import json
+from contextlib import closing
 
 import click
 
@@ -59,7 +60,7 @@ def work(step: StepRun) -> None:
     from taxi.intervals import Intervals
     from taxi.models import FAMILIES
     from taxi.predictor import Predictor
-    from taxi.progress import following
+    from taxi.progress import bar, following
     from taxi.scratch import scratch_folder
     from tracking import models
     from tracking.artifacts import unaltered
@@ -78,9 +79,10 @@ def work(step: StepRun) -> None:
             estimator = family.fit(splits["train"], splits["val"], wanted, seed, progress=progress)
         splits["train"].memo.clear()  # what the fit alone needed
         scores: dict[str, float] = {}
-        for name, split in splits.items():
-            y, predicted = measured(estimator, split)
-            scores |= metrics(y, predicted, name)
+        with closing(bar("score", sum(map(len, splits.values())), "trips")) as drawn:
+            for name, split in splits.items():
+                y, predicted = measured(estimator, split, drawn.update)
+                scores |= metrics(y, predicted, name)
         predictor = Predictor(manifest.taxi, dataset.features, estimator, Intervals.learn(y, predicted))  # of val
     fitted_with = {"random_state": step.params["seed"], **estimator.params.as_dict()}
     step.client.log_batch(step.run_id, params=[Param(name, str(value)) for name, value in fitted_with.items()],

@@ -1,18 +1,25 @@
 """How far predicted minutes are from measured ones."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 
-def measured(estimator: Any, split: Any) -> tuple[np.ndarray, np.ndarray]:
-    """A split's minutes and what `estimator` predicts for them, float64 of shape (n,) each, made a part at a time."""
+def measured(
+    estimator: Any, split: Any, seen: Callable[[int], object] = lambda trips: None
+) -> tuple[np.ndarray, np.ndarray]:
+    """A split's minutes and what `estimator` predicts for them, float64 of shape (n,) each, made a part at a time.
+
+    `seen` is told the trips of each part.
+    """
     y, predicted = np.empty(len(split)), np.empty(len(split))
     done = 0
     for part in split.parts():
         rows = slice(done, done + len(part))
         y[rows], predicted[rows] = part.y, estimator.predict(part.X)
         done += len(part)
+        seen(len(part))
     return y, predicted
 
 

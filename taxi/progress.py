@@ -1,15 +1,28 @@
 """Progress of long work on stderr: a bar on a terminal, else a line every tenth."""
 
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
 SILENT_SECONDS = 2  # shorter work needs no progress
+LOOK_SECONDS = 0.5  # between two looks at a folder that somebody else fills
+
+_wanted = True
+
+
+def show(wanted: bool) -> None:
+    """Whether this process shows any progress from now on; it does until told otherwise."""
+    global _wanted
+    _wanted = wanted
 
 
 def bar(what: str, total: int | None, unit: str, shown: bool = True):
     """Something with `update(n)` and `close()`: tqdm's bar, or `Lines` where nobody watches."""
+    shown = shown and _wanted
     if not shown or not sys.stderr.isatty():
         return Lines(what, total, unit, shown)
     from tqdm import tqdm
@@ -21,7 +34,7 @@ class Lines:
     """As much of tqdm as a log can bear."""
 
     def __init__(self, what: str, total: int | None, unit: str, shown: bool = True) -> None:
-        self.what, self.total, self.unit, self.shown = what, total, unit, shown
+        self.what, self.total, self.unit, self.shown = what, total, unit, shown and _wanted
         self.started, self.tenths, self.done = time.monotonic(), 0, 0
 
     def update(self, n: int) -> None:
@@ -55,3 +68,46 @@ def following(what: str, unit: str, shown: bool = True) -> Iterator[Callable[[in
     finally:
         if drawn:
             drawn.close()
+
+
+def counted(
+    items: Iterable[Any],
+    what: str,
+    total: int,
+    unit: str,
+    size: Callable[[Any], int] = lambda item: 1,
+    live: bool = True,
+) -> Iterator[Any]:
+    """The same items, the bar as far as the `size` of those that were used already.
+
+    live=False where what is done with an item shows progress of its own: lines only, whoever watches.
+    """
+    with closing(bar(what, total, unit) if live else Lines(what, total, unit)) as drawn:
+        for item in items:
+            yield item
+            drawn.update(size(item))
+
+
+@contextmanager
+def growing(what: str, folder: Path, total: Callable[[], int]) -> Iterator[None]:
+    """Bytes as they come into `folder`, whoever writes them; `total` is asked only once it takes a while."""
+    over = threading.Event()
+    watch = threading.Thread(target=_watch, args=(what, folder, total, over), daemon=True, name="progress")
+    watch.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watch.join()
+
+
+def _watch(what: str, folder: Path, total: Callable[[], int], over: threading.Event) -> None:
+    if over.wait(SILENT_SECONDS):
+        return
+    with suppress(Exception):  # who cannot be asked is nobody's trouble: there is no bar then
+        done = 0
+        with closing(bar(what, total(), "B")) as drawn:
+            while not over.wait(LOOK_SECONDS):
+                now = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+                drawn.update(now - done)
+                done = now

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from taxi import sample
 from taxi.fetch import SourceError, fetched, public, sha256
 from taxi.months import Month, file_name, shortened
-from taxi.progress import bar
+from taxi.progress import bar, counted
 
 __all__ = ["TLC", "SourceError", "known_digests", "locate", "public", "sample_rows", "sha256"]
 
@@ -46,7 +46,7 @@ def known_digests(source: str, taxi: str, names: Sequence[str], *, base_url: str
     rows = sample_rows(source)
     if rows is not None:
         return {name: sample.spec_digest(taxi, name, rows) for name in names}
-    return {name: _digest(path) for name, path in _paths(source, taxi, names, base_url, cache, progress).items()}
+    return _digests(_paths(source, taxi, names, base_url, cache, progress))
 
 
 def locate(source: str, taxi: str, names: Sequence[str], *, scratch: Path | None = None, base_url: str | None = None,
@@ -61,7 +61,8 @@ def locate(source: str, taxi: str, names: Sequence[str], *, scratch: Path | None
         paths = _paths(source, taxi, names, base_url, cache, progress)
     else:
         paths = _made(Path(scratch or tempfile.mkdtemp(prefix="sample-")), taxi, names, rows, progress)
-    return [Month(taxi, name, path, _digest(path), public(source)) for name, path in paths.items()]
+    digests = _digests(paths)
+    return [Month(taxi, name, path, digests[name], public(source)) for name, path in paths.items()]
 
 
 def _made(folder: Path, taxi: str, names: Sequence[str], rows: int, progress: bool) -> dict[str, Path]:
@@ -137,6 +138,12 @@ def _instead(path: Path) -> str:
     if stat.S_ISLNK(mode):
         return "holds only a broken link"
     return "holds only a folder named" if stat.S_ISDIR(mode) else "holds no regular file"
+
+
+def _digests(paths: dict[str, Path]) -> dict[str, str]:
+    sizes = {name: os.path.getsize(path) if os.path.isfile(path) else 0 for name, path in paths.items()}
+    every = counted(paths.items(), "digest months", sum(sizes.values()), "B", lambda item: sizes[item[0]])
+    return {name: _digest(path) for name, path in every}
 
 
 def _digest(path: Path) -> str:

@@ -6,6 +6,8 @@ import re
 
 from click.testing import CliRunner, Result
 
+from taxi import progress
+
 # What MLflow and the libraries say in their own name.
 THEIRS = re.compile(r"  |.*Warning|.* INFO mlflow|Successfully registered model|Created version")
 
@@ -22,15 +24,18 @@ def test_quiet_steps_say_nothing_on_stderr(client, monkeypatch):
     """The whole chain, each step handed the one before; what a script needs is the last words of stdout."""
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "trips")
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
+    monkeypatch.setattr(progress, "SILENT_SECONDS", -1)  # as if everything took long
     made = run("preprocess", source="sample:300", quiet="true")
     dataset = made.stdout.splitlines()[-2].removeprefix("dataset ")
     model = {"dataset": dataset, "model": "linear"}
     fitted = run("train", **model, quiet="true")
-    assert "fitting linear" in run("train", **model, quiet="false", reuse="false").stderr
+    aloud = run("train", **model, quiet="false", reuse="false").stderr
+    assert "fitting linear" in aloud and "score: 100 % of" in aloud
     searched = run("hpo", **model, max_evals="2", top_n="1", workers="1", quiet="true")
     search = searched.stdout.splitlines()[-2].removeprefix("search ")
     registered = run("register", search=search, quiet="true")
     planned = run("gc", quiet="true")
+    assert "list: 100 % of" in run("gc", keep_days="0", quiet="false").stderr
     for result in (made, fitted, searched, registered, planned):
         assert [line for line in result.stderr.splitlines() if not THEIRS.match(line)] == []
     for result in (made, fitted, searched, registered):

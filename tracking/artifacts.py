@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import mlflow
 from mlflow import MlflowClient
@@ -15,8 +15,11 @@ from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 from mlflow.store.artifact.runs_artifact_repo import RunsArtifactRepository
 
+from taxi.fault import fault
+from taxi.progress import counted, growing
 from tracking.digest import DigestError, list_tree, verify
 from tracking.lineage import Input, Output
+from tracking.outage import is_away
 
 # MLflow adds this file to a logged model when it is registered, and rewrites it when it is registered again.
 REGISTRATION = "registered_model_meta"
@@ -29,13 +32,11 @@ class ArtifactError(ValueError):
 def log_folder(client: MlflowClient, run_id: str, folder: Path, name: str, last: str | None = None,
                volatile: tuple[str, ...] = ()) -> Output:  # fmt: skip
     """Log `folder` as artifact `name`, the file `last` (its manifest) after all others; its record."""
-    for entry in sorted(folder.iterdir()):
-        if entry.is_dir():
-            client.log_artifacts(run_id, str(entry), f"{name}/{entry.name}")
-        elif entry.name != last:
-            client.log_artifact(run_id, str(entry), name)
-    if last:
-        client.log_artifact(run_id, str(folder / last), name)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files.sort(key=lambda path: path == folder / (last or ""))
+    sizes = {path: path.stat().st_size for path in files}
+    for path in counted(files, f"keep {name}", sum(sizes.values()), "B", sizes.__getitem__):
+        client.log_artifact(run_id, str(path), PurePosixPath(name, *path.relative_to(folder).parent.parts).as_posix())
     return record(folder, name, f"runs:/{run_id}/{name}", volatile)
 
 
@@ -84,8 +85,11 @@ def fetched(uri: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="artifact-") as folder:
         try:
-            copy = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
+            with growing(f"fetch {uri}", Path(folder), lambda: sum(_sizes(uri).values())):
+                copy = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
         except (MlflowException, OSError) as error:
+            if fault(error) or is_away(error):
+                raise  # nothing is wrong with the artifact
             raise ArtifactError(f"{uri} cannot be fetched: {error}\n Run the step that makes it again.") from error
         except ImportError as error:
             raise _no_client(uri, error) from error
@@ -146,8 +150,9 @@ def _by_others(problem: str) -> bool:
     return path == REGISTRATION or (what == "extra:" and path.endswith(".pyc") and "__pycache__/" in path)
 
 
-def _wrong_sizes(output: Output) -> list[str]:
-    repository = get_artifact_repository(output.uri)
+def _sizes(uri: str) -> dict[str, int]:
+    """Path -> bytes of every file of the artifact at `uri`, as its store lists them."""
+    repository = get_artifact_repository(uri)
     sizes: dict[str, int] = {}
     folders: list[str | None] = [None]
     while folders:
@@ -156,6 +161,11 @@ def _wrong_sizes(output: Output) -> list[str]:
                 folders.append(info.path)
             else:
                 sizes[info.path] = info.file_size
+    return sizes
+
+
+def _wrong_sizes(output: Output) -> list[str]:
+    sizes = _sizes(output.uri)
     return [
         f"output {output.name}: {path} {'missing' if path not in sizes else 'truncated or altered'}"
         for path, (size, _) in output.files.items()

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from taxi.progress import counted
 from tracking.digest import check_name
 from tracking.git import git
 from tracking.lineage import Lineage
@@ -80,7 +81,8 @@ def opened(path: Path) -> Iterator[Bundle]:
                 if sum(sizes) > 4 * TEXT_BYTES + MOST_SHRUNK * path.stat().st_size:
                     raise BundleError(f"{path} would unpack to {sum(sizes):,} bytes, which no bundle of its size does\n"
                                       " It was altered: get it again.")  # fmt: skip
-                for member, (size, sha256) in manifest["members"].items():
+                members = manifest["members"].items()
+                for member, (size, sha256) in counted(members, "unpack", sum(sizes), "B", lambda item: item[1][0]):
                     _extract(archive, member, folder / member, size, sha256)
         except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError) as error:
             raise BundleError(f"{path} is no bundle, or is damaged ({error})\n Get it again.") from error

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 
+from taxi.progress import bar
 from tracking.bundle import BLOCK, CODE, LOCKS, MANIFEST, MONTHS, PATCHES, RECORDS, SCHEMA, BundleError
 from tracking.digest import sha256_file
 from tracking.git import git
@@ -78,9 +79,12 @@ def write(out: Path, wanted: Iterable[str], originals: Iterable[Original], proje
         part = work / "whole.zip"
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
             _add(archive, MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
-            for member, path in sorted(members.items()):
-                with path.open("rb") as source, archive.open(_info(member), "w", force_zip64=True) as target:
-                    shutil.copyfileobj(source, target, BLOCK)
+            with closing(bar("bundle", sum(path.stat().st_size for path in members.values()), "B")) as drawn:
+                for member, path in sorted(members.items()):
+                    with path.open("rb") as source, archive.open(_info(member), "w", force_zip64=True) as target:
+                        while block := source.read(BLOCK):
+                            target.write(block)
+                            drawn.update(len(block))
         os.replace(part, out)
     return out
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from taxi.months import TAXIS
+from taxi.progress import counted
 from taxi.sources import known_digests, sample_rows
 from tracking import reexecution
 from tracking.artifacts import ArtifactError, problems
@@ -53,7 +54,7 @@ def reproduce(session: Session, originals: list[Original], code: RecordedCode, w
     with tempfile.TemporaryDirectory(prefix="registry-") as folder:
         try:
             with reexecution.scratch_registry(Path(folder)) if registers else contextlib.nullcontext():
-                for original in originals:
+                for original in counted(originals, "reproduce", len(originals), "steps", live=False):
                     steps.append(_step(session, original, projects[original.run_id], wish, made))
                     session.say(f"{original.lineage.step}: {steps[-1].grade}")
                     if steps[-1].error:
