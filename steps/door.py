@@ -6,12 +6,13 @@ import contextlib
 import errno
 import functools
 import os
-import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
+
+from steps.ending import end_well
 
 
 class Refused(click.ClickException):
@@ -20,14 +21,12 @@ class Refused(click.ClickException):
     exit_code = 2
 
 
-# What the machine or the store did, not what the code got wrong.
-_ENVIRONMENT_ERRORS = {
-    errno.ENOSPC: "no space left on the device; free some and run again: finished steps are reused",
-    errno.EDQUOT: "disk quota exceeded; free some and run again: finished steps are reused",
-    errno.EROFS: "the file system is read-only; choose another folder",
+# Who may not do something; what else a machine or a server does is the matter of `fault` and `outage`.
+_FORBIDDEN = {
     errno.EACCES: "permission denied; choose a folder you may write to",
     errno.EPERM: "not permitted; choose a folder you may write to",
 }
+_SQL = "\n[SQL:"  # from here on a database's error repeats the whole statement
 
 
 def checked(command: Callable) -> Callable:
@@ -35,32 +34,43 @@ def checked(command: Callable) -> Callable:
 
     @functools.wraps(command)
     def guarded(*args, **kwargs):
-        # A SIGTERM must unwind like Ctrl-C, or the run stays RUNNING.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        end_well()
         _check_tracking_uri()
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # our own progress says enough
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is the result
-        from mlflow.exceptions import MlflowException
-
         try:
             return command(*args, **kwargs)
-        except MlflowException as error:
-            from tracking.git import without_credentials
-
-            raise Refused(f"MLflow: {without_credentials(error.message)}") from error
-        except MemoryError as error:
-            raise Refused("out of memory\n Give it more, or choose fewer months or workers.") from error
-        except OSError as error:
-            if error.errno not in _ENVIRONMENT_ERRORS:
+        except click.ClickException:
+            raise
+        except Exception as error:
+            if (line := _said(error)) is None:
                 raise
-            raise Refused(f"{error.filename or 'a write'}: {_ENVIRONMENT_ERRORS[error.errno]}") from error
-        except ValueError as error:
-            # A door that was started as `python -m steps.train` is called __main__, and so are its own errors.
-            if type(error).__module__.split(".")[0] not in ("taxi", "tracking", "steps", "__main__"):
-                raise
-            raise Refused(str(error)) from error
+            raise Refused(line) from error
 
     return guarded
+
+
+def _said(error: Exception) -> str | None:
+    """A user's mistake, or what the machine or a server did, as one clear message; None for a mistake of ours."""
+    from mlflow.exceptions import MlflowException
+
+    from taxi.fault import fault
+    from tracking.git import without_credentials
+    from tracking.outage import outage
+
+    # A door that was started as `python -m steps.train` is called __main__, and so are its own errors.
+    ours = type(error).__module__.split(".")[0] in ("taxi", "tracking", "steps", "__main__")
+    if isinstance(error, ValueError) and ours:
+        text = str(error)
+        helps = fault(error) if "\n" not in text else None  # git's words, for one, are about what, not about what next
+        return "\n".join([text, *helps.splitlines()[1:]]) if helps else text
+    if line := fault(error) or outage(error):
+        return line
+    if isinstance(error, MlflowException):
+        return f"MLflow: {without_credentials(error.message.partition(_SQL)[0])}"
+    if isinstance(error, OSError) and error.errno in _FORBIDDEN:
+        return f"{error.filename or 'a write'}: {_FORBIDDEN[error.errno]}"
+    return None
 
 
 def _check_tracking_uri() -> None:

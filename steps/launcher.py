@@ -6,13 +6,18 @@ from pathlib import Path
 SHELLS = ("bash", "sh", "dash")
 
 
+def launcher() -> int:
+    """The process that started this step, past the shell that `mlflow run` puts between. Raises OSError (no /proc)."""
+    pid = os.getppid()
+    while _is_launched_shell(pid):
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return pid
+
+
 def launcher_folder() -> Path:
     """Working folder of the process that started this step; this one's where that cannot be seen (no /proc)."""
-    pid = os.getppid()
     try:
-        while _is_launched_shell(pid):
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        return Path(os.readlink(f"/proc/{pid}/cwd"))
+        return Path(os.readlink(f"/proc/{launcher()}/cwd"))
     except OSError:
         return Path.cwd()
 

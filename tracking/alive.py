@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from tracking import names
 from tracking.disowning import disown_below
+from tracking.outage import give_up
 
 BEAT_SECONDS = 20
 # On another machine only the beat can be seen; six missed ones, and clocks that differ by less than that.
@@ -119,8 +120,9 @@ class Heartbeat:
         self._thread.start()
         return self
 
-    def __exit__(self, *exc) -> None:
+    def __exit__(self, kind, error, trace) -> None:
         self._stop.set()
+        give_up(error)
 
 
 def wait_for_turn(

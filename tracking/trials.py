@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 
 from taxi.trials import TrialResult, files_digest
 from tracking import cache, names
@@ -100,10 +102,22 @@ class TrialRuns:
             names.SEARCH_KEY: self._key,
         }
         run_id = client.create_run(self._experiment, start_time=begun, tags={**fixed, **tags}).info.run_id
+        try:
+            self._fill(run_id, result, files or {}, now)
+        except BaseException:
+            with contextlib.suppress(MlflowException):  # else found dead, and ended, by the next run
+                client.set_terminated(run_id, "FAILED")
+            raise
+        self.runs[result.number] = run_id
+        if result.status == "ok":
+            self._scores.append((result.val_rmse, result.number))
+
+    def _fill(self, run_id: str, result: TrialResult, files: Mapping[str, bytes], now: int) -> None:
+        """All that is known of a trial, and the end of its run."""
+        client, ok = self._client, result.status == "ok"
         if files:
             self._log_files(run_id, files)
             self._files_in[result.number] = run_id
-        ok = result.status == "ok"
         metrics = [Metric(name, value, now, 0) for name, value in result.metrics.items()]
         if ok and result.best_iteration is not None:
             metrics.append(Metric("best_iteration", result.best_iteration, now, 0))
@@ -118,9 +132,6 @@ class TrialRuns:
             tags=[*notes, RunTag(names.TRIAL_RESULT, replace(result, traceback=None).to_json())],
         )
         client.set_terminated(run_id, "FINISHED" if ok else "FAILED")
-        self.runs[result.number] = run_id
-        if ok:
-            self._scores.append((result.val_rmse, result.number))
 
     def _log_files(self, run_id: str, files: Mapping[str, bytes]) -> None:
         with tempfile.TemporaryDirectory(prefix="estimator-") as folder:
