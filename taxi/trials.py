@@ -14,6 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from taxi.engines.error import EngineError
+from taxi.fault import fault
 from taxi.split import Split
 
 DIED = "the worker died in every attempt (killed, out of memory, or the process ended itself)"
@@ -70,11 +72,16 @@ def over_time(timeout: float) -> str:
 
 
 def run_trial(objective: Callable, data: Any, number: int, params: dict[str, Any]) -> TrialResult:
-    """`objective(data, number, params)`; what it raises is a failed trial, not the end of the search."""
+    """`objective(data, number, params)`; what it raises is a failed trial, not the end of the search.
+
+    What the machine did is no result: it would be another one elsewhere, so it ends the search. Raises EngineError.
+    """
     start = time.monotonic()
     try:
         return objective(data, number, params)
     except Exception as error:
+        if line := fault(error):
+            raise EngineError(f"trial {number}: {line}") from None
         return failed(number, params, _one_line(error), time.monotonic() - start, traceback.format_exc())
 
 

@@ -1,5 +1,6 @@
 """Trials for tests of the engines: cheap ones, and ones that misbehave at given numbers."""
 
+import errno
 import os
 import signal
 import time
@@ -14,6 +15,10 @@ def ten():
     return 10
 
 
+def no_memory():
+    raise MemoryError
+
+
 def no_data():
     raise FileNotFoundError("no such dataset")
 
@@ -25,10 +30,12 @@ class Toy:
     folder: str = ""
     timeout: float | None = None
     raises: int = -1
-    dies: int = -1  # always
+    dies: int = -1  # always, by itself
+    killed: int = -1  # always, as by the kernel when memory runs out
     dies_once: int = -1
     hangs: int = -1
     hangs_once: int = -1
+    full_disk: int = -1
     seconds: float = 0.0  # that a trial takes; every third one five times as long
     meet: int = 0  # every trial waits until this many processes have started one
     modules = ("tests.objectives",)
@@ -39,7 +46,11 @@ class Toy:
             trace.touch()
         if number == self.raises:
             raise ArithmeticError(f"no answer for {number}")
-        if number == self.dies or (number == self.dies_once and len(starts(self.folder, number)) == 1):
+        if number == self.full_disk:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/models")
+        if number == self.dies:
+            os._exit(3)
+        if number == self.killed or (number == self.dies_once and len(starts(self.folder, number)) == 1):
             os.kill(os.getpid(), signal.SIGKILL)
         if number == self.hangs or (number == self.hangs_once and len(starts(self.folder, number)) == 1):
             time.sleep(600)

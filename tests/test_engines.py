@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from hyperopt import hp
 
+from taxi.engines.error import EngineError
 from taxi.engines.local import LocalEngine, cores
 from taxi.search import search
 from taxi.trials import DIED, TrialResult
-from tests.objectives import Toy, no_data, starts, ten
+from tests.objectives import Toy, no_data, no_memory, starts, ten
 
 ROOT = Path(__file__).parents[1]
 SPACE = {"x": hp.uniform("x", -5, 5)}
@@ -94,6 +95,26 @@ def test_a_trial_that_always_kills_its_worker_fails_alone(tmp_path):
     assert results[2] == TrialResult(2, {"x": 2}, "fail", error=DIED)
     assert [result.status for result in results].count("ok") == 5
     assert len({pid for _, pid in starts(tmp_path, 2)}) == 3
+
+
+def test_a_trial_whose_worker_is_killed_each_time_ends_the_search(tmp_path):
+    """Memory ran out: with more of it the trial has a result, so no failure may stand for it."""
+    with LocalEngine(Toy(str(tmp_path), killed=2), ten, 2) as engine:
+        futures = [engine.submit(number, {"x": number}) for number in range(4)]
+        with pytest.raises(EngineError, match=r"trial 2: its worker was killed 3 times.*\n.* finished trials are kept"):
+            futures[2].result(timeout=60)
+        assert [futures[number].result(timeout=60).status for number in (0, 1, 3)] == ["ok"] * 3
+    assert len({pid for _, pid in starts(tmp_path, 2)}) == 3
+
+
+def test_what_the_machine_did_to_a_trial_is_no_result_of_it():
+    """A full disk or too little memory ends the search; the worker tells, in one process as in the other."""
+    with LocalEngine(Toy(full_disk=1), ten, 1) as engine:
+        assert engine.submit(0, {"x": 0}).result(timeout=60).status == "ok"
+        with pytest.raises(EngineError, match="trial 1: no space left: /models\n"):
+            engine.submit(1, {"x": 1}).result(timeout=60)
+    with LocalEngine(Toy(), no_memory, 1) as engine, pytest.raises(EngineError, match="out of memory"):
+        engine.submit(0, {"x": 0}).result(timeout=60)
 
 
 def test_a_trial_that_ignores_its_deadline_is_ended_from_outside(tmp_path):

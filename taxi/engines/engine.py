@@ -5,11 +5,23 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self
 
+from taxi.engines.error import EngineError
 from taxi.trials import DIED, TrialResult, failed
+
+_MEMORY = (
+    ", by hand or because memory ran out\n Give it more, or fewer workers, and run again: finished trials are kept."
+)
 
 
 class WorkerDied(Exception):
-    """The process that ran a trial is gone; nothing is known about the trial."""
+    """The process that ran a trial is gone; nothing is known about the trial.
+
+    killed: it was by SIGKILL, from outside: by whoever was out of memory.
+    """
+
+    def __init__(self, killed: bool = False) -> None:
+        super().__init__()
+        self.killed = killed
 
 
 class Engine(ABC):
@@ -23,15 +35,22 @@ class Engine(ABC):
         self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="trial")
 
     def submit(self, number: int, params: dict[str, Any]) -> Future[TrialResult]:
-        """Start a trial. A worker that dies under it costs an attempt; after `attempts` the trial alone has failed."""
+        """Start a trial. A worker that dies under it costs an attempt; after `attempts` the trial alone has failed.
+
+        EngineError, which ends the search, when it was killed in each: with more memory the trial has a result, and
+        whoever runs the search again is to find it, not a failure that this machine had at this moment.
+        """
         return self._threads.submit(self._run, number, params)
 
     def _run(self, number: int, params: dict[str, Any]) -> TrialResult:
+        killed = True
         for _ in range(self.attempts):
             try:
                 return self.run(number, params)
-            except WorkerDied:
-                continue
+            except WorkerDied as death:
+                killed = killed and death.killed
+        if killed:
+            raise EngineError(f"trial {number}: its worker was killed {self.attempts} times, {_MEMORY}")
         return failed(number, params, DIED)
 
     @abstractmethod

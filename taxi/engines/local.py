@@ -12,6 +12,8 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from taxi.engines.engine import Engine, WorkerDied
+from taxi.engines.error import EngineError
+from taxi.fault import fault
 from taxi.trials import TrialResult, failed, over_time, run_trial
 
 GRACE_SECONDS = 5.0  # a fit looks at its own deadline; one that has not for this long after it is ended from outside
@@ -100,19 +102,27 @@ class _Worker:
         self._ready = False
 
     def run(self, number: int, params: dict[str, Any], limit: float | None) -> TrialResult:
-        """Raises WorkerDied, TimeoutError after `limit` seconds, RuntimeError when the data could not be opened."""
+        """Raises WorkerDied, TimeoutError after `limit` seconds, EngineError for what the machine did.
+
+        RuntimeError when the data could not be opened.
+        """
         try:
             if not self._ready:
                 problem = self._connection.recv()
+                if isinstance(problem, EngineError):
+                    raise problem
                 if problem:
                     raise RuntimeError(f"a worker could not open its data:\n{problem}")
                 self._ready = True
             self._connection.send((number, params))
-            answered = self._connection.poll(limit)
-            if answered:
-                return self._connection.recv()
+            if self._connection.poll(limit):
+                answer = self._connection.recv()
+                if isinstance(answer, EngineError):
+                    raise answer
+                return answer
         except (EOFError, OSError):
-            raise WorkerDied from None
+            self._process.join()
+            raise WorkerDied(self._process.exitcode == -signal.SIGKILL) from None
         raise TimeoutError
 
     def end(self) -> None:
@@ -126,15 +136,23 @@ def _serve(connection: Connection, objective: Callable, load: Callable[[], Any])
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         data = load()
-    except Exception:
-        connection.send(traceback.format_exc())
+    except Exception as error:
+        line = fault(error)
+        connection.send(EngineError(line) if line else traceback.format_exc())
         return
     try:
         connection.send(None)
         while True:
-            connection.send(run_trial(objective, data, *connection.recv()))
+            connection.send(_answer(objective, data, *connection.recv()))
     except (EOFError, OSError):
         return
+
+
+def _answer(objective: Callable, data: Any, number: int, params: dict[str, Any]) -> TrialResult | EngineError:
+    try:
+        return run_trial(objective, data, number, params)
+    except EngineError as error:
+        return error
 
 
 def _end_with_parent() -> None:
