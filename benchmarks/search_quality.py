@@ -45,8 +45,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--curves", type=Path, help="JSON of seeds done by this same command: kept there, not run again")
     given = parser.parse_args()
     began = time.perf_counter()
+    found = json.loads(given.curves.read_text()) if given.curves and given.curves.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         fetched, dataset = Path(folder, "optuna"), Path(folder, "dataset")
         subprocess.run(
@@ -65,8 +67,12 @@ def main() -> None:
         rows = make(given, dataset)
         start = partial(prepare, str(fetched), str(dataset), given)
         with ProcessPoolExecutor(given.workers, initializer=start) as pool:
-            found = list(pool.map(searches, range(given.seeds)))
-    curves = {method: np.array([seed[method] for seed in found]) for method in METHODS}
+            missing = [seed for seed in range(given.seeds) if str(seed) not in found]
+            for seed, best in zip(missing, pool.map(searches, missing), strict=True):
+                found[str(seed)] = best
+                if given.curves:
+                    given.curves.write_text(json.dumps(found))
+    curves = {method: np.array([found[str(seed)][method] for seed in range(given.seeds)]) for method in METHODS}
     print(f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores, {OPTUNA[0]}, "
           f"{', '.join(f'{name} {version(name)}' for name in ('xgboost', 'hyperopt'))}")  # fmt: skip
     name = given.source if "/" not in given.source else "TLC"
