@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--curves", type=Path, help="JSON of seeds done by this same command: kept there, not run again")
+    parser.add_argument("--curves", type=Path, help="JSON of seeds that this command did: kept, not run again")
     given = parser.parse_args()
     began = time.perf_counter()
     found = json.loads(given.curves.read_text()) if given.curves and given.curves.exists() else {}

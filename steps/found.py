@@ -26,9 +26,8 @@ def leave(step: StepRun, dataset, family, objective, results, runs) -> None:
     if not best:
         failures = sorted({result.error for result in results if result.error})
         raise SearchFailed(f"none of {len(results)} trials finished: {'; '.join(failures)[:300]}\n See the trial runs.")
-    models = {}
-    for result in counted(best, "keep models", len(best), "models"):
-        models[result.number] = log_candidate(step, dataset, family, objective, result, runs)
+    counting = counted(best, "keep models", len(best), "models")
+    models = [log_candidate(step, dataset, family, objective, result, runs) for result in counting]
     with tempfile.TemporaryDirectory(prefix="search-") as name:
         folder = Path(name)
         write_trials(results, folder / names.TRIALS_FILE)
@@ -39,10 +38,9 @@ def leave(step: StepRun, dataset, family, objective, results, runs) -> None:
         ]
         found = {"family": family.name, "features": manifest.feature_set, "dataset": step.input("dataset").digest}
         write_json(folder / names.CANDIDATES_FILE, {**found, "candidates": candidates})
-        write_json(folder / names.MODELS_FILE, {str(number): output.uri for number, output in models.items()})
-        step.keep(log_folder(step.client, step.run_id, folder, names.SEARCH, volatile=(names.MODELS_FILE,)))
+        step.keep(log_folder(step.client, step.run_id, folder, names.SEARCH))
         draw(step, results, family.space_rows(manifest.feature_set), folder)
-    for output in models.values():
+    for output in models:
         step.keep(output)
     step.explain("\n\n".join([summary(step, best[0], len(results)), step.note]))
     scores = {**best[0].metrics, "best_trial": best[0].number, "trials_failed": sum(r.status != "ok" for r in results)}

@@ -29,15 +29,14 @@ class ArtifactError(ValueError):
     """An artifact that is not there, cannot be fetched or is not what its record says."""
 
 
-def log_folder(client: MlflowClient, run_id: str, folder: Path, name: str, last: str | None = None,
-               volatile: tuple[str, ...] = ()) -> Output:  # fmt: skip
+def log_folder(client: MlflowClient, run_id: str, folder: Path, name: str, last: str | None = None) -> Output:
     """Log `folder` as artifact `name`, the file `last` (its manifest) after all others; its record."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     files.sort(key=lambda path: path == folder / (last or ""))
     sizes = {path: path.stat().st_size for path in files}
     for path in counted(files, f"keep {name}", sum(sizes.values()), "B", sizes.__getitem__):
         client.log_artifact(run_id, str(path), PurePosixPath(name, *path.relative_to(folder).parent.parts).as_posix())
-    return record(folder, name, f"runs:/{run_id}/{name}", volatile)
+    return record(folder, name, f"runs:/{run_id}/{name}")
 
 
 def record(folder: Path, name: str, uri: str, volatile: tuple[str, ...] = ()) -> Output:
