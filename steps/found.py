@@ -79,6 +79,7 @@ def log_candidate(step: StepRun, dataset, family, objective, result, runs):
 
     from taxi.models import load
     from taxi.predictor import Predictor
+    from taxi.trials import written
     from tracking import models
 
     files = runs.files(result)
@@ -91,12 +92,8 @@ def log_candidate(step: StepRun, dataset, family, objective, result, runs):
                 f"trial {result.number} gave another model than recorded\n Run with -P reuse=false, or another seed."
             )
         files = again.files
-    with tempfile.TemporaryDirectory(prefix="estimator-") as folder:
-        for name, content in files.items():
-            path = Path(folder, name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        predictor = Predictor(dataset.manifest.taxi, dataset.features, load(family.name, Path(folder)))
+    with written(files) as folder:
+        predictor = Predictor(dataset.manifest.taxi, dataset.features, load(family.name, folder))
         tags = {"family": family.name, "features": dataset.manifest.feature_set, "trial": str(result.number)}
         _, output = models.log(
             predictor, runs.runs[result.number], f"trial-{result.number}", result.params, result.metrics, tags

@@ -33,7 +33,12 @@ class Step:
 PREPROCESS = Step(
     "preprocess", ("taxi", "train_months", "val_months", "test_months", "features"), placement=("source", "engine")
 )
-TRAIN = Step("train", ("model", "params", "seed"), needs=("dataset", "preprocess", names.DATASET))
+TRAIN = Step(
+    "train",
+    ("model", "params", "seed", "fit_workers"),
+    placement=("engine",),
+    needs=("dataset", "preprocess", names.DATASET),
+)
 HPO = Step(
     "hpo",
     ("model", "max_evals", "batch", "seed", "top_n", "trial_timeout", "stop_after"),
@@ -45,6 +50,7 @@ REGISTER = Step("register", ("top_n", "select", "refit", "model_name"), needs=("
 STEPS = {step.name: step for step in (PREPROCESS, TRAIN, HPO, REGISTER)}
 CHAIN = ("preprocess", "train", "hpo", "register")
 SPLITS = ("train", "val", "test")
+ALONE = {"fit_workers": 1}  # how a chain fits, which has no parameter for it
 
 
 def months(params: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
@@ -92,7 +98,7 @@ class Graph:
     """
 
     def __init__(self, session: Session, params: Mapping[str, object]):
-        self.session, self.params = session, params
+        self.session, self.params = session, ALONE | params
         self.made: dict[str, Hit] = {}
         self.reused: list[str] = []
         self.ran: list[str] = []

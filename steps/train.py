@@ -10,7 +10,7 @@ from steps.options import DATA, RUN, options
 
 
 @click.command()
-@options("dataset", "model", "params", "seed", *DATA, "engine", *RUN)
+@options("dataset", "model", "params", "seed", "fit_workers", *DATA, "engine", *RUN)
 @checked
 def train(**params) -> None:
     """Fit one model of a family and log it: it takes raw trips and gives minutes."""
@@ -18,7 +18,16 @@ def train(**params) -> None:
     from tracking import names
 
     params["params"] = params_text(params["params"])
+    if params["fit_workers"] > 1 and params["model"] != "xgboost":
+        raise NotSharedError(
+            f"--fit-workers {params['fit_workers']}: a {params['model']} fit cannot be shared\n"
+            " Give model=xgboost, or fit_workers=1."
+        )
     run_step(TRAIN, params, work, report, tags={names.FAMILY: params["model"]})
+
+
+class NotSharedError(ValueError):
+    """A family whose fit is one worker's."""
 
 
 class ParamsUriError(ValueError):
@@ -74,9 +83,14 @@ def work(step: StepRun) -> None:
         wanted = parameters(family, str(step.params["params"]), manifest.feature_set)
         splits = {name: dataset.split(name, scratch=scratch) for name in ("train", "val")}
         log_splits(step.client, step.run_id, manifest, source.uri, splits)
-        step.say(f"fitting {family.name} on {len(splits['train']):,} trips, one thread")
-        with following("train", "rounds at most", step.session.progress) as progress:
-            estimator = family.fit(splits["train"], splits["val"], wanted, seed, progress=progress)
+        members, trips = int(step.params["fit_workers"]), f"{len(splits['train']):,} trips"
+        if members > 1:
+            step.say(f"fitting {family.name} on {trips}, shared by {members}, one thread each")
+            estimator = shared(step, dataset, wanted, members)
+        else:
+            step.say(f"fitting {family.name} on {trips}, one thread")
+            with following("train", "rounds at most", step.session.progress) as progress:
+                estimator = family.fit(splits["train"], splits["val"], wanted, seed, progress=progress)
         splits["train"].memo.clear()  # what the fit alone needed
         scores: dict[str, float] = {}
         with closing(bar("score", sum(map(len, splits.values())), "trips")) as drawn:
@@ -90,6 +104,21 @@ def work(step: StepRun) -> None:
     tags = {"family": family.name, "features": manifest.feature_set}
     _, output = models.log(predictor, step.run_id, "model", fitted_with, scores, tags)
     step.keep(output)
+
+
+def shared(step: StepRun, dataset, params, members: int):
+    """The estimator that so many processes fit together, or so many of a cluster's workers."""
+    from taxi.engines.together import Member, fit_together
+    from taxi.manifest import MANIFEST, file_sha256
+    from taxi.models import load
+    from taxi.trials import written
+    from tracking.artifacts import address
+
+    engine = str(step.params["engine"])
+    uri = str(dataset.folder) if engine == "local" else address(step.input("dataset").uri)
+    member = Member(uri, file_sha256(dataset.folder / MANIFEST), params, int(step.params["seed"]), members)
+    with written(fit_together(engine, member)) as folder:
+        return load(params.family, folder)
 
 
 def parameters(family, given: str, features: str):

@@ -20,7 +20,7 @@ from taxi.building import DatasetError, build
 from taxi.features import FEATURE_SETS, FeatureError, FeatureMap, Fitting
 from taxi.manifest import MANIFEST, SCHEMA_VERSION, Manifest, file_sha256
 from taxi.split import PART_ROWS, Split
-from taxi.stored_split import StoredSplit
+from taxi.stored_split import WHOLE, StoredSplit
 
 __all__ = ["Dataset", "DatasetError", "Manifest", "build", "searched_splits"]
 
@@ -70,14 +70,14 @@ class Dataset:
                 fitting.add(batch)
         return replace(self, own=fitting.finish())
 
-    def split(self, *names: str, scratch: Path | None = None) -> StoredSplit:
+    def split(self, *names: str, scratch: Path | None = None, share: tuple[int, int] = WHOLE) -> StoredSplit:
         """Splits, one after the other, as they lie on the disk: nothing is read before it is asked for.
 
         Raises DatasetError.
         """
         for name in names:
             self._check(name)
-        return StoredSplit(self, names, scratch)
+        return StoredSplit(self, names, scratch, share)
 
     def load(self, *splits: str) -> Split:
         """Splits in memory, in the order of their files: 4 bytes a feature and trip, 8 for its minutes."""
@@ -98,10 +98,15 @@ class Dataset:
             X = sparse.vstack(sparse_parts, format="csr")
         return Split(X, y, features.labels, features.categorical)
 
-    def parts(self, split: str, rows: int = PART_ROWS) -> Iterator[Split]:
-        """The same rows as `load`, at most `rows` at a time: for splits larger than memory."""
-        features = self.features
-        for batch in self.batches(split, rows):
+    def parts(self, split: str, rows: int = PART_ROWS, share: tuple[int, int] = WHOLE) -> Iterator[Split]:
+        """The same rows as `load`, at most `rows` at a time: for splits larger than memory.
+
+        `share`, (k, n): of what is read at a time the k-th of n equal parts; together the n shares have every row once.
+        """
+        features, (k, n) = self.features, share
+        for whole in self.batches(split, rows * min(n, 8)):
+            start = len(whole) * k // n
+            batch = whole.slice(start, len(whole) * (k + 1) // n - start)
             columns = features.transform(batch)
             made = {name: columns[name].to_numpy() for name in columns.schema.names}
             yield Split(features.matrix(made), batch["duration"].to_numpy(), features.labels, features.categorical)

@@ -8,23 +8,28 @@ from typing import Any
 
 from taxi.split import PART_ROWS, Split
 
+WHOLE = (0, 1)  # the share that is all: the first of one
+
 
 class StoredSplit:
     """Splits `names` of `dataset`, one after the other. `parts` takes the memory of one; X or y loads all, once.
 
-    `scratch` is a folder for what a family writes beside it; None is the system's temporary one.
+    `scratch` is a folder for what a family writes beside it; None is the system's temporary one. Of a `share`, (k, n),
+    `parts` has the k-th of n, and the length is that of the n on average: one number for all of them.
     """
 
-    def __init__(self, dataset: Any, names: tuple[str, ...], scratch: Path | None = None) -> None:
-        self._dataset, self._names, self.scratch = dataset, names, scratch
+    def __init__(
+        self, dataset: Any, names: tuple[str, ...], scratch: Path | None = None, share: tuple[int, int] = WHOLE
+    ) -> None:
+        self._dataset, self._names, self.scratch, self._share = dataset, names, scratch, share
         self.columns, self.categorical = dataset.features.labels, dataset.features.categorical
         self.memo: dict = {}
 
     def __len__(self) -> int:
-        return sum(map(self._dataset.manifest.rows, self._names))
+        return sum(map(self._dataset.manifest.rows, self._names)) // self._share[1]
 
     def parts(self, rows: int = PART_ROWS) -> Iterator[Split]:
-        return chain.from_iterable(self._dataset.parts(name, rows) for name in self._names)
+        return chain.from_iterable(self._dataset.parts(name, rows, self._share) for name in self._names)
 
     @cached_property
     def _whole(self) -> Split:

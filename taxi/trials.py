@@ -7,7 +7,8 @@ import re
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import import_module
@@ -173,6 +174,17 @@ def saved_files(estimator: Any) -> dict[str, bytes]:
         estimator.save(Path(folder))
         paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
         return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+@contextmanager
+def written(files: dict[str, bytes]) -> Iterator[Path]:
+    """A folder with `files`, from which `load` takes the estimator that was saved."""
+    with tempfile.TemporaryDirectory(prefix="estimator-") as folder:
+        for name, content in files.items():
+            path = Path(folder, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        yield Path(folder)
 
 
 def files_digest(files: dict[str, bytes]) -> str:

@@ -3,10 +3,12 @@
 import errno
 import os
 import signal
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from taxi.engines.together import Member
 from taxi.trials import TrialResult, files_digest
 
 
@@ -61,6 +63,22 @@ class Toy:
         files = {"model": repr(params).encode()}
         digest = files_digest(files)
         return TrialResult(number, params, "ok", value, {"val_rmse": value}, 3, digest, files=files)
+
+
+@dataclass(frozen=True)
+class Troubled(Member):
+    """A member of a shared fit; the one of number 1 raises, or dies in the middle of it, always or once."""
+
+    folder: str = ""
+    trouble: str = ""
+
+    def __call__(self, data, number, params):
+        Path(self.folder, f"{number}-{os.getpid()}-{time.monotonic_ns()}").touch()
+        if number == 1 and self.trouble == "raises":
+            raise ArithmeticError("no answer")
+        if number == 1 and (self.trouble == "dies" or len(starts(self.folder, 1)) == 1):
+            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return super().__call__(data, number, params)
 
 
 def starts(folder, number=None):

@@ -121,7 +121,7 @@ def test_code_shipped_anew_replaces_what_workers_had_imported(cluster, tmp_path,
         with monkeypatch.context() as patch:
             patch.setattr(shipping, "ROOT", root)
             with DaskEngine(cluster, Toy(), ten) as engine:
-                marks.append(set(engine._client.run(imported).values()))
+                marks.append(set(engine.client.run(imported).values()))
     assert marks == [{"one"}, {"two"}]
 
 

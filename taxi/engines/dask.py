@@ -36,19 +36,19 @@ class DaskEngine(Engine):
         most: int | None = None,
         packages: Sequence[str] = ("taxi",),
     ) -> None:
-        self._client, self._call = connected(address, packages)
+        self.client, self._call = connected(address, packages)
         self._trial = partial(run_trial, objective)
         self._key = f"load-{uuid4().hex}"
-        self._data = self._client.submit(self._call, cloudpickle.dumps(load), key=self._key)
+        self._data = self.client.submit(self._call, cloudpickle.dumps(load), key=self._key)
         self._busy: Counter[str] = Counter()
         self._lock = threading.Lock()
-        super().__init__(objective, workers or max(1, len(self._client.nthreads())), most)
+        super().__init__(objective, workers or max(1, len(self.client.nthreads())), most)
 
     def run(self, number: int, params: dict[str, Any]) -> TrialResult:
         from distributed import KilledWorker
 
         with self._worker() as place:
-            future = self._client.submit(
+            future = self.client.submit(
                 self._call,
                 cloudpickle.dumps(self._trial),
                 self._data,
@@ -71,7 +71,7 @@ class DaskEngine(Engine):
         Dask by itself sends a task where its data lies: all of them to the one worker that loaded the dataset.
         """
         with self._lock:
-            worker = min(sorted(self._client.nthreads()), key=self._busy.__getitem__, default=None)
+            worker = min(sorted(self.client.nthreads()), key=self._busy.__getitem__, default=None)
             self._busy[worker] += 1
         try:
             yield {"workers": worker, "allow_other_workers": True} if worker else {}
@@ -80,4 +80,4 @@ class DaskEngine(Engine):
                 self._busy[worker] -= 1
 
     def stop(self) -> None:
-        self._client.close()
+        self.client.close()

@@ -4,6 +4,8 @@ import json
 import shutil
 import tempfile
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -21,10 +23,17 @@ def load_splits(uri: str, manifest_sha256: str | None = None) -> tuple[Split | S
     In a folder they stay where they are, to be read in parts; from elsewhere they come into memory. With
     `manifest_sha256` (hex) no other dataset is taken for it. Raises DatasetError.
     """
-    if "://" not in uri or uri.startswith("file://"):
-        folder = Path(unquote(uri.removeprefix("file://")) if "://" in uri else uri)
-        dataset = _opened(folder, manifest_sha256)
-        return dataset.split("train"), dataset.split("val")
+    with on_disk(uri, manifest_sha256) as dataset:
+        read = dataset.split if _in_place(uri) else dataset.load
+        return read("train"), read("val")
+
+
+@contextmanager
+def on_disk(uri: str, manifest_sha256: str | None = None) -> Iterator[Dataset]:
+    """The same dataset on this worker's disk while the block lasts, if need be as a copy. Raises DatasetError."""
+    if _in_place(uri):
+        yield _opened(Path(unquote(uri.removeprefix("file://")) if "://" in uri else uri), manifest_sha256)
+        return
     with tempfile.TemporaryDirectory(prefix="dataset-") as folder:
         if uri.startswith(("http://", "https://")):
             _download(uri.rstrip("/"), Path(folder))
@@ -33,8 +42,11 @@ def load_splits(uri: str, manifest_sha256: str | None = None) -> tuple[Split | S
 
             filesystem, path = fs.FileSystem.from_uri(uri)
             fs.copy_files(path, folder, source_filesystem=filesystem, destination_filesystem=fs.LocalFileSystem())
-        dataset = _opened(Path(folder), manifest_sha256)
-        return dataset.load("train"), dataset.load("val")
+        yield _opened(Path(folder), manifest_sha256)
+
+
+def _in_place(uri: str) -> bool:
+    return "://" not in uri or uri.startswith("file://")
 
 
 def _opened(folder: Path, manifest_sha256: str | None) -> Dataset:
