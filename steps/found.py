@@ -68,7 +68,7 @@ def draw(step: StepRun, results, dimensions, folder: Path) -> None:
     drawn = folder / names.PLOTS
     plots.save(plots.convergence(results), drawn / "convergence.png")
     if shares := influence(results):
-        plots.save(plots.importance(shares), drawn / "hyperparameter_importance.png")
+        plots.save(plots.importance(shares, "hyperparameters"), drawn / "hyperparameter_importance.png")
     (drawn / "parallel_coordinates.html").write_text(parallel_coordinates(results, dimensions), encoding="utf-8")
     step.client.log_artifacts(step.run_id, str(drawn), names.PLOTS)
 

@@ -31,6 +31,7 @@ def inquiry(name: str, params: Mapping[str, object]) -> Iterator[object]:
 def publish(session, report: str, facts: Mapping[str, object], tags: Mapping[str, str], file: str = "") -> None:
     """The report as Markdown, as the run's description and, the facts, as JSON in `file`."""
     from tracking import names
+    from tracking.notes import spaced
     from tracking.record import describe
 
     run_id = session.run.info.run_id
@@ -38,7 +39,7 @@ def publish(session, report: str, facts: Mapping[str, object], tags: Mapping[str
         Path(folder, names.REPORT_FILE).write_text(report)
         Path(folder, file or names.VERDICT_FILE).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
         session.client.log_artifacts(run_id, folder)
-    describe(session.client, run_id, {names.NOTE: report[:100_000], **tags})
+    describe(session.client, run_id, {names.NOTE: spaced(report[:100_000]), **tags})
 
 
 def given_repository(text: str) -> str | None:

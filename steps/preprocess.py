@@ -47,6 +47,7 @@ def work(step: StepRun) -> None:
             manifest = made(step, wanted, FEATURE_SETS[str(step.params["features"])], Path(folder), progress)
         for line in told(manifest):
             step.say(line)
+        step.note = summary(manifest)
         output = log_folder(step.client, step.run_id, Path(folder), names.DATASET, last="manifest.json")
         step.keep(output)
         step.client.log_batch(step.run_id, metrics=figures(step.params, manifest))
@@ -96,6 +97,12 @@ def told(manifest) -> list[str]:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped) or "none dropped"
             lines.append(f"{split} {month}: kept {rows['kept']:,} of {rows['read']:,} trips ({reasons})")
     return lines + [f"warning: {line}" for line in manifest.warnings]
+
+
+def summary(manifest) -> str:
+    """What the run's page says first."""
+    kept, read = (sum(month[key] for month in manifest.record["months"].values()) for key in ("kept", "read"))
+    return "\n\n".join([f"Kept {kept:,} of {read:,} trips.", *(f"Warning: {line}" for line in manifest.warnings)])
 
 
 class ChangedWhileRead(ValueError):

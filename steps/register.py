@@ -97,7 +97,7 @@ def gate(step: StepRun, search, chosen, dataset, predictor, judged, registered, 
 
     from taxi.judging import latency_ms
     from tracking import gate
-    from tracking.card import Subject, card
+    from tracking.card import Subject, card, summary
     from tracking.models import PREDICTOR, example
     from tracking.record import describe
 
@@ -119,6 +119,7 @@ def gate(step: StepRun, search, chosen, dataset, predictor, judged, registered, 
         step.session.run.info.experiment_id,
     )  # fmt: skip
     step.client.update_model_version(version.name, version.version, card(subject))
+    step.note = summary(subject)
 
 
 def draw(step: StepRun, predictor, judged) -> None:
@@ -132,7 +133,7 @@ def draw(step: StepRun, predictor, judged) -> None:
         "error_by_hour.png": plots.error_by_hour(rows.hour, judged.error),
         "error_by_zone.png": plots.error_by_zone(rows.zone, judged.error),
         "interval_coverage.png": plots.interval_coverage(rows.y, judged.predicted, judged.low, judged.high),
-        "importance.png": plots.importance(predictor.estimator.importance()),
+        "importance.png": plots.importance(predictor.estimator.importance(), "columns"),
     }
     with tempfile.TemporaryDirectory(prefix="plots-") as folder:
         for name, figure in figures.items():

@@ -101,6 +101,9 @@ def work(step: StepRun) -> None:
     fitted_with = {"random_state": step.params["seed"], **estimator.params.as_dict()}
     step.client.log_batch(step.run_id, params=[Param(name, str(value)) for name, value in fitted_with.items()],
                           metrics=[Metric(name, value, 0, 0) for name, value in scores.items()])  # fmt: skip
+    step.note = (
+        f"Validation RMSE **{scores['val_rmse']:.4f} minutes**, on the training months {scores['train_rmse']:.4f}."
+    )
     tags = {"family": family.name, "features": manifest.feature_set}
     _, output = models.log(predictor, step.run_id, "model", fitted_with, scores, tags)
     step.keep(output)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from taxi.trials import TrialResult
 
-SIZE_INCHES, DOTS_PER_INCH = (8.0, 4.5), 110
+SIZE_INCHES, DOTS_PER_INCH = (6.4, 4.0), 140  # letters large enough for a telephone
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9701a", "#8a8a8a"
 
 
@@ -50,14 +50,14 @@ def error_by_hour(hour: np.ndarray, error: np.ndarray) -> Figure:
 
 def error_by_zone(zone: np.ndarray, error: np.ndarray, top: int = 20) -> Figure:
     """RMSE (minutes) in the `top` pickup zones with the most trips, busiest first; zone ids and minutes, shape (n,)."""
-    figure, axes = _figure("RMSE by pickup zone, busiest first", "zone (trips)", "RMSE (minutes)")
+    figure, axes = _figure("RMSE by pickup zone, busiest first", "RMSE (minutes)", "zone (trips)")
     trips = np.bincount(zone)
     busiest = np.argsort(-trips, kind="stable")[: min(top, np.count_nonzero(trips))]
     squared = np.bincount(zone, weights=error**2)
-    axes.bar(
-        [f"{place}\n({trips[place]:,})" for place in busiest], np.sqrt(squared[busiest] / trips[busiest]), color=BLUE
-    )
-    axes.tick_params(axis="x", labelsize=6)
+    names = [f"{place} ({trips[place]:,})" for place in busiest]
+    axes.barh(names, np.sqrt(squared[busiest] / trips[busiest]), color=BLUE)
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", labelsize=8)
     return figure
 
 
@@ -81,9 +81,9 @@ def interval_coverage(y: np.ndarray, predicted: np.ndarray, low: np.ndarray, hig
     return figure
 
 
-def importance(shares: dict[str, float], top: int = 15) -> Figure:
-    """Share of each column in what the model explains, the `top` largest."""
-    figure, axes = _figure("Importance", "share", "")
+def importance(shares: dict[str, float], what: str, top: int = 15) -> Figure:
+    """Share of each of `what` (columns, hyperparameters) in what is explained, the `top` largest."""
+    figure, axes = _figure(f"Importance of {what}", "share", "")
     names = sorted(shares, key=lambda name: -shares[name])[:top][::-1]
     axes.barh(names, [shares[name] for name in names], color=BLUE)
     return figure
@@ -108,7 +108,8 @@ def error_before_and_now(before: np.ndarray, now: np.ndarray, names: tuple[str, 
     axes.bar(hours - 0.2, before, 0.4, color=GREY, label=names[0])
     axes.bar(hours + 0.2, now, 0.4, color=BLUE, label=names[1])
     axes.set_xticks(range(0, 24, 3))
-    axes.legend(frameon=False)
+    axes.margins(y=0.15)  # room for the legend above the bars
+    axes.legend(frameon=False, ncols=2, loc="upper left", borderaxespad=0)
     return figure
 
 

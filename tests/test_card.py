@@ -9,7 +9,8 @@ from taxi.features import FEATURE_SETS
 from taxi.gate import Decision
 from taxi.judging import Judged
 from taxi.slices import Rows
-from tracking.card import LENGTH, Subject, card
+from tracking.card import LENGTH, Subject, card, summary
+from tracking.notes import GAP
 
 RUN, SEARCH = "1" * 32, "2" * 32
 MANIFEST = SimpleNamespace(
@@ -40,7 +41,7 @@ def subject(**changes) -> Subject:
 
 def test_the_card_says_what_it_is_how_good_and_how_to_make_it_again():
     """Data, features and when they are known, both models on the same trips, worst slices, limits, the command."""
-    text = card(subject())
+    text = card(subject()).replace(GAP, "")
     for part in (
         "How long a green taxi trip takes: xgboost on features `full`.",
         "When it was registered **it became champion**: there was no champion yet.",
@@ -62,10 +63,20 @@ def test_the_card_says_what_it_is_how_good_and_how_to_make_it_again():
 
 def test_without_a_last_fit_there_is_one_column():
     """Nothing is said twice."""
-    text = card(subject(refit="train", registered=judged(2.0), decision=Decision(False, "not better")))
+    text = card(subject(refit="train", registered=judged(2.0), decision=Decision(False, "not better"))).replace(GAP, "")
     assert "| on the test months | chosen: fitted on train |\n" in text
     assert "It is registered as it was judged." in text
     assert "**it stayed candidate**: not better." in text
+
+
+def test_the_runs_page_gets_the_result_in_two_sentences():
+    """As judged, as registered, and what became of it."""
+    assert summary(subject()) == (
+        "RMSE on the test months **3.1623 minutes**, 1.5811 fitted again on train and val. "
+        "It became champion: there was no champion yet."
+    )
+    stayed = subject(refit="train", registered=judged(2.0), decision=Decision(False, "not better"))
+    assert summary(stayed) == "RMSE on the test months **3.1623 minutes**. It stayed candidate: not better."
 
 
 @pytest.mark.parametrize("features", ["pickup", "full", "course"])

@@ -23,7 +23,7 @@ def test_a_step_links_to_what_started_it_what_it_read_and_what_it_made():
         f"from: [dataset](#/runs/{UP})",
         f"made: [model](#/experiments/7/models/m-{'4' * 32}) · [nyc-taxi version 3](#/models/nyc-taxi/versions/3)",
     ]
-    assert lines[3].startswith("| lineage | |\n| --- | --- |\n")
+    assert lines[3].startswith("| lineage&emsp; | |\n| --- | --- |\n")
 
 
 def test_a_chain_links_to_its_steps_and_a_reused_run_to_the_one_it_stands_for():
@@ -38,3 +38,10 @@ def test_what_has_no_page_is_named_without_a_link():
     """Raw months lie on a disk or a server, and nobody's URI becomes markup."""
     hostile = Input("2023-01", "javascript:alert(1)", A), Input("2023-02", "runs:/../x](http://evil)", A)
     assert notes.page(replace(RECORD, inputs=hostile), "7").split("\n\n")[1] == "from: 2023-01 · 2023-02"
+
+
+def test_tables_have_a_gap_between_their_columns_and_nothing_else_changes():
+    """A pipe inside a cell ends none."""
+    table = "a | b\n\n| x | | y |\n| --- | ---: | --- |\n| 1 | `2\\|3` | - |"
+    gaps = "a | b\n\n| x&emsp; | | y |\n| --- | ---: | --- |\n| 1&emsp; | `2\\|3`&emsp; | - |"
+    assert notes.spaced(table) == gaps

@@ -50,17 +50,19 @@ def test_equal_trials_give_equal_pages_and_none_at_all_an_empty_one():
     assert data_in(parallel_coordinates([], DIMENSIONS))["trials"] == []
 
 
-def test_a_browser_draws_a_line_for_each_finished_trial(tmp_path):
-    """Rate 0.1 of 0.01..1 on a log axis is halfway; depth 9 is at the top, the worst score too."""
+WIDE = ["M60.0,400.0L500.0,225.0L940.0,50.0", "M60.0,50.0L500.0,50.0L940.0,400.0"]
+NARROW = ["M20.0,26.0L180.0,110.0L340.0,194.0", "M340.0,26.0L340.0,110.0L20.0,194.0"]
+
+
+@pytest.mark.parametrize(("width", "lines"), [(1280, WIDE), (600, NARROW)])
+def test_a_browser_draws_a_line_for_each_finished_trial(tmp_path, width, lines):
+    """Rate 0.1 of 0.01..1 on a log axis is halfway, depth 9 and the worst score at an end; small screens stack axes."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if not browser:
         pytest.skip("left out: drawing in a browser, there is no chromium")
     (tmp_path / "page.html").write_text(parallel_coordinates(RESULTS, DIMENSIONS))
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    command += ["--dump-dom", (tmp_path / "page.html").as_uri()]
+    command += [f"--window-size={width},800", "--dump-dom", (tmp_path / "page.html").as_uri()]
     drawn = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
-    assert sorted(re.findall(r'<path d="([^"]+)"', drawn)) == [
-        "M60.0,400.0L500.0,225.0L940.0,50.0",
-        "M60.0,50.0L500.0,50.0L940.0,400.0",
-    ]
+    assert sorted(re.findall(r'<path d="([^"]+)"', drawn)) == lines
     assert "2 of 2 trials (failed, not shown: 1)." in drawn

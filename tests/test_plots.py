@@ -35,8 +35,9 @@ def test_error_by_zone_is_the_rmse_of_the_busiest_zones():
     """Zone 7 has three trips, 4 two, 9 one: the two busiest are drawn, in that order."""
     zone, error = np.array([4, 7, 7, 4, 7, 9]), np.array([1.0, 2.0, 2.0, -1.0, -2.0, 50.0])
     axes = plots.error_by_zone(zone, error, top=2).axes[0]
-    assert [bar.get_height() for bar in axes.patches] == [2.0, 1.0]
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["7\n(3)", "4\n(2)"]
+    assert [bar.get_width() for bar in axes.patches] == [2.0, 1.0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["7 (3)", "4 (2)"]
+    assert axes.yaxis_inverted()  # the first one on top
     assert len(plots.error_by_zone(zone, error).axes[0].patches) == 3
 
 

@@ -9,6 +9,7 @@ from taxi.feature_set import WHEN, FeatureSet
 from taxi.gate import Decision
 from taxi.judging import Judged
 from taxi.slices import FEWEST_TRIPS, Slice
+from tracking.notes import spaced
 
 LENGTH = 5000  # characters MLflow keeps of a description
 REASON_LENGTH = 600  # all of it is a tag of the version
@@ -40,8 +41,18 @@ def card(of: Subject) -> str:
     parts = [_data(of), _features(of.feature_set), _figures(of), _slices(of.registered), _limits(of), _origin(of)]
     head = f"How long a {of.manifest.taxi} taxi trip takes: {of.family} on features `{of.feature_set.name}`."
     became = "it became champion" if of.decision.promote else "it stayed candidate"
-    text = "\n\n".join([head, f"When it was registered **{became}**: {of.decision.reason[:REASON_LENGTH]}.", *parts])
+    text = spaced(
+        "\n\n".join([head, f"When it was registered **{became}**: {of.decision.reason[:REASON_LENGTH]}.", *parts])
+    )
     return text if len(text) <= LENGTH else text[: LENGTH - 4] + " ..."
+
+
+def summary(of: Subject) -> str:
+    """The same in a sentence or two, for the page of the run."""
+    chosen, registered = (judged.metrics("test")["test_rmse"] for judged in (of.judged, of.registered))
+    again = f", {registered:.4f} fitted again on train and val" if of.refit != "train" else ""
+    became = "It became champion" if of.decision.promote else "It stayed candidate"
+    return f"RMSE on the test months **{chosen:.4f} minutes**{again}. {became}: {of.decision.reason[:REASON_LENGTH]}."
 
 
 def _data(of: Subject) -> str:

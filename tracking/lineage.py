@@ -155,13 +155,11 @@ class Lineage:
     def description(self) -> str:
         """The record as a Markdown table for the run's page."""
         source, environment = self.source, self.environment
-        commit = source.get("commit") or "none (a plain folder)"
+        commit = f"`{source['commit'][:12]}`" if source.get("commit") else "none (a plain folder)"
+        patch = " + patch.diff" if source.get("dirty") else ""
         rows = [
-            *([("key", f"`{self.key}`")] if self.key else []),
-            (
-                "code",
-                f"commit `{commit}`{' + patch.diff' if source.get('dirty') else ''}, digest `{self.code_digest[:12]}`",
-            ),
+            *([("key", f"`{self.key[:12]}`")] if self.key else []),
+            ("code", f"commit {commit}{patch}, digest `{self.code_digest[:12]}`"),
             ("environment", _environment_text(environment)),
             ("machine", f"{environment.get('platform')}, {environment.get('cpu')}, {environment.get('cores')} cores"),
             *(("parameter " + name, f"`{value}`") for name, value in sorted(self.params.items())),

@@ -10,6 +10,9 @@ from tracking.lineage import Input, Lineage, Output
 _RUN = re.compile(r"runs:/([0-9a-f]{32})(?:/|$)")
 _MODEL = re.compile(r"models:/(m-[0-9a-f]{32})$")
 _VERSION = re.compile(r"models:/([\w.-]+)/(\d+)$")
+_CELL_END = re.compile(r"(?<=[^\s|])(?= \| *\S)")  # but not of the last one
+_UNDER_HEADS = re.compile(r"[|\s:-]+")
+GAP = "&emsp;"
 SHORT = 8  # characters of a run id
 
 
@@ -29,7 +32,16 @@ def page(lineage: Lineage, experiment: str, parent: str | None = None, reused: s
         lines.append(f"from: {' · '.join(_link(item, item.role, experiment) for item in lineage.inputs)}")
     if lineage.outputs and not steps:
         lines.append(f"made: {' · '.join(_link(item, item.name, experiment) for item in lineage.outputs)}")
-    return "\n\n".join(filter(None, [*lines, note, lineage.description()]))
+    return spaced("\n\n".join(filter(None, [*lines, note, lineage.description()])))
+
+
+def spaced(markdown: str) -> str:
+    """The same with a wide space after each cell of its tables: MLflow's pages put no gap between columns."""
+    lines = markdown.split("\n")
+    return "\n".join(
+        _CELL_END.sub(GAP, line) if line.startswith("| ") and not _UNDER_HEADS.fullmatch(line) else line
+        for line in lines
+    )
 
 
 def run_link(run_id: str, name: str = "") -> str:
