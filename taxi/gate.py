@@ -97,7 +97,10 @@ def decide(failed: tuple[str, ...], against: str | None, gain: Gain | None) -> D
         but = f"; it fails: {'; '.join(failed)}" if failed else ""
         return Decision(True, f"there was no champion yet{but}", failed)
     if gain is None:
-        return Decision(not failed, f"{against} can no longer be loaded here{_and(failed)}", failed)
+        holds = _and(failed) or "; this one holds every threshold"
+        return Decision(
+            not failed, f"{against} cannot be loaded by this code, so they were not compared{holds}", failed
+        )
     known = f"({gain.confidence:.0%} lower bound {gain.low:+.4f}, bootstrap over {gain.days} days)"
     if gain.gain <= 0:
         return Decision(False, f"not better than {against}: RMSE {abs(gain.gain):.4f} min higher{_and(failed)}", failed)

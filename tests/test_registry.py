@@ -26,6 +26,7 @@ from tracking.registry import RegistryError
 from tracking.session import Session
 
 NAME = "trips"
+UNLOADED = "champion version 3 cannot be loaded by this code, so they were not compared"
 TRUE_SLOPE = 4.0  # minutes a mile
 
 
@@ -221,8 +222,33 @@ def test_a_champion_whose_files_are_gone_gives_way(client):
             decision, _ = enter(client, "1")
         finally:
             gone.rename(folder)
-    assert decision.reason == "champion version 3 can no longer be loaded here"
+    assert decision.reason == UNLOADED + "; this one holds every threshold"
     assert champion(client) == "1"
+
+
+def test_a_champion_of_other_code_gives_way_and_it_is_said_what_to_do(client, capsys):
+    """Whole, but saved by code that wrote other fields; a candidate that fails a threshold does not take its place."""
+    enter(client, "3")
+    with fetched(f"models:/{NAME}/3") as folder:
+        file = folder / "artifacts" / "predictor" / "predictor.json"
+        saved = file.read_text()
+        try:
+            file.write_text('{"schema": 0}')
+            refused, _ = enter(client, "1", Thresholds(model_mb=0.001))
+            held = champion(client)
+            talkative = replace(session_of(client), quiet=False)
+            decision, _ = gate.decide_on(talkative, contender(talkative, "1"))
+        finally:
+            file.write_text(saved)
+    assert not refused.promote
+    assert refused.reason.startswith(UNLOADED + "; it fails: the model has 0 MB")
+    assert held == "3"
+    assert decision.reason == UNLOADED + "; this one holds every threshold"
+    assert champion(client) == "1"
+    said = capsys.readouterr().err
+    assert "not a saved predictor that this code reads (KeyError('taxi'))" in said
+    assert "Register the model again, or use the code of the commit that made it." in said
+    assert "-e rollback" in said
 
 
 def test_two_at_once_end_with_the_better_one_as_champion(client, monkeypatch):

@@ -67,7 +67,7 @@ def against(session: Session, one: Contender, champion: ModelVersion, thresholds
     try:
         predictor = registered(session, f"models:/{champion.name}/{champion.version}").predictor
     except UNREADABLE as error:
-        session.say(f"{who}: {error}")
+        session.say(f"{who} cannot be loaded: {error}\n What takes its place can be undone: -e rollback.")
         return decide(failed, who, None), {}
     if predictor.taxi != one.taxi:
         other = f"{who} is for {predictor.taxi} taxis; register {one.taxi} ones under another model_name"
