@@ -62,8 +62,8 @@ class Drift:
             "new_mae": self.now.mae,
             "new_bias": self.now.bias,
             **({"new_coverage": self.now.coverage} if self.now.covered else {}),
-            f"{self.judged}_rmse": self.before.rmse,
-            f"{self.judged}_mae": self.before.mae,
+            f"registered_{self.judged}_rmse": self.before.rmse,
+            f"registered_{self.judged}_mae": self.before.mae,
             "rmse_change_percent": self.change,
             "unseen_pair_share": self.unseen[1]["pair"],
             "dropped_share": sum(self.dropped[1].values()) / self.read[1],
@@ -104,7 +104,7 @@ class Drift:
             f"({self.spans['new']}, {self.now.trips:,} trips)"
         )
         percent, low, high = change(self.before, self.now)
-        found.append(f"{self.judged}_rmse {self.before.rmse:.4f} min  ({self.spans['judged']})  "
+        found.append(f"registered_{self.judged}_rmse {self.before.rmse:.4f} min  ({self.spans['judged']})  "
                      f"changed by {percent:+.1f} % (95 %: {low:+.1f} to {high:+.1f})")  # fmt: skip
         return found
 

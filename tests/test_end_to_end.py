@@ -216,7 +216,7 @@ def test_drift_of_the_champion_finds_its_own_months_unmoved(place, first):
     champion = place.client.get_model_version_by_alias(NAME, "champion")
     registered = place.client.get_logged_model(champion.source.removeprefix("models:/"))
     judged = {metric.key: metric.value for metric in registered.metrics}["registered_test_rmse"]
-    assert run.data.metrics["new_rmse"] == run.data.metrics["test_rmse"] == pytest.approx(judged, rel=1e-12)
+    assert run.data.metrics["new_rmse"] == run.data.metrics["registered_test_rmse"] == pytest.approx(judged, rel=1e-12)
     files = {file.path for file in place.client.list_artifacts(result.run_id)}
     assert {names.REPORT_FILE, names.DRIFT_FILE, names.PLOTS, names.LINEAGE_FILE} <= files
     assert [item.dataset.name for item in run.inputs.dataset_inputs][-1] == "green 2023-03"
