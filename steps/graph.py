@@ -125,11 +125,19 @@ class Graph:
         return self.made[name]
 
     def found(self, step: Step, lineage: Lineage) -> Hit | Miss:
-        """A finished run that stands for running `step`: its outputs whole and, for a version, its aliases in place."""
+        """A finished run that stands for running `step`: its outputs whole and, for a version, its aliases in place.
+
+        A version that was made after this run was asked for is what it asked for: of many that ask for the same at
+        once one registers, whoever moved an alias since.
+        """
         found = self.session.find(lineage)
-        if isinstance(found, Hit) and step is REGISTER and (moved := aliases.moved(self.session.client, found)):
-            return Miss((moved,))
-        return found
+        if step is not REGISTER or not isinstance(found, Hit):
+            return found
+        run = self.session.run
+        if run and found.end_time >= run.info.start_time:
+            return found
+        moved = aliases.moved(self.session.client, found)
+        return Miss((moved,)) if moved else found
 
     def lineage(self, step: Step, made_by: Callable[[str], Hit]) -> Lineage:
         """The record `step` would start with; `made_by` is asked for the step before when its output is not given."""

@@ -1,10 +1,12 @@
 """The registry through the gate: real versions in a real store, their history, rollback, and two at once."""
 
+import random
 import shutil
 import sqlite3
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import mlflow
@@ -20,7 +22,7 @@ from taxi.linear import LinearEstimator, LinearParams
 from taxi.predictor import Predictor
 from taxi.slices import Rows
 from taxi.trips import VALID_SCHEMA
-from tracking import gate, models, names, registry
+from tracking import alive, gate, models, names, registry
 from tracking.artifacts import fetched
 from tracking.registry import RegistryError
 from tracking.session import Session
@@ -274,3 +276,91 @@ def test_two_at_once_end_with_the_better_one_as_champion(client, monkeypatch):
     assert [(entry.version, entry.over) for entry in registry.history(client, NAME)] == [
         ("1", None), ("2", "1"), ("3", "2")
     ]  # fmt: skip
+
+
+STORE_CALLS = (
+    "delete_model_version_tag", "delete_tag", "get_model_version", "get_model_version_by_alias", "get_registered_model",
+    "log_batch", "search_runs", "set_model_version_tag", "set_registered_model_alias", "set_registered_model_tag",
+    "set_tag",
+)  # fmt: skip
+
+
+class Baton:
+    """Threads of which one runs at a time; before each call of the store, chance says which goes on."""
+
+    def __init__(self, seed: int, racers: int):
+        self.rng, self.free, self.running = random.Random(seed), threading.Condition(), list(range(racers))
+        self.turn = self.rng.choice(self.running)
+        self.me = threading.local()
+        self.failed: list[BaseException] = []
+
+    def pass_on(self, *_) -> None:
+        if (me := getattr(self.me, "number", None)) is not None:
+            with self.free:
+                self.turn = self.rng.choice(self.running)
+                self.free.notify_all()
+                assert self.free.wait_for(lambda: self.turn == me, 60)
+
+    def race(self, number: int, work) -> None:
+        self.me.number = number
+        try:
+            with self.free:
+                assert self.free.wait_for(lambda: self.turn == number, 60)
+            work()
+        except BaseException as error:
+            self.failed.append(error)
+        finally:
+            with self.free:
+                self.running.remove(number)
+                self.turn = self.rng.choice(self.running) if self.running else None
+                self.free.notify_all()
+
+    def run(self, *works) -> None:
+        racers = [threading.Thread(target=self.race, args=(number, work)) for number, work in enumerate(works)]
+        for racer in racers:
+            racer.start()
+        for racer in racers:
+            racer.join(120)
+        assert not self.failed, self.failed
+
+
+@pytest.mark.parametrize("schedules", [range(4), pytest.param(range(4, 104), marks=pytest.mark.slow)], ids=["4", "100"])
+def test_in_any_order_of_their_calls_the_better_one_ends_as_champion(schedules, store, tmp_path, monkeypatch):
+    """Two that both beat the champion, turn by turn as chance has it: the history is one line, each decision whole."""
+    before, orders = mlflow.get_tracking_uri(), set()
+    baton = None
+    for name in STORE_CALLS:
+        called = getattr(mlflow.MlflowClient, name)
+
+        def shared(*args, _called=called, **kwargs):
+            baton.pass_on()
+            return _called(*args, **kwargs)
+
+        monkeypatch.setattr(mlflow.MlflowClient, name, shared)
+    monkeypatch.setattr(alive.time, "sleep", lambda seconds: baton.pass_on())
+    try:
+        for seed in schedules:
+            shutil.copy(store, tmp_path / f"{seed}.db")
+            uri = f"sqlite:///{tmp_path}/{seed}.db"
+            mlflow.set_tracking_uri(uri)
+            baton, client = Baton(seed, 2), mlflow.MlflowClient(uri)
+            enter(client, "1")
+            sessions = [session_of(client) for _ in "23"]
+            racers = zip(sessions, map(contender, sessions, "23"), strict=True)
+            baton.run(*(partial(gate.decide_on, *racer) for racer in racers))
+            assert champion(client) == "3"
+            history = [(entry.number, entry.version, entry.over) for entry in registry.history(client, NAME)]
+            orders.add(len(history))
+            assert history in (
+                [(1, "1", None), (2, "2", "1"), (3, "3", "2")],  # the worse one came first
+                [(1, "1", None), (2, "3", "1")],  # and there was nothing for it to win
+            )
+            for number in "23":
+                tags = client.get_model_version(NAME, number).tags
+                assert tags[names.DECISION] == ("champion" if number == "3" or len(history) == 3 else "candidate")
+                assert tags[names.REASON]
+            for session in sessions:
+                assert names.GATE not in client.get_run(session.run.info.run_id).data.tags
+    finally:
+        mlflow.set_tracking_uri(before)
+    assert len(orders) == 2, "chance never let the better one come first, or always"
