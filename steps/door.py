@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from steps.ending import end_well
+from taxi.fault import fault
 
 
 class Refused(click.ClickException):
@@ -54,7 +55,6 @@ def _said(error: Exception) -> str | None:
     """A user's mistake, or what the machine or a server did, as one clear message; None for a mistake of ours."""
     from mlflow.exceptions import MlflowException
 
-    from taxi.fault import fault
     from tracking.git import without_credentials
     from tracking.outage import outage
 

@@ -87,10 +87,10 @@ def environment(more: dict[str, str] | None = None) -> dict[str, str]:
     return {**kept, "PATH": path, "PYTHONWARNINGS": "default", **(more or {})}
 
 
-def workplace(folder: Path, migrated_store: Path) -> Workplace:
-    """A folder with an empty store whose artifacts lie beside it, as where a user starts."""
+def workplace(folder: Path, migrated_store: Path, artifacts: str = "") -> Workplace:
+    """A folder with an empty store whose artifacts lie beside it, as where a user starts, or at the URI `artifacts`."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(migrated_store, folder / "mlflow.db")
     with sqlite3.connect(folder / "mlflow.db") as database:
-        database.execute("UPDATE experiments SET artifact_location = ?", [f"{folder}/mlruns/0"])
+        database.execute("UPDATE experiments SET artifact_location = ?", [artifacts or f"{folder}/mlruns/0"])
     return Workplace(folder)

@@ -24,10 +24,13 @@ def command() -> list[str]:
     return words + [word for name, value in PARAMS.items() for word in ("-P", f"{name}={value}")]
 
 
-def end_of(place: Workplace) -> tuple:
-    """What an undisturbed chain and a disturbed one must agree on: the version's content, the trials', the metrics."""
+def end_of(place: Workplace, uri: str = "") -> tuple:
+    """What an undisturbed chain and a disturbed one must agree on: the version's content, the trials', the metrics.
+
+    `uri`: of the server through which it was made, if any.
+    """
     client = place.client
-    mlflow.set_tracking_uri(place.store)  # artifacts are fetched by MLflow's own notion of the store
+    mlflow.set_tracking_uri(uri or place.store)  # artifacts are fetched by MLflow's own notion of the store
     query = f"tags.`{names.STEP}` = 'register' and attributes.status = 'FINISHED' and tags.`{names.OUTPUTS}` != ''"
     run = client.search_runs(["0"], query, max_results=1)[0]
     lineage = recorded(client, run)

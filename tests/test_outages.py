@@ -1,0 +1,136 @@
+"""A server that refuses, goes, or loses what it is told: one clear error, or none, and a plain re-run is as ever."""
+
+import contextlib
+import importlib
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import mlflow
+import pytest
+from click.testing import CliRunner, Result
+from mlflow import MlflowClient
+
+from tests.project import LAUNCHER, environment, workplace
+from tests.proxy import Proxy, proxy
+from tests.team import answers, free_port, process
+from tracking import names
+from tracking.cache import recorded
+
+pytestmark = pytest.mark.slow
+DATA = {"source": "sample:1000"}
+SEARCH = {**DATA, "max_evals": "3", "top_n": "2", "workers": "2"}
+PARAMS = {"preprocess": DATA, "train": DATA, "hpo": SEARCH, "register": SEARCH}
+
+
+@dataclass(frozen=True)
+class Team:
+    """A chain on a server with proxied artifacts, reached by a way on which things happen."""
+
+    client: MlflowClient
+    way: Proxy
+    digests: dict[str, dict[str, str]]  # step -> output -> digest, of when nothing happened
+
+    def run(self, step: str) -> Result:
+        os.environ.pop("MLFLOW_RUN_ID", None)
+        words = [word for name, value in PARAMS[step].items() for word in ("--" + name.replace("_", "-"), value)]
+        return CliRunner().invoke(getattr(importlib.import_module(f"steps.{step}"), step), words)
+
+    def outputs(self, step: str) -> dict[str, str]:
+        query = f"tags.`{names.STEP}` = '{step}' and tags.`{names.OUTPUTS}` != '' and attributes.status = 'FINISHED'"
+        [run] = self.client.search_runs(["0"], query, max_results=1)
+        return {output.name: output.digest for output in recorded(self.client, run).outputs}
+
+    def forget(self, step: str) -> None:
+        """The chain up to `step` is there, and then as if `step` had never been run."""
+        for name in list(PARAMS)[: list(PARAMS).index(step) + 1]:
+            if name not in self.digests:
+                result = self.run(name)
+                assert result.exit_code == 0, (result.stderr, result.exc_info)
+                self.digests[name] = self.outputs(name)
+                assert self.digests[name]
+        for query in (f"tags.`{names.STEP}` = '{step}'", *([f"tags.`{names.TRIAL}` != ''"] * (step == "hpo"))):
+            for run in self.client.search_runs(["0"], query, max_results=1000):
+                self.client.delete_run(run.info.run_id)
+
+    def is_as_ever(self, step: str, result: Result) -> None:
+        assert result.exit_code == 0, (result.stderr, result.exc_info)
+        assert self.outputs(step) == self.digests[step]
+
+    def said(self, failed: Result) -> str:
+        """The one clear error that a step ended with."""
+        assert isinstance(failed.exception, SystemExit), failed.exc_info
+        assert failed.exit_code == 2 and "Traceback" not in failed.stderr, failed.stderr
+        [said] = failed.stderr.split("Error: ")[1:]
+        return said
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory, migrated_store) -> Iterator[Team]:
+    place = workplace(tmp_path_factory.mktemp("team"), migrated_store, "mlflow-artifacts:/0")
+    port, log, patch = free_port(), place.folder / "server.log", pytest.MonkeyPatch()
+    before, server = mlflow.get_tracking_uri(), f"http://127.0.0.1:{port}"
+    command = [LAUNCHER, "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+               "--backend-store-uri", place.store, "--artifacts-destination", str(place.folder / "kept")]  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        stack.callback(patch.undo)
+        stack.callback(mlflow.set_tracking_uri, before)
+        variables = environment({"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+        serving = stack.enter_context(process(command, log, variables, place.folder))
+        answers(f"{server}/health", log, serving)
+        way = stack.enter_context(proxy(server))
+        for name, value in {"MLFLOW_TRACKING_URI": way.uri, "PYTHONWARNINGS": "ignore",
+                            "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0"}.items():  # fmt: skip
+            patch.setenv(name, value)
+        mlflow.set_tracking_uri(way.uri)
+        made = Team(MlflowClient(way.uri), way, {})
+        yield made
+
+
+REFUSALS = {403: "right to write", 500: "Its log says why", 507: "room"}
+
+
+@pytest.mark.parametrize(("step", "status"), [*(("preprocess", status) for status in REFUSALS),
+                                              ("train", 507), ("hpo", 500), ("register", 403)])  # fmt: skip
+def test_a_store_that_takes_no_artifacts_is_said_and_survived(team, step, status, monkeypatch):
+    """Its answer, and what helps; the run has failed, and with the store well again the step is as ever."""
+    team.forget(step)
+    with monkeypatch.context() as patch:
+        patch.setattr(team.way, "fate", lambda method, path: status if method == "PUT" else None)
+        said = team.said(team.run(step))
+    assert REFUSALS[status] in said, said
+    assert not team.client.search_runs(["0"], "attributes.status = 'RUNNING'")
+    team.is_as_ever(step, team.run(step))
+
+
+@pytest.mark.parametrize("step", PARAMS)
+def test_a_server_that_goes_for_good_is_said_and_survived(team, step, monkeypatch):
+    """In the middle of the step; its run, of which nobody could be told, is ended by the next run of anybody."""
+    team.forget(step)
+    begun, middle = len(team.way.seen), {"preprocess": 25, "train": 30, "hpo": 50, "register": 50}[step]
+
+    def gone(method: str, path: str) -> str | None:
+        return "lost" if len(team.way.seen) - begun > middle else None
+
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # lowered by the step in the end
+        patch.setattr(team.way, "fate", gone)
+        said = team.said(team.run(step))
+    assert "does not answer" in said, said
+    for run in team.client.search_runs(["0"], "attributes.status = 'RUNNING'"):
+        team.client.set_tag(run.info.run_id, names.PROCESS, "1@1")  # it is this test's process, and that goes on
+    team.is_as_ever(step, team.run(step))
+    assert not team.client.search_runs(["0"], "attributes.status = 'RUNNING'")
+
+
+@pytest.mark.parametrize("fate", ["lost", "unanswered"])
+@pytest.mark.parametrize("step", PARAMS)
+def test_a_request_lost_on_the_way_is_made_again(team, step, fate, monkeypatch):
+    """One in eight of them; also when the server had done it already: nothing is there twice that counts."""
+    team.forget(step)
+    luck = random.Random(step + fate)
+    with monkeypatch.context() as patch:
+        patch.setattr(team.way, "fate", lambda method, path: fate if luck.random() < 1 / 8 else None)
+        result = team.run(step)
+    team.is_as_ever(step, result)
