@@ -42,6 +42,10 @@ class Engine(ABC):
         """
         return self._threads.submit(self._run, number, params)
 
+    def once(self, number: int, params: dict[str, Any]) -> Future[TrialResult]:
+        """The same in one attempt: for what several do together, so that none is tried again alone. Or WorkerDied."""
+        return self._threads.submit(self.run, number, params)
+
     def _run(self, number: int, params: dict[str, Any]) -> TrialResult:
         killed = True
         for _ in range(self.attempts):

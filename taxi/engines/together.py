@@ -6,17 +6,17 @@ process fits, for bins come from merged summaries, and each member draws a tree'
 """
 
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from taxi.boosting import BoostingParams
 from taxi.engines.cluster import scheduler
-from taxi.engines.engine import Engine
+from taxi.engines.engine import Engine, WorkerDied
 from taxi.engines.error import EngineError
 from taxi.engines.tracker import here, on_scheduler
-from taxi.trials import DIED, TrialResult, files_digest, modules, one_thread, saved_files
+from taxi.trials import DIED, TrialResult, failed, files_digest, modules, one_thread, saved_files
 
 ATTEMPTS = 3  # of the whole fit: one member that dies ends it for all
 WORKERS_SECONDS = 60  # in which a worker that died is replaced
@@ -86,7 +86,6 @@ def _opened(engine: str, member: Member) -> Iterator[Engine]:
         from taxi.engines.dask import DaskEngine
 
         made = DaskEngine(scheduler(engine), member, nothing, member.size)
-    made.attempts = 1
     with made:
         yield made
 
@@ -96,13 +95,20 @@ def _attempt(running: Engine, engine: str, member: Member) -> list[TrialResult]:
     if engine != "local":
         _wait_for_workers(running.client, member.size)
     with here(member.size) if engine == "local" else on_scheduler(running.client, member.size) as joining:
-        futures = [running.submit(number, joining) for number in range(member.size)]
+        futures = [running.once(number, joining) for number in range(member.size)]
         left = set(futures)
         while left:
             done, left = wait(left, return_when=FIRST_COMPLETED)
-            if any(future.result().status != "ok" for future in done):
+            if any(future.exception() or future.result().status != "ok" for future in done):
                 break
-    return [future.result() for future in futures]
+    return [_outcome(future) for future in futures]
+
+
+def _outcome(future: Future[TrialResult]) -> TrialResult:
+    try:
+        return future.result()
+    except WorkerDied:
+        return failed(0, {}, DIED)
 
 
 def _wait_for_workers(client: Any, size: int) -> None:
