@@ -8,8 +8,9 @@ export UV_COMPILE_BYTECODE := 1
 setup: .venv/ready ## the launcher: .venv/bin/mlflow, with uv beside it
 
 # uv comes first, by pip and by hash; uv then installs the rest, by hash, in seconds.
-# launcher.pth puts .venv/bin on PATH, so that .venv/bin/mlflow finds uv without an activated environment, and has
-# MLflow make an environment or a database while no other process does (tracking/once.py).
+# launcher.pth puts .venv/bin on PATH, so that .venv/bin/mlflow finds uv without an activated environment, has
+# MLflow make an environment or a database while no other process does (tracking/once.py), and spares its end the look
+# for garbage among all that was imported, which takes a second.
 .venv/ready: requirements.lock requirements-dev.lock launcher.pth tracking/once.py
 	$(PYTHON) -m venv --clear .venv
 	grep -A100 '^uv==' requirements-dev.lock | awk 'NR > 1 && !/^ / {exit} {print}' > .venv/uv.lock
