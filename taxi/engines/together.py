@@ -7,8 +7,9 @@ process fits, for bins come from merged summaries, and each member draws a tree'
 
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any
 
 from taxi.boosting import BoostingParams
@@ -43,7 +44,8 @@ class Member:
         with on_disk(self.uri, self.manifest_sha256) as dataset, scratch_folder("bins") as scratch, one_thread():
             share = (number, self.size)
             train, val = (dataset.split(name, scratch=scratch, share=share) for name in ("train", "val"))
-            with CommunicatorContext(**params, dmlc_task_id=f"{number:06d}"):
+            # XGBoost prints who is which number, and stdout is the step's result.
+            with redirect_stdout(StringIO()), CommunicatorContext(**params, dmlc_task_id=f"{number:06d}"):
                 estimator = FAMILIES["xgboost"].fit(train, val, self.params, self.seed)
             train.memo.clear()
         files = saved_files(estimator)  # every member has the whole model

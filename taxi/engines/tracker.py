@@ -1,8 +1,7 @@
 """Where the members of one shared fit find each other: XGBoost's tracker, on this machine or a cluster's scheduler."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
-from io import StringIO
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -16,12 +15,11 @@ PATIENCE_SECONDS = 1800
 def here(members: int) -> Iterator[dict[str, Any]]:
     """What members on this machine are given to join. Leaving ends whoever still waits for the others."""
     start, stop = _functions()
-    with redirect_stdout(StringIO()):  # XGBoost prints there who is which number, and stdout is the step's result
-        tracker, arguments = start(members, "127.0.0.1", PATIENCE_SECONDS)
-        try:
-            yield arguments
-        finally:
-            stop(tracker)
+    tracker, arguments = start(members, "127.0.0.1", PATIENCE_SECONDS)
+    try:
+        yield arguments
+    finally:
+        stop(tracker)
 
 
 @contextmanager
