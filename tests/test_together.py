@@ -86,6 +86,7 @@ def test_a_member_killed_in_the_middle_of_the_fit_costs_time_alone(where, folder
     assert files_digest(model) == files_digest(fit_together("local", member(folder, params=LONG)))
 
 
+@pytest.mark.slow
 def test_a_member_that_always_dies_ends_the_fit(folder, tmp_path):
     """After three attempts, with what to do."""
     with pytest.raises(EngineError, match=r"shared by 2 failed 3 times: .*\nGive its members more memory"):
