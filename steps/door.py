@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import gc
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -40,6 +42,7 @@ def checked(command: Callable) -> Callable:
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # our own progress says enough
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is the result
         try:
+            _import_mlflow()
             return command(*args, **kwargs)
         except click.ClickException:
             raise
@@ -49,6 +52,16 @@ def checked(command: Callable) -> Callable:
             raise Refused(line) from error
 
     return guarded
+
+
+def _import_mlflow() -> None:
+    """Hundreds of thousands of objects that stay: looking through them for garbage, then and later, takes a while."""
+    if "mlflow" not in sys.modules:
+        gc.disable()
+        import mlflow  # noqa: F401
+
+        gc.enable()
+        gc.freeze()
 
 
 def _said(error: Exception) -> str | None:
