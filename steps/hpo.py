@@ -5,7 +5,6 @@ import json
 import click
 
 from steps.door import StepRun, checked, run_step
-from steps.early import import_early
 from steps.options import DATA, RUN, TRIALS, options
 
 
@@ -63,7 +62,6 @@ def work(step: StepRun) -> None:
             opened(str(params["engine"]), objective, dataset, address(source.uri), workers, most) as engine,
         ):
             step.say(f"{engine.workers} trials at once, one thread each")
-            import_early("tracking.models", "taxi.plots", "sklearn.ensemble")
 
             def on_told(result) -> None:
                 runs.follow(result)

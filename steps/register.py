@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from steps.door import StepRun, checked, run_step
-from steps.early import import_early
 from steps.options import DATA, RUN, TRIALS, options
 
 
@@ -52,7 +51,6 @@ def work(step: StepRun) -> None:
     predictor = chosen.predictor_with_intervals(dataset)
     judged = registered = Judged.of(predictor, rows, test())
     if again:
-        import_early("taxi.plots")
         step.say(f"fitting trial {chosen.trial} again, on the train and val months")
         with following("fit again", "rounds at most", step.session.progress) as progress:
             predictor = refitted(predictor, dataset, search.seed, progress)
