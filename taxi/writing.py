@@ -23,6 +23,8 @@ FORMAT = {
     "write_statistics": False,
 }  # 5 bytes a trip, 9 on real months; 70 ns to write and 20 to read it, of all the settings tried the least of both
 
+AT_ONCE = 8  # months, at most: each takes some 50 MB of memory, and a disk is busy with fewer
+
 Seen = Callable[[Month, pa.RecordBatch, int], None]
 
 
@@ -51,7 +53,8 @@ def write_month(month: Month, in_month: bool, path: Path, seen: Seen = lambda mo
 def months_here(paths: Mapping[Month, Path], in_month: bool, seen: Seen) -> Iterator[Callable[[Month, Path], Written]]:
     """`written` for `taxi.building.build`: months written to their `paths`, in this order, one on each core.
 
-    `seen` is called by one of them at a time, in no order. An error comes where its month is asked for, and ends all.
+    AT_ONCE at most. `seen` is called by one of them at a time, in no order. An error comes where its month is asked
+    for, and ends all.
     """
     from joblib import cpu_count
 
@@ -63,7 +66,7 @@ def months_here(paths: Mapping[Month, Path], in_month: bool, seen: Seen) -> Iter
                 raise InterruptedError("another month failed")
             seen(month, batch, kept)
 
-    with ThreadPoolExecutor(cpu_count(), thread_name_prefix="month") as threads:
+    with ThreadPoolExecutor(min(cpu_count(), AT_ONCE), thread_name_prefix="month") as threads:
         tasks = {
             month: threads.submit(write_month, month, in_month, path, one_at_a_time) for month, path in paths.items()
         }
