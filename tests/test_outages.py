@@ -1,69 +1,28 @@
 """A server that refuses, goes, or loses what it is told: one clear error, or none, and a plain re-run is as ever."""
 
 import contextlib
-import importlib
-import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import mlflow
 import pytest
-from click.testing import CliRunner, Result
 from mlflow import MlflowClient
 
+from tests.disturbed import Chain
 from tests.project import LAUNCHER, environment, workplace
 from tests.proxy import Proxy, proxy
 from tests.team import answers, free_port, process
 from tracking import names
-from tracking.cache import recorded
 
 pytestmark = pytest.mark.slow
-DATA = {"source": "sample:1000"}
-SEARCH = {**DATA, "max_evals": "3", "top_n": "2", "workers": "2"}
-PARAMS = {"preprocess": DATA, "train": DATA, "hpo": SEARCH, "register": SEARCH}
 
 
 @dataclass(frozen=True)
-class Team:
-    """A chain on a server with proxied artifacts, reached by a way on which things happen."""
+class Team(Chain):
+    """On a server with proxied artifacts, reached by a way on which things happen."""
 
-    client: MlflowClient
     way: Proxy
-    digests: dict[str, dict[str, str]]  # step -> output -> digest, of when nothing happened
-
-    def run(self, step: str) -> Result:
-        os.environ.pop("MLFLOW_RUN_ID", None)
-        words = [word for name, value in PARAMS[step].items() for word in ("--" + name.replace("_", "-"), value)]
-        return CliRunner().invoke(getattr(importlib.import_module(f"steps.{step}"), step), words)
-
-    def outputs(self, step: str) -> dict[str, str]:
-        query = f"tags.`{names.STEP}` = '{step}' and tags.`{names.OUTPUTS}` != '' and attributes.status = 'FINISHED'"
-        [run] = self.client.search_runs(["0"], query, max_results=1)
-        return {output.name: output.digest for output in recorded(self.client, run).outputs}
-
-    def forget(self, step: str) -> None:
-        """The chain up to `step` is there, and then as if `step` had never been run."""
-        for name in list(PARAMS)[: list(PARAMS).index(step) + 1]:
-            if name not in self.digests:
-                result = self.run(name)
-                assert result.exit_code == 0, (result.stderr, result.exc_info)
-                self.digests[name] = self.outputs(name)
-                assert self.digests[name]
-        for query in (f"tags.`{names.STEP}` = '{step}'", *([f"tags.`{names.TRIAL}` != ''"] * (step == "hpo"))):
-            for run in self.client.search_runs(["0"], query, max_results=1000):
-                self.client.delete_run(run.info.run_id)
-
-    def is_as_ever(self, step: str, result: Result) -> None:
-        assert result.exit_code == 0, (result.stderr, result.exc_info)
-        assert self.outputs(step) == self.digests[step]
-
-    def said(self, failed: Result) -> str:
-        """The one clear error that a step ended with."""
-        assert isinstance(failed.exception, SystemExit), failed.exc_info
-        assert failed.exit_code == 2 and "Traceback" not in failed.stderr, failed.stderr
-        [said] = failed.stderr.split("Error: ")[1:]
-        return said
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +43,7 @@ def team(tmp_path_factory, migrated_store) -> Iterator[Team]:
                             "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0"}.items():  # fmt: skip
             patch.setenv(name, value)
         mlflow.set_tracking_uri(way.uri)
-        made = Team(MlflowClient(way.uri), way, {})
+        made = Team(MlflowClient(way.uri), "0", way)
         yield made
 
 
