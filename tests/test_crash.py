@@ -16,7 +16,8 @@ from tracking.cache import recorded
 from tracking.verdict import measured
 
 PARAMS = {"source": "sample:3000", "max_evals": "6", "top_n": "2"}
-KILLS, A_CHAIN, SEED = 50, 5, 7  # moments in all, at most so many in one chain, which begins from an empty store
+KILLS = int(os.environ.get("KILLS", "50"))  # moments in all
+A_CHAIN, SEED = 5, 7  # at most so many kills in one chain, which begins from an empty store
 
 
 def command() -> list[str]:
