@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from taxi.cores import cores
 from taxi.months import Month
 from taxi.trips import VALID_SCHEMA, kept_trips
 
@@ -56,8 +57,6 @@ def months_here(paths: Mapping[Month, Path], in_month: bool, seen: Seen) -> Iter
     AT_ONCE at most. `seen` is called by one of them at a time, in no order. An error comes where its month is asked
     for, and ends all.
     """
-    from joblib import cpu_count
-
     turn, ended = threading.Lock(), threading.Event()
 
     def one_at_a_time(month: Month, batch: pa.RecordBatch, kept: int) -> None:
@@ -66,7 +65,7 @@ def months_here(paths: Mapping[Month, Path], in_month: bool, seen: Seen) -> Iter
                 raise InterruptedError("another month failed")
             seen(month, batch, kept)
 
-    with ThreadPoolExecutor(min(cpu_count(), AT_ONCE), thread_name_prefix="month") as threads:
+    with ThreadPoolExecutor(min(cores(), AT_ONCE), thread_name_prefix="month") as threads:
         tasks = {
             month: threads.submit(write_month, month, in_month, path, one_at_a_time) for month, path in paths.items()
         }

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from taxi.cores import cores
 from tracking.digest import digest_json
-from tracking.machine import cores, cpu_model, variables
+from tracking.machine import cpu_model, variables
 from tracking.packages import ABSENT, installed, locked, same_version
 
 LOCK = "requirements.lock"

@@ -1,4 +1,4 @@
-"""The machine a run has: CPU model, cores it may use, variables that steer threads and numeric kernels."""
+"""The machine a run has: CPU model, variables that steer threads and numeric kernels."""
 
 import os
 import platform
@@ -26,13 +26,6 @@ VARIABLES = (
 def variables() -> dict[str, str]:
     """Name -> value of those VARIABLES that are set."""
     return {name: os.environ[name] for name in VARIABLES if name in os.environ}
-
-
-def cores() -> int:
-    """Cores this process may keep busy: its affinity and its container's limits count. At least 1."""
-    import joblib
-
-    return joblib.cpu_count()
 
 
 def cpu_model() -> str:

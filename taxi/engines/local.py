@@ -11,6 +11,7 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from taxi.cores import cores
 from taxi.engines.engine import Engine, WorkerDied
 from taxi.engines.error import EngineError
 from taxi.fault import fault
@@ -82,13 +83,6 @@ def prepare(modules: Sequence[str]) -> Any:
     context.set_forkserver_preload([__name__, *modules])
     forkserver.ensure_running()
     return context
-
-
-def cores() -> int:
-    """Cores that this process may use: affinity and container limits count."""
-    import joblib
-
-    return joblib.cpu_count()
 
 
 class _Worker:

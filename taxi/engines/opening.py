@@ -23,7 +23,8 @@ def opened(
     workers load from `uri`: a folder that every machine sees, or file://, http(s)://, s3://, gs://. Raises EngineError.
     """
     if engine == "local":
-        from taxi.engines.local import LocalEngine, cores
+        from taxi.cores import cores
+        from taxi.engines.local import LocalEngine
         from taxi.mapped import open_splits, save_splits
 
         with scratch_folder("splits") as scratch:
