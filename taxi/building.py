@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from taxi.features import FeatureMap, FeatureSet, Fitting
 from taxi.leaks import CHECKED_ROWS, check_declarations, leak_warnings
-from taxi.manifest import SCHEMA_VERSION, SPLITS, Manifest, file_sha256, settle
+from taxi.manifest import SCHEMA_VERSION, SPLITS, Manifest, file_sha256
 from taxi.months import Month
 from taxi.writing import ROW_GROUP, Written, months_here
 
@@ -46,7 +46,6 @@ def build(
     paths = {month: folder / split / f"{month.name}.parquet" for split in splits for month in splits[split]}
     for path in paths.values():
         path.parent.mkdir(parents=True, exist_ok=True)
-    beside = {month: path.with_suffix(".part") for month, path in paths.items()}
     reading = _Reading(progress, paths, 0 if written else sum(_raw_rows(month) for month in paths))
 
     def seen(month: Month, batch: pa.RecordBatch, kept: int) -> None:
@@ -54,21 +53,24 @@ def build(
         reading.told(month, kept)
 
     months: dict[str, Any] = {}
-    with nullcontext(written) if written else months_here(beside, feature_set.in_month, seen) as month_written:
+    files: dict[Path, dict[str, Any]] = {}
+    with nullcontext(written) if written else months_here(paths, feature_set.in_month, seen) as month_written:
         for split, wanted in splits.items():
             for month in wanted:
-                part = month_written(month, beside[month])
+                part = month_written(month, paths[month])
                 if written and split == "train":
-                    with pq.ParquetFile(beside[month]) as file:
+                    with pq.ParquetFile(paths[month]) as file:
                         for batch in file.iter_batches(ROW_GROUP, use_threads=False):
                             learning.add(month, batch)
-                settle(beside[month], paths[month])
+                files[paths[month]] = {"sha256": part.sha256, "bytes": part.size}
                 read = part.kept + sum(part.dropped.values())
                 months[month.name] = {"sha256": part.digest, "read": read, "kept": part.kept, "dropped": part.dropped}
                 reading.told(month, read)
             if split == "train":
                 features, warnings = learning.result()  # while the other splits are written
     features.save(folder / "features")
+    for path in (folder / "features").iterdir():
+        files[path] = {"sha256": file_sha256(path), "bytes": path.stat().st_size}
     manifest = Manifest(
         {
             "schema": SCHEMA_VERSION,
@@ -79,11 +81,7 @@ def build(
             "warnings": warnings,
             "splits": {split: [month.name for month in wanted] for split, wanted in splits.items()},
             "months": months,
-            "files": {
-                path.relative_to(folder).as_posix(): {"sha256": file_sha256(path), "bytes": path.stat().st_size}
-                for path in sorted(folder.rglob("*"))
-                if path.is_file()
-            },
+            "files": {path.relative_to(folder).as_posix(): files[path] for path in sorted(files)},
         }
     )
     manifest.save(folder)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taxi.cores import cores
+from taxi.manifest import file_sha256, settle
 from taxi.months import Month
 from taxi.trips import VALID_SCHEMA, kept_trips
 
@@ -31,23 +32,29 @@ Seen = Callable[[Month, pa.RecordBatch, int], None]
 
 @dataclass(frozen=True)
 class Written:
-    """A month as it went into a dataset: SHA-256 of the raw file (hex), trips kept, and dropped by reason."""
+    """A month as it went into a dataset: SHA-256 of the raw file (hex), trips kept, and dropped by reason.
+
+    sha256 (hex) and size, in bytes, are those of the file that was written.
+    """
 
     digest: str
     kept: int
     dropped: Mapping[str, int]
+    sha256: str
+    size: int
 
 
 def write_month(month: Month, in_month: bool, path: Path, seen: Seen = lambda month, batch, kept: None) -> Written:
     """Write a month's valid trips to `path`; `seen` gets the month, each batch, and the trips kept with it."""
     dropped: Counter = Counter()
-    kept = 0
-    with pq.ParquetWriter(path, VALID_SCHEMA, **FORMAT) as writer:
+    kept, beside = 0, path.with_suffix(".part")
+    with pq.ParquetWriter(beside, VALID_SCHEMA, **FORMAT) as writer:
         for batch in regrouped(kept_trips(month, in_month, dropped), ROW_GROUP):
             writer.write_batch(batch)
             kept += batch.num_rows
             seen(month, batch, kept)
-    return Written(month.digest, kept, dict(sorted(dropped.items())))
+    settle(beside, path)
+    return Written(month.digest, kept, dict(sorted(dropped.items())), file_sha256(path), path.stat().st_size)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import cloudpickle
 
 from taxi.engines.cluster import connected
 from taxi.engines.error import EngineError
+from taxi.manifest import settle
 from taxi.months import Month
 from taxi.sources import locate
 from taxi.writing import Written, write_month
@@ -37,7 +38,9 @@ class ClusterMonths:
             content, written = self._tasks.pop(month.name).result()
         except KilledWorker as error:
             raise EngineError(f"workers die while they write {month.name}\nGive them more memory.") from error
-        path.write_bytes(content)
+        beside = path.with_suffix(".part")
+        beside.write_bytes(content)
+        settle(beside, path)
         return written
 
 
