@@ -32,8 +32,13 @@ _FORBIDDEN = {
 _SQL = "\n[SQL:"  # from here on a database's error repeats the whole statement
 
 
-def checked(command: Callable) -> Callable:
-    """Wrap a command so that signals end it and a user's mistake ends in one clear line, not a traceback."""
+def checked(command: Callable | None = None, *, early: Callable[..., object] = lambda **params: None) -> Callable:
+    """Wrap a command so that signals end it and a user's mistake ends in one clear line, not a traceback.
+
+    `early` is called with its parameters before MLflow is imported: for what another process may do meanwhile.
+    """
+    if command is None:
+        return functools.partial(checked, early=early)
 
     @functools.wraps(command)
     def guarded(*args, **kwargs):
@@ -42,6 +47,7 @@ def checked(command: Callable) -> Callable:
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # our own progress says enough
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is the result
         try:
+            early(**kwargs)
             _import_mlflow()
             return command(*args, **kwargs)
         except click.ClickException:

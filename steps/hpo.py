@@ -8,9 +8,18 @@ from steps.door import StepRun, checked, run_step
 from steps.options import DATA, RUN, TRIALS, options
 
 
+def workers_begin(engine: str, model: str, **params) -> None:
+    """Let the workers' process import, for seconds, while this one does."""
+    if engine == "local":
+        from taxi.engines.local import prepare
+        from taxi.trials import modules
+
+        prepare(modules(model))
+
+
 @click.command()
 @options("dataset", "model", *TRIALS, *DATA, *RUN)
-@checked
+@checked(early=workers_begin)
 def hpo(**params) -> None:
     """Search a family's hyperparameters with hyperopt's TPE; the same trials at any number of workers."""
     from steps.graph import HPO
@@ -20,12 +29,6 @@ def hpo(**params) -> None:
 
 
 def work(step: StepRun) -> None:
-    from taxi.engines.local import prepare
-    from taxi.trials import modules
-
-    if step.params["engine"] == "local":
-        prepare(modules(str(step.params["model"])))  # workers import while this process does
-
     from steps.found import leave
     from taxi import search as tpe
     from taxi.dataset import Dataset
