@@ -12,7 +12,7 @@ import requests
 @dataclass
 class Proxy:
     """Passes requests on. `fate(method, path)` decides over each: a status to answer with instead, "lost" before the
-    server has it, "unanswered" after, or None to pass it on."""
+    server has it, "unanswered" after, "cut" in the middle of the answer, or None to pass it on."""
 
     server: str
     fate: Callable[[str, str], int | str | None] = lambda method, path: None
@@ -42,16 +42,17 @@ def proxy(server: str) -> Iterator[Proxy]:
                 if fate == "unanswered":
                     self.close_connection = True
                     return
-                self.answer(came.status_code, came.content, came.headers)
+                self.answer(came.status_code, came.content, came.headers, cut=fate == "cut")
 
-        def answer(self, status: int, content: bytes, headers) -> None:
+        def answer(self, status: int, content: bytes, headers, cut: bool = False) -> None:
             self.send_response(status)
             for name, value in headers.items():
                 if name.lower() not in {*HOP, "content-encoding"}:
                     self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            self.wfile.write(content[: len(content) // 2] if cut else content)
+            self.close_connection = self.close_connection or cut
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any
 

@@ -101,3 +101,22 @@ def test_a_request_lost_on_the_way_is_made_again(team, step, fate, monkeypatch):
         patch.setattr(team.way, "fate", lost)
         result = team.run(step)
     team.is_as_ever(step, result)
+
+
+@pytest.mark.parametrize("step", ["train", "hpo", "register"])
+def test_a_download_that_breaks_off_is_made_again(team, step, monkeypatch):
+    """Every file that the step fetches, the first time: of a dataset, of trials, of models."""
+    team.forget(step)
+    cut = set()
+
+    def fate(method: str, path: str) -> str | None:
+        if method != "GET" or "/mlflow-artifacts/artifacts/" not in path or path in cut:
+            return None
+        cut.add(path)
+        return "cut"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(team.way, "fate", fate)
+        result = team.run(step)
+    assert len(cut) > 3
+    team.is_as_ever(step, result)

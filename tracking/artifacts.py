@@ -19,10 +19,11 @@ from taxi.fault import fault
 from taxi.progress import counted, growing
 from tracking.digest import DigestError, list_tree, verify
 from tracking.lineage import Input, Output
-from tracking.outage import is_away
+from tracking.outage import broke_off, is_away
 
 # MLflow adds this file to a logged model when it is registered, and rewrites it when it is registered again.
 REGISTRATION = "registered_model_meta"
+ATTEMPTS = 3  # at a copy from a server
 
 
 class ArtifactError(ValueError):
@@ -85,7 +86,7 @@ def fetched(uri: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="artifact-") as folder:
         try:
             with growing(f"fetch {uri}", Path(folder), lambda: sum(_sizes(uri).values())):
-                copy = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
+                copy = _copied(uri, Path(folder))
         except (MlflowException, OSError) as error:
             if fault(error) or is_away(error):
                 raise  # nothing is wrong with the artifact
@@ -93,6 +94,17 @@ def fetched(uri: str) -> Iterator[Path]:
         except ImportError as error:
             raise _no_client(uri, error) from error
         yield copy
+
+
+def _copied(uri: str, folder: Path) -> Path:
+    """A copy in `folder`, begun anew when it broke off: MLflow repeats a request that gets no answer, not half a one."""
+    for attempt in range(1, ATTEMPTS):
+        try:
+            return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder / str(attempt))))
+        except (MlflowException, OSError) as error:
+            if fault(error) or (is_away(error) and not broke_off(error)):
+                raise  # on the next attempt it would be the same
+    return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
 
 
 def _no_client(uri: str, error: ImportError) -> ArtifactError:

@@ -43,6 +43,11 @@ def is_away(error: BaseException) -> bool:
     return False
 
 
+def broke_off(error: BaseException) -> bool:
+    """Whether an answer ended in its middle: who asks again gets all of it, if the server is there."""
+    return any(isinstance(cause, requests.exceptions.ChunkedEncodingError) for cause in causes(error))
+
+
 def give_up(error: BaseException | None) -> None:
     """After a server that does not answer: what is still to be told it may take a second, not minutes for each call."""
     if any(isinstance(cause, _SILENT) for cause in causes(error)):
