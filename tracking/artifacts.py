@@ -97,7 +97,7 @@ def fetched(uri: str) -> Iterator[Path]:
 
 
 def _copied(uri: str, folder: Path) -> Path:
-    """A copy in `folder`, begun anew when it broke off: MLflow repeats a request that gets no answer, not half a one."""
+    """A copy in `folder`, begun anew when it breaks off: MLflow repeats what has no answer, not what has half of it."""
     for attempt in range(1, ATTEMPTS):
         try:
             return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder / str(attempt))))
