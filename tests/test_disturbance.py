@@ -116,7 +116,10 @@ def ours(log: Path) -> str:
 
 
 def test_a_server_that_is_killed_and_comes_back_is_waited_for(tmp_path, migrated_store, undisturbed):
-    """Gone for some twenty seconds in the middle of each step: MLflow asks again, and the chain ends as ever."""
+    """Gone for some twenty seconds in the middle of each step: MLflow asks again, and the chain ends as ever.
+
+    Killed in the middle of an answer, which MLflow does not ask for again, it is said, and a re-run ends as ever.
+    """
     place, log, port = workplace(tmp_path, migrated_store, "mlflow-artifacts:/0"), tmp_path / "log", free_port()
     uri, serverlog = f"http://127.0.0.1:{port}", tmp_path / "server.log"
     command = [LAUNCHER, "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
@@ -132,22 +135,39 @@ def test_a_server_that_is_killed_and_comes_back_is_waited_for(tmp_path, migrated
             finally:
                 os.killpg(serving.pid, signal.SIGKILL)
 
-    gone = []
+    gone, begun = [], []
     with contextlib.ExitStack() as stack:
+
+        def begin() -> None:
+            begun.append(stack.enter_context(started(place, log, {"MLFLOW_TRACKING_URI": uri})))
+
+        def begin_again() -> None:
+            said = log.read_text()
+            assert "the server went away in the middle of an answer" in said, said[-3000:]
+            assert "Traceback (most recent call last)" not in said, said[-3000:]
+            begin()
+
+        def comes_to(step: str) -> bool:
+            if begun[-1].poll():
+                begin_again()
+            return at_work(place, step)
+
         up = stack.enter_context(contextlib.ExitStack())
         up.enter_context(server())
-        running = stack.enter_context(started(place, log, {"MLFLOW_TRACKING_URI": uri}))
+        begin()
         for step in STEPS:
-            wait_for(lambda step=step: at_work(place, step), log)
+            wait_for(lambda step=step: comes_to(step), log)
             up.close()
             since = time.monotonic()
             time.sleep(12)
             up.enter_context(server())
             gone.append(round(time.monotonic() - since))
-        assert running.wait(400) == 0, log.read_text()[-3000:]
-        assert statuses(place) == {"FINISHED"}
+        while begun[-1].wait(400) != 0:
+            begin_again()
+        assert len(begun) <= 1 + len(STEPS)
+        assert statuses(place) == {"FINISHED"} if len(begun) == 1 else statuses(place) <= ENDED
         assert end_of(place, uri) == undisturbed
-    print(f"gone for {gone} s")
+    print(f"gone for {gone} s, {len(begun) - 1} of them met in the middle of an answer")
 
 
 def test_a_full_disk_under_store_and_artifacts_is_said_and_survived(tmp_path, migrated_store, undisturbed):

@@ -103,7 +103,24 @@ def test_a_request_lost_on_the_way_is_made_again(team, step, fate, monkeypatch):
     team.is_as_ever(step, result)
 
 
-@pytest.mark.parametrize("step", ["train", "hpo", "register"])
+@pytest.mark.parametrize(("step", "number"), [("preprocess", 12), ("train", 9), ("hpo", 30)])
+def test_half_an_answer_is_said_or_survived(team, step, number, monkeypatch):
+    """MLflow asks again where no answer comes, but not where it ends in its middle: the step says so, if it ends."""
+    team.forget(step)
+    begun = len(team.way.seen)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(team.way, "fate", lambda method, path: "cut" if len(team.way.seen) - begun == number else None)
+        result = team.run(step)
+    assert len(team.way.seen) - begun >= number
+    if result.exit_code:
+        assert "in the middle of an answer" in team.said(result)
+        result = team.run(step)
+    team.is_as_ever(step, result)
+    assert not team.client.search_runs(["0"], "attributes.status = 'RUNNING'")
+
+
+@pytest.mark.parametrize("step", ["train", "register"])
 def test_a_download_that_breaks_off_is_made_again(team, step, monkeypatch):
     """Every file that the step fetches, the first time: of a dataset, of trials, of models."""
     team.forget(step)

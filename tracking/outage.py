@@ -11,13 +11,16 @@ import requests
 from taxi.fault import causes
 
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"  # MLflow's own: 7 by default, which is four minutes for each call
-_SILENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+_SILENT = (requests.ConnectionError, requests.Timeout)
+_BROKEN_OFF = requests.exceptions.ChunkedEncodingError  # MLflow asks again where no answer comes, not after half one
 _REUSED = "what is finished is reused."
 
 
 def outage(error: BaseException) -> str | None:
     """Which server did what, and what helps, when that is behind `error`; None when it is something else."""
     for cause in causes(error):
+        if isinstance(cause, _BROKEN_OFF):  # which knows of no request
+            return f"the server went away in the middle of an answer\n Run again when it answers: {_REUSED}"
         if not isinstance(cause, requests.RequestException) or cause.request is None:
             continue
         parts = urlsplit(cause.request.url or "")
@@ -36,7 +39,7 @@ def outage(error: BaseException) -> str | None:
 def is_away(error: BaseException) -> bool:
     """Whether a server that does not answer, or is not well, is behind `error`: what it holds may be as it was."""
     for cause in causes(error):
-        if isinstance(cause, (*_SILENT, requests.exceptions.RetryError)):
+        if isinstance(cause, (*_SILENT, _BROKEN_OFF, requests.exceptions.RetryError)):
             return True
         if isinstance(cause, requests.HTTPError) and cause.response is not None and cause.response.status_code >= 500:
             return True
@@ -45,7 +48,7 @@ def is_away(error: BaseException) -> bool:
 
 def broke_off(error: BaseException) -> bool:
     """Whether an answer ended in its middle: who asks again gets all of it, if the server is there."""
-    return any(isinstance(cause, requests.exceptions.ChunkedEncodingError) for cause in causes(error))
+    return any(isinstance(cause, _BROKEN_OFF) for cause in causes(error))
 
 
 def give_up(error: BaseException | None) -> None:
