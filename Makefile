@@ -29,7 +29,7 @@ test: setup ## the test suite
 # Files in the order of their names: the longest are not the last then. One process more than two cores, since much of
 # it is waiting. tests/test_crash.py alone makes 50 kills.
 soak: setup ## the long tests, half an hour
-	KILLS=10 $(BIN)/python -m pytest -n $$(( $$(nproc) + 1 )) --dist loadfile --no-loadscope-reorder -m slow
+	KILLS=5 $(BIN)/python -m pytest -n $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --dist loadfile --no-loadscope-reorder -m slow
 
 bench: setup ## every published figure; benchmarks/RESULTS.md has the last ones
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -117,20 +117,20 @@ def test_one_to_four_workers_and_a_cluster_one_of_whose_workers_is_killed(search
 
 def test_a_search_killed_at_twenty_moments_ends_as_an_undisturbed_one(searching):
     """kill -9 of everything at random moments of the search, and of what follows it; no trial ran twice."""
-    undisturbed = searching().run(max_evals=60, workers=1)
+    undisturbed = searching().run(max_evals=40, workers=1)
     killed, moments, kills = searching(), random.Random(3), 0
     for _ in range(20):
-        ran, search = len(killed.trials()), killed.start(max_evals=60, workers=2)
-        if ran < 60:  # some progress each time, else it would never end
+        ran, search = len(killed.trials()), killed.start(max_evals=40, workers=2)
+        if ran < 40:  # some progress each time, else it would never end
             while search.poll() is None and len(killed.trials()) == ran:
                 time.sleep(0.05)
-        time.sleep(moments.uniform(0, 0.5 if ran < 60 else 8))
+        time.sleep(moments.uniform(0, 0.5 if ran < 40 else 8))
         kills += search.poll() is None
         with contextlib.suppress(ProcessLookupError):
             os.killpg(search.pid, signal.SIGKILL)
         search.communicate()
-    assert killed.run(max_evals=60, workers=2) == undisturbed
-    assert killed.trials() == list(range(60))
+    assert killed.run(max_evals=40, workers=2) == undisturbed
+    assert killed.trials() == list(range(40))
     assert kills >= 15
 
 
