@@ -1,6 +1,7 @@
 """hpo: a dataset artifact -> the searched trials (nested runs, ``search/``) and the best of them as models."""
 
 import json
+import threading
 
 import click
 
@@ -65,6 +66,7 @@ def work(step: StepRun) -> None:
             opened(str(params["engine"]), objective, dataset, address(source.uri), workers, most) as engine,
         ):
             step.say(f"{engine.workers} trials at once, one thread each")
+            threading.Thread(target=needed_at_the_end, daemon=True, name="imports").start()  # while others work
 
             def on_told(result) -> None:
                 runs.follow(result)
@@ -83,6 +85,12 @@ def work(step: StepRun) -> None:
                 on_told=on_told,
             )
         leave(step, dataset, family, objective, results, runs)
+
+
+def needed_at_the_end() -> None:
+    """A second of imports."""
+    import taxi.plots  # noqa: F401
+    import tracking.models  # noqa: F401
 
 
 def report(session, hit) -> list[str]:

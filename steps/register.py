@@ -1,6 +1,7 @@
 """register: an hpo run -> the chosen candidate, judged on test, fitted again, as a version that meets the gate."""
 
 import tempfile
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def work(step: StepRun) -> None:
     judged = registered = Judged.of(predictor, rows, test())
     if again:
         step.say(f"fitting trial {chosen.trial} again, on the train and val months")
+        threading.Thread(target=needed_after_it, daemon=True, name="imports").start()  # while XGBoost works
         with following("fit again", "rounds at most", step.session.progress) as progress:
             predictor = refitted(predictor, dataset, search.seed, progress)
         registered = Judged.of(predictor, rows, test())
@@ -60,6 +62,13 @@ def work(step: StepRun) -> None:
     version, output = enter(step, search, chosen, predictor, judged, registered, months)
     gate(step, search, chosen, dataset, predictor, judged, registered, version, output)
     step.keep(replace(output, name=names.VERSION, uri=f"models:/{version.name}/{version.version}"))
+
+
+def needed_after_it() -> None:
+    """A second of imports."""
+    import taxi.plots  # noqa: F401
+    import tracking.gate
+    import tracking.models  # noqa: F401
 
 
 def enter(step: StepRun, search, chosen, predictor, judged, registered, months: list[str]) -> tuple:
