@@ -1,6 +1,6 @@
 """How good a model each way of searching finds, at equal numbers of trials.
 
-    python benchmarks/search_quality.py [--source sample] [--train 2023-01 --val 2023-02] [--every 4] [--trials 40]
+    python benchmarks/search_quality.py [--source sample] [--train 2023-01 --val 2023-02] [--seeds 10] [--trials 40]
 
 Ours (trial n suggested from trials 0 .. n - 4), hyperopt's sequential TPE and random search as `fmin` runs them, and
 Optuna's TPE with its defaults, in the same space with the same real fits of the same trips, of which every fourth is

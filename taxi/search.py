@@ -45,7 +45,7 @@ class Tuning:
 
 HYPEROPT = Tuning(startup=20, gamma=0.25)  # its defaults: a search of twenty trials is random
 # Best of 14 on eight bowls, scored on the same bowls. On the real months better than random search after forty trials,
-# as good as hyperopt's, and 0.1 % worse than Optuna's: benchmarks/RESULTS.md.
+# and as good as hyperopt's and Optuna's within the noise: benchmarks/RESULTS.md.
 OURS = Tuning(startup=5, gamma=1.0, digits=6)
 
 
