@@ -11,7 +11,7 @@ import requests
 
 from taxi.fault import fault
 from tests.team import free_port
-from tracking.outage import is_away, outage
+from tracking.outage import broke_off, is_away, outage
 
 
 def wrapped(error):
@@ -85,7 +85,10 @@ def refusing():
         class Handler(BaseHTTPRequestHandler):
             def do_PUT(self):
                 self.send_response(status)
+                if status == 200:  # and then half of what it promised
+                    self.send_header("Content-Length", "2")
                 self.end_headers()
+                self.wfile.write(b"{" if status == 200 else b"")
 
             def log_message(self, *words):
                 pass
@@ -125,3 +128,10 @@ def test_a_server_that_is_not_there_is_named():
     """Nobody listens on that port."""
     error = raised(f"http://127.0.0.1:{free_port()}")
     assert "does not answer\n Run again when it does" in outage(error) and is_away(error)
+
+
+def test_a_server_that_goes_away_in_the_middle_of_an_answer_is_said(refusing):
+    """MLflow does not ask again then, so the step ends."""
+    error = raised(refusing(200))
+    assert outage(error).startswith("the server went away in the middle of an answer\n Run again when it answers")
+    assert is_away(error) and broke_off(error)
