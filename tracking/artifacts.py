@@ -98,13 +98,12 @@ def fetched(uri: str) -> Iterator[Path]:
 
 def _copied(uri: str, folder: Path) -> Path:
     """A copy in `folder`, begun anew when it breaks off: MLflow repeats what has no answer, not what has half of it."""
-    for attempt in range(1, ATTEMPTS):
-        try:
-            return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder / str(attempt))))
+    for left in reversed(range(ATTEMPTS)):
+        try:  # in a folder of its own: a copy must not hold what the one before left
+            return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder / str(left))))
         except (MlflowException, OSError) as error:
-            if fault(error) or (is_away(error) and not broke_off(error)):
+            if not left or fault(error) or (is_away(error) and not broke_off(error)):
                 raise  # on the next attempt it would be the same
-    return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
 
 
 def _no_client(uri: str, error: ImportError) -> ArtifactError:
