@@ -48,12 +48,8 @@ def leak_warnings(columns: dict[str, np.ndarray], y: np.ndarray) -> list[str]:
     coarse, a_row = bins // (CELLS // CELLS_OF_TWO), CELLS_OF_TWO + 1
     single = [(column, column) for column in range(len(columns))]
     pairs = list(combinations(range(len(columns)), 2))
-    halves = [np.ascontiguousarray(half) for half in (y[::2], y[1::2])]
-    fine, rough = ([np.ascontiguousarray(cell[:, half::2]) for half in (0, 1)] for cell in (bins, coarse))
-    by_cells = [_by_cells(*(half[column] for half in fine), CELLS + 1, *halves) for column in range(len(columns))]
-    by_cells += [
-        _by_cells(*(half[first] * a_row + half[second] for half in rough), a_row**2, *halves) for first, second in pairs
-    ]
+    by_cells = [_by_cells(cell, CELLS + 1, y) for cell in bins]
+    by_cells += [_by_cells(coarse[first] * a_row + coarse[second], a_row**2, y) for first, second in pairs]
     shares = np.maximum(by_cells, _by_planes(np.column_stack([*filled.values(), y]), np.array(single + pairs)))
     told, warnings, names = set(), [], list(columns)
     for (first, second), share in zip(single + pairs, shares, strict=True):
@@ -76,17 +72,18 @@ def _filled(values: np.ndarray) -> np.ndarray:
 
 def _bins(values: np.ndarray, filled: np.ndarray) -> np.ndarray:
     """Bins 0..CELLS-1 of the column by its quantiles, CELLS for missing."""
-    edges = np.unique(np.sort(filled)[np.arange(1, CELLS) * len(filled) // CELLS])
+    edges = np.unique(np.quantile(filled, np.arange(1, CELLS) / CELLS))
     return np.where(np.isnan(values), CELLS, np.searchsorted(edges, filled, side="right"))
 
 
-def _by_cells(learned: np.ndarray, asked: np.ndarray, size: int, fitted: np.ndarray, judged: np.ndarray) -> float:
-    """R2 of the means of cells of `fitted` on `judged`; their rows' cells are `learned` and `asked`, of `size`."""
-    count = np.bincount(learned, minlength=size)
-    mean = np.bincount(learned, fitted, size) / np.maximum(count, 1)
-    mean[count == 0] = fitted.mean()
-    left, spread = np.sum((judged - mean[asked]) ** 2), np.sum((judged - judged.mean()) ** 2)
-    return 1.0 - float(left / spread) if spread > 0 else 0.0
+def _by_cells(cell: np.ndarray, size: int, y: np.ndarray) -> float:
+    """R2 on every second row of the means of cells of the others; `cell` holds ids below `size`."""
+    fitted, judged = y[::2], y[1::2]
+    count = np.bincount(cell[::2], minlength=size)
+    mean = np.bincount(cell[::2], fitted, size) / np.maximum(count, 1)
+    left = judged - np.where(count > 0, mean, fitted.mean())[cell[1::2]]
+    spread = np.sum((judged - judged.mean()) ** 2)
+    return 1.0 - float(np.sum(left**2) / spread) if spread > 0 else 0.0
 
 
 def _by_planes(table: np.ndarray, columns: np.ndarray) -> np.ndarray:
