@@ -6,6 +6,7 @@ the same columns from `FeatureMap.transform` that a served trip gets.
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,7 @@ from taxi.features import FeatureMap, FeatureSet, Fitting
 from taxi.leaks import CHECKED_ROWS, check_declarations, leak_warnings
 from taxi.manifest import SCHEMA_VERSION, SPLITS, Manifest, file_sha256
 from taxi.months import Month
-from taxi.writing import ROW_GROUP, Written, months_here
+from taxi.writing import ROW_GROUP, Written, marked, months_here
 
 Progress = Callable[[int, int], None]
 
@@ -48,8 +49,8 @@ def build(
         path.parent.mkdir(parents=True, exist_ok=True)
     reading = _Reading(progress, paths, 0 if written else sum(_raw_rows(month) for month in paths))
 
-    def seen(month: Month, batch: pa.RecordBatch, kept: int) -> None:
-        learning.add(month, batch)
+    def seen(month: Month, batch: pa.RecordBatch, kept: int, last: bool) -> None:
+        learning.add(month, batch, last)
         reading.told(month, kept)
 
     months: dict[str, Any] = {}
@@ -60,14 +61,14 @@ def build(
                 part = month_written(month, paths[month])
                 if written and split == "train":
                     with pq.ParquetFile(paths[month]) as file:
-                        for batch in file.iter_batches(ROW_GROUP, use_threads=False):
-                            learning.add(month, batch)
+                        for batch, last in marked(file.iter_batches(ROW_GROUP, use_threads=False)):
+                            learning.add(month, batch, last)
                 files[paths[month]] = {"sha256": part.sha256, "bytes": part.size}
                 read = part.kept + sum(part.dropped.values())
                 months[month.name] = {"sha256": part.digest, "read": read, "kept": part.kept, "dropped": part.dropped}
                 reading.told(month, read)
             if split == "train":
-                features, warnings = learning.result()  # while the other splits are written
+                features, warnings = learning.result()
     features.save(folder / "features")
     for path in (folder / "features").iterdir():
         files[path] = {"sha256": file_sha256(path), "bytes": path.stat().st_size}
@@ -110,20 +111,34 @@ def _raw_rows(month: Month) -> int:
 
 
 class _Learning:
-    """What the training months teach, of batches in any order, a thread at a time."""
+    """What the training months teach, of batches in any order, a thread at a time.
+
+    It is worked out in a thread of its own once the last of them was added, while months are written.
+    """
 
     def __init__(self, feature_set: FeatureSet, months: Sequence[Month]) -> None:
-        self._fitting, self._months = Fitting(feature_set), frozenset(months)
+        self._fitting, self._awaited = Fitting(feature_set), set(months)
         self._first, self._sample = months[0], None
 
-    def add(self, month: Month, batch: pa.RecordBatch) -> None:
-        if month in self._months:
-            self._fitting.add(batch)
-            if month == self._first and self._sample is None:
-                self._sample = batch.slice(0, CHECKED_ROWS)
+    def add(self, month: Month, batch: pa.RecordBatch, last: bool) -> None:
+        """`last`: of this month."""
+        if month not in self._awaited:
+            return
+        self._fitting.add(batch)
+        if month == self._first and self._sample is None:
+            self._sample = batch.slice(0, CHECKED_ROWS)
+        if last:
+            self._awaited.remove(month)
+            if not self._awaited:
+                thread = ThreadPoolExecutor(1, thread_name_prefix="features")
+                self._learned = thread.submit(self._learn)
+                thread.shutdown(wait=False)
 
     def result(self) -> tuple[FeatureMap, list[str]]:
         """The features, and warnings of those that know the answer; refuses what breaks its declaration."""
+        return self._learned.result()
+
+    def _learn(self) -> tuple[FeatureMap, list[str]]:
         features = self._fitting.finish()
         check_declarations(features, self._sample)
         made = features.transform(self._sample)

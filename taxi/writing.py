@@ -27,7 +27,7 @@ FORMAT = {
 
 AT_ONCE = 8  # months, at most: each takes some 50 MB of memory, and a disk is busy with fewer
 
-Seen = Callable[[Month, pa.RecordBatch, int], None]
+Seen = Callable[[Month, pa.RecordBatch, int, bool], None]
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,18 @@ class Written:
     size: int
 
 
-def write_month(month: Month, in_month: bool, path: Path, seen: Seen = lambda month, batch, kept: None) -> Written:
-    """Write a month's valid trips to `path`; `seen` gets the month, each batch, and the trips kept with it."""
+def write_month(month: Month, in_month: bool, path: Path, seen: Seen = lambda *batch: None) -> Written:
+    """Write a month's valid trips to `path`.
+
+    `seen` gets the month, each batch before it is written, the trips kept with it, and whether it is the last.
+    """
     dropped: Counter = Counter()
     kept, beside = 0, path.with_suffix(".part")
     with pq.ParquetWriter(beside, VALID_SCHEMA, **FORMAT) as writer:
-        for batch in regrouped(kept_trips(month, in_month, dropped), ROW_GROUP):
-            writer.write_batch(batch)
+        for batch, last in marked(regrouped(kept_trips(month, in_month, dropped), ROW_GROUP)):
             kept += batch.num_rows
-            seen(month, batch, kept)
+            seen(month, batch, kept, last)
+            writer.write_batch(batch)
     settle(beside, path)
     return Written(month.digest, kept, dict(sorted(dropped.items())), file_sha256(path), path.stat().st_size)
 
@@ -66,11 +69,11 @@ def months_here(paths: Mapping[Month, Path], in_month: bool, seen: Seen) -> Iter
     """
     turn, ended = threading.Lock(), threading.Event()
 
-    def one_at_a_time(month: Month, batch: pa.RecordBatch, kept: int) -> None:
+    def one_at_a_time(*batch) -> None:
         with turn:
             if ended.is_set():
                 raise InterruptedError("another month failed")
-            seen(month, batch, kept)
+            seen(*batch)
 
     with ThreadPoolExecutor(min(cores(), AT_ONCE), thread_name_prefix="month") as threads:
         tasks = {
@@ -96,6 +99,17 @@ def regrouped(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Recor
             waiting, count = [whole.slice(rows)], count - rows
     if count:
         yield _joined(waiting)
+
+
+def marked(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, bool]]:
+    """Each batch, and whether it is the last."""
+    before = None
+    for batch in batches:
+        if before is not None:
+            yield before, False
+        before = batch
+    if before is not None:
+        yield before, True
 
 
 def _joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:

@@ -23,26 +23,28 @@ def test_trouble_comes_where_its_month_is_asked_for(month_of, tiny_trips, tmp_pa
 
 
 def test_one_at_a_time_is_seen(months_of_three_groups, tmp_path):
-    """What is learned of trips is no business of two threads at once."""
-    inside, most = [], []
+    """What is learned of trips is no business of two threads at once; a month is whole with its last batch."""
+    inside, most, ends = [], [], []
 
-    def seen(month, batch, kept):
+    def seen(month, batch, kept, last):
         inside.append(month)
         time.sleep(0.01)
         most.append(len(inside))
         inside.remove(month)
+        ends.extend([(month, kept)] if last else [])
 
     paths = paths_of(months_of_three_groups, tmp_path)
     with months_here(paths, False, seen) as written:
         assert [written(month, path).kept for month, path in paths.items()] == [7] * 4
     assert most == [1] * 12
+    assert sorted(ends, key=str) == sorted(((month, 7) for month in paths), key=str)
 
 
 def test_the_others_end_when_one_fails(months_of_three_groups, tmp_path):
     """Nobody waits for hours of months that no dataset will have."""
     looked, met = threading.Event(), []
 
-    def seen(month, batch, kept):
+    def seen(month, batch, kept, last):
         met.append(month)
         looked.set()
         time.sleep(0.05)
