@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taxi.features import FeatureMap, FeatureSet, Fitting
-from taxi.leaks import CHECKED_ROWS, check_declarations, leak_warnings
+from taxi.leaks import CHECKED_ROWS, check_declarations, leak_warnings, spread
 from taxi.manifest import SCHEMA_VERSION, SPLITS, Manifest, file_sha256
 from taxi.months import Month
 from taxi.writing import ROW_GROUP, Written, marked, months_here
@@ -126,7 +126,7 @@ class _Learning:
             return
         self._fitting.add(batch)
         if month == self._first and self._sample is None:
-            self._sample = batch.slice(0, CHECKED_ROWS)
+            self._sample = spread(batch, CHECKED_ROWS)
         if last:
             self._awaited.remove(month)
             if not self._awaited:

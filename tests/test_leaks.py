@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from taxi.features import FEATURE_SETS, Column, FeatureError, FeatureSet, MapFeatures, fit
-from taxi.leaks import check_declarations, leak_warnings
+from taxi.leaks import check_declarations, leak_warnings, spread
 from taxi.trips import VALID_SCHEMA
 
 ROWS = 2_000
@@ -46,6 +46,13 @@ def test_a_column_that_changes_with_what_it_does_not_declare_is_refused(trips):
     with pytest.raises(FeatureError) as error:
         check_declarations(Careless(hour, np.empty(0)), trips)
     assert str(error.value).startswith("feature hour changes with trip_distance, known at dropoff, but does not")
+
+
+def test_what_is_looked_at_is_spread_over_the_batch(trips):
+    """Of months in order of time the first trips are all of one day, on which a day's features all agree."""
+    looked = spread(trips, 700)
+    assert looked.num_rows == 700 and looked.slice(699).equals(trips.slice(2 * 699, 1))
+    assert spread(trips, ROWS + 1).equals(trips)
 
 
 def told(**columns: np.ndarray) -> list[str]:
