@@ -20,6 +20,7 @@ def run_chain(name: str, params: Mapping, steps: Callable, conclude: Callable, t
     from mlflow.entities import Metric
 
     from tracking import alive, names
+    from tracking.inputs import same_inputs
     from tracking.lineage import normalise
     from tracking.record import describe, finish, start
 
@@ -49,8 +50,9 @@ def run_chain(name: str, params: Mapping, steps: Callable, conclude: Callable, t
                 for step, hit in made.items()
                 for output in hit.lineage.outputs
             )
-            inputs = next(iter(made.values())).lineage.inputs
-            finished = replace(lineage, inputs=inputs, outputs=outputs).with_key()
+            first = next(iter(made.values()))
+            same_inputs(client, run_id, first.run_id)
+            finished = replace(lineage, inputs=first.lineage.inputs, outputs=outputs).with_key()
             finish(session, finished, steps={step: hit.run_id for step, hit in made.items()})
             exit_code = conclude(session, made)
         print(f"run {run_id}", flush=True)

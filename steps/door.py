@@ -214,11 +214,13 @@ def link(session, lineage, found) -> None:
     from mlflow.entities import Metric
 
     from tracking import names
+    from tracking.inputs import same_inputs
     from tracking.record import describe, finish
 
     session.say(f"reused run {found.run_id} (by {found.user}, {session.when(found)})")
     run_id = session.run.info.run_id
     metrics = [Metric(name, value, found.end_time, 0) for name, value in found.metrics.items()]
     session.client.log_batch(run_id, metrics=metrics)
+    same_inputs(session.client, run_id, found.run_id)
     describe(session.client, run_id, {names.REUSED: found.run_id})
     finish(session, replace(lineage, outputs=found.lineage.outputs), reused=found.run_id)

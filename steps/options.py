@@ -82,6 +82,15 @@ class ModelNameType(click.ParamType):
         return value
 
 
+class YesNoType(click.types.BoolParamType):
+    """As click's own, but nothing at all is no answer."""
+
+    def convert(self, value, param, ctx):
+        if value == "":
+            self.fail("it is empty: give true or false", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 OPTIONS: dict[str, Callable] = {}
 
 
@@ -115,23 +124,23 @@ _option("top_n", 5, POSITIVE, "How many of the best trials are candidates.")
 _option("select", "val", click.Choice(["val", "test"]), "Which split chooses among the candidates.")
 _option("refit", "train+val", click.Choice(["train", "train+val"]), "Months that the registered model is fitted on.")
 _option("model_name", "nyc-taxi-duration", ModelNameType(), "Name of the registered model.")
-_option("reuse", True, click.BOOL, "Take a finished run that did exactly this; false: run anyway.")
-_option("quiet", False, click.BOOL, "No progress on stderr.")
-_option("draw", False, click.BOOL, "Draw the chain as a Mermaid graph.")
-_option("json", False, click.BOOL, "Print JSON, for machines.")
+_option("reuse", True, YesNoType(), "Take a finished run that did exactly this; false: run anyway.")
+_option("quiet", False, YesNoType(), "No progress on stderr.")
+_option("draw", False, YesNoType(), "Draw the chain as a Mermaid graph.")
+_option("json", False, YesNoType(), "Print JSON, for machines.")
 _option("keep_days", 30.0, click.FloatRange(min=0), "Days a run's outputs stay usable for reuse.")
-_option("delete", False, click.BOOL, "Really delete; without it nothing is touched.")
+_option("delete", False, YesNoType(), "Really delete; without it nothing is touched.")
 _option("run_id", "none", str, "The run, by its id.")
 _option("depth", "step", click.Choice(["step", "all"]), "From the recorded inputs, or from the raw months.")
 _option("repo", "own", str, "Repository to fetch the code from, if you trust it; own: this checkout's.")
-_option("patch", False, click.BOOL, "Apply the run's uncommitted changes: you trust their author.")
+_option("patch", False, YesNoType(), "Apply the run's uncommitted changes: you trust their author.")
 _option("env_manager", "auto", click.Choice(["auto", *MANAGERS]), "Environment manager; auto: the recorded one.")
 _option("require", "identical", click.Choice(GRADES), "The least grade for exit code 0.")
 _option("tolerance", 1e-6, click.FloatRange(min=0), "Relative distance of metrics that still counts as close.")
-_option("write", False, click.BOOL, "Write expected.json instead of comparing with it.")
+_option("write", False, YesNoType(), "Write expected.json instead of comparing with it.")
 _option("a", "none", str, "One run, by its id.")
 _option("b", "none", str, "The other run, by its id.")
-_option("prove", False, click.BOOL, "Run a again with one difference at a time taken from b.")
+_option("prove", False, YesNoType(), "Run a again with one difference at a time taken from b.")
 _option("bundle", "none", str, "A bundle to reproduce instead of a run: a file that you trust.")
 _option("out", "none", ArtifactType("none"), "The file to write: a path or URI.")
 CHAMPION_URI = "models:/nyc-taxi-duration@champion"
@@ -139,7 +148,7 @@ _option("model", CHAMPION_URI, str, "URI of a registered model.", called="regist
 _option("months", "none", MonthsType(optional=True), "New months, to be compared with those the model learned from.")
 _option("trips", "none", ArtifactType("none"), "Path or URI of a Parquet or CSV file of raw trips.")
 _option("fail_above", 0.0, click.FloatRange(min=0), "Per cent above the model's test RMSE for exit code 1; 0: never.")
-_option("data", False, click.BOOL, "Put the raw months into the bundle, too.")
+_option("data", False, YesNoType(), "Put the raw months into the bundle, too.")
 
 
 def options(*wanted: str, **defaults: object) -> Callable:

@@ -51,6 +51,13 @@ def test_the_steps_are_child_runs_named_after_themselves(place, first):
     assert sorted(int(run.data.tags[names.TRIAL]) for run in trials) == [0, 1, 2, 3]
 
 
+def test_a_chain_shows_its_datasets_too(place, first):
+    """MLflow's list of runs has a column for them, which is no blank for the run that one looks for."""
+    inputs = place.client.get_run(first.run_id).inputs.dataset_inputs
+    every = ["green test 2023-03", "green train 2023-01", "green val 2023-02"]
+    assert sorted(item.dataset.name for item in inputs) == every
+
+
 def test_a_logged_model_shows_its_own_metrics_once(place, first):
     """Not those of the first trial, which the search logged at the same step."""
     models = place.client.search_logged_models(["0"])
@@ -84,6 +91,8 @@ def test_a_step_alone_links_its_run_to_the_one_it_reuses(place, first):
     reused = place.client.get_run(run.data.tags[names.REUSED])
     assert reused.data.tags[names.STEP] == "hpo"
     assert run.data.metrics["val_rmse"] == reused.data.metrics["val_rmse"]
+    digests = [{item.dataset.digest for item in each.inputs.dataset_inputs} for each in (run, reused)]
+    assert digests[0] == digests[1] and len(digests[0]) == 2
     assert [file.path for file in place.client.list_artifacts(result.run_id)] == [names.LINEAGE_FILE]
 
 

@@ -38,6 +38,18 @@ def test_the_home_of_nobody_is_no_traceback(monkeypatch):
     assert ArtifactType("auto").convert("~nobody-at-all/x", None, None) == "/home/ada/~nobody-at-all/x"
 
 
+@pytest.mark.parametrize(("given", "said"), [("", "it is empty: give true or false"), ("maybe", "not a valid boolean")])
+def test_no_answer_is_not_a_no(given, said):
+    """`-P reuse=` would run for an hour what is already there."""
+    from click.testing import CliRunner
+
+    from steps.preprocess import preprocess
+
+    result = CliRunner().invoke(preprocess, ["--reuse", given])
+    assert result.exit_code == 2
+    assert said in result.output
+
+
 def test_a_password_in_the_trackings_uri_is_refused_unsaid(monkeypatch):
     """MLflow prints that URI with each address; the refusal does not."""
     from click.testing import CliRunner

@@ -146,6 +146,16 @@ def test_worse_equal_and_better_candidates_through_the_real_registry(client):
     ]  # fmt: skip
 
 
+def test_a_persons_description_of_the_model_stays(client, store):
+    """Ours is there from the first version on, and gives way to theirs for good."""
+    assert client.get_registered_model(NAME).description == registry.DESCRIPTION
+    client.update_registered_model(NAME, "Ada's trips")
+    session = session_of(client)
+    _, output = models.log(predictor(TRUE_SLOPE), session.run.info.run_id, "model", {}, {}, {})
+    registry.register(client, NAME, output, {})
+    assert client.get_registered_model(NAME).description == "Ada's trips"
+
+
 def test_rollback_goes_back_step_by_step_and_never_forth(client):
     """1, 2, 3 were champion: back to 2, back to 1, and no further; history tells all of it."""
     for number in ("1", "2", "3"):

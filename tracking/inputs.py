@@ -34,3 +34,9 @@ def log_files(client: MlflowClient, run_id: str, files: Iterable[tuple[str, str,
         dataset = MetaDataset(HTTPDatasetSource(url=uri), name=name[:500], digest=digest[:DIGEST_LENGTH])
         inputs.append(DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", context)]))
     client.log_inputs(run_id, datasets=inputs)
+
+
+def same_inputs(client: MlflowClient, run_id: str, other: str) -> None:
+    """Give the run the inputs that run `other` has."""
+    if inputs := client.get_run(other).inputs.dataset_inputs:
+        client.log_inputs(run_id, datasets=inputs)

@@ -22,6 +22,10 @@ from tracking.session import Session
 
 WHY_LENGTH = 500  # characters of a reason in the history; the version's own tag has all of it
 TAG_LENGTH = 5000  # characters MLflow keeps of a version's tag
+DESCRIPTION = (
+    "How long a New York taxi trip takes, in minutes, from a raw TLC record of its start. `@champion` is the version "
+    "to use; each version's own description is its model card. Tags hold the history of champions."
+)
 
 
 class RegistryError(ValueError):
@@ -60,6 +64,8 @@ def register(client: MlflowClient, model_name: str, model: Output, tags: Mapping
     """
     with unaltered(model):
         version = mlflow.register_model(model.uri, model_name, tags=dict(tags))
+    if not client.get_registered_model(model_name).description:  # a person's own words stay
+        client.update_registered_model(model_name, DESCRIPTION)
     with unaltered(replace(model, uri=f"models:/{model_name}/{version.version}")) as folder:
         mlflow.pyfunc.load_model(str(folder))
     return client.get_model_version(model_name, str(version.version))
