@@ -14,14 +14,14 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bench import LAUNCHER, PYTHON, ROOT, machine, medians, ran
+from bench import LAUNCHER, PYTHON, ROOT, TLC, machine, medians, ran
 
 MONTHS = ("2023-01", "2023-02", "2023-03")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", default=str(ROOT.parent / "shared" / "tlc"))
+    parser.add_argument("--source", default=str(TLC))
     parser.add_argument("--env-manager", default="local")
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--trials", type=int, default=3)

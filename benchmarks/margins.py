@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from bench import LAUNCHER, ROOT, machine, ran
+from bench import LAUNCHER, ROOT, TLC, machine, ran
 
 sys.path.insert(0, str(ROOT))
 REAL = (
@@ -35,7 +35,7 @@ SEED = 42
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", default=str(ROOT.parent / "shared" / "tlc"))
+    parser.add_argument("--source", default=str(TLC))
     parser.add_argument("--only", default="", help="choices of months that begin so")
     parser.add_argument("--features", default="full,pickup")
     parser.add_argument("--trials", type=int, default=20)

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import PYTHON, ROOT, machine, medians, ran
+from bench import PYTHON, ROOT, TLC, machine, medians, ran
 
 sys.path.insert(0, str(ROOT))
 NAMES = ("2023-01", "2023-02", "2023-03")
@@ -31,7 +31,7 @@ print(time.perf_counter() - began)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", default=str(ROOT.parent / "shared" / "tlc"))
+    parser.add_argument("--source", default=str(TLC))
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--no-course", action="store_true")
     given = parser.parse_args()

@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from bench import ROOT, TLC
+
 sys.path.insert(0, str(ROOT))
-MONTHS = ROOT.parent / "shared" / "tlc"
 IDLE_TRIALS = 60
 
 
@@ -48,7 +48,7 @@ def nothing() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", default=str(MONTHS) if MONTHS.is_dir() else "sample")
+    parser.add_argument("--source", default=str(TLC) if TLC.is_dir() else "sample")
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--bare", type=Path, help=argparse.SUPPRESS)

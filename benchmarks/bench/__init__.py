@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+TLC = ROOT.parent / "shared" / "tlc"  # real months, where they lie beside the project
 PYTHON = sys.executable
 LAUNCHER = Path(sys.executable).parent / "mlflow"
 LOOK_SECONDS = 0.05  # between two looks at memory
