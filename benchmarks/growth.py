@@ -87,7 +87,7 @@ def one(work: str, place: Path, rounds: int) -> None:
         build({"train": months[:-1], "val": months[-1:]}, FEATURE_SETS["full"], dataset)
     elif work == "train":
         opened_set = Dataset.open(dataset)
-        train, val = (opened_set.split(split, place) for split in ("train", "val"))
+        train, val = (opened_set.split(split, scratch=place) for split in ("train", "val"))
         estimator = family.fit(train, val, family.parse(params), 42)
         train.memo.clear()
         for split in (train, val):

@@ -1,13 +1,13 @@
 """How good a model each way of searching finds, at equal numbers of trials.
 
-    python benchmarks/search_quality.py [--source sample] [--train 2023-01 --val 2023-02] [--seeds 10] [--trials 40]
+    python benchmarks/search_quality.py [--source sample] [--train 2023-01 --val 2023-02]
+        [--seeds 10] [--trials 40] [--plot made.png]
 
 Ours (trial n suggested from trials 0 .. n - 4), hyperopt's sequential TPE and random search as `fmin` runs them, and
 Optuna's TPE with its defaults, in the same space with the same real fits of the same trips, of which every fourth is
 taken to make this affordable. Optuna is fetched into a temporary folder: no part of any lock. Prints the best
 validation RMSE after half of the trials and after all, means over seeds, and by how much ours is better or worse, seed
-by seed, with a 95 % bootstrap interval. Writes search_quality_<source>.png beside this file: medians, and bands that
-hold the middle half of the seeds.
+by seed, with a 95 % bootstrap interval. The plot shows medians, and bands that hold the middle half of the seeds.
 """
 
 import argparse
@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--curves", type=Path, help="JSON of seeds that this command did: kept, not run again")
+    parser.add_argument("--plot", type=Path)
     given = parser.parse_args()
     began = time.perf_counter()
     found = json.loads(given.curves.read_text()) if given.curves and given.curves.exists() else {}
@@ -81,7 +82,8 @@ def main() -> None:
     )
     print(f"{title}; {given.seeds} seeds, {time.perf_counter() - began:.0f} s")
     report(curves)
-    draw(curves, title, HERE / f"search_quality_{name.split(':')[0].lower()}.png")
+    if given.plot:
+        draw(curves, title, given.plot)
     print("curves", json.dumps({method: np.round(best.mean(axis=0), 4).tolist() for method, best in curves.items()}))
 
 
