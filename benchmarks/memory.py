@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=200_000)
-    parser.add_argument("--months", type=int, nargs="+", default=[3, 12])
+    parser.add_argument("--months", type=int, nargs="+", default=[3, 12], help="how many: 3 at least, 12 at most")
     parser.add_argument("--folder", type=Path, help="keeps the months here, for another time")
     given = parser.parse_args()
 

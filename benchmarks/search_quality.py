@@ -219,7 +219,7 @@ def draw(curves: dict[str, np.ndarray], title: str, path: Path) -> None:
         axes.fill_between(trials, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.plot(trials, middle, color=colour, label=method)
     last = np.quantile(curves[METHODS[0]], 0.75, axis=0)
-    axes.set_ylim(min(best.min() for best in curves.values()) - 0.002, last[4] + 0.01)
+    axes.set_ylim(min(best.min() for best in curves.values()) - 0.002, last[min(4, len(last) - 1)] + 0.01)
     axes.legend(frameon=False)
     save(picture, path)
 

@@ -24,11 +24,11 @@ def test_a_script_says_what_it_measures(script):
 LEAST = {
     "gate": "--seeds 20",
     "growth": "--rows 6000 --rounds 2 --plot plot.png",
-    "memory": "--rows 2000 --months 1 2",
+    "memory": "--rows 2000 --months 3 4",
     "overhead": "--rows 2000 --trials 2",
     "preprocess": "--source sample:3000 --runs 1",
     "pruning": "--searches 1 --trials 4",
-    "search_quality": "--seeds 2 --trials 4 --plot plot.png",
+    "search_quality": "--seeds 2 --trials 6 --plot plot.png",
     "search_speed": "--source sample --trials 2 --runs 1",
     "shared_fit": "--source sample:3000 --members 2 --runs 1",
 }
