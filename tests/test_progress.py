@@ -13,8 +13,9 @@ from tracking.artifacts import log_folder
 
 @pytest.fixture
 def at_once(monkeypatch):
-    """As if everything took long enough to be told."""
+    """As if everything took long enough to be told, and nobody had asked this process to be quiet before."""
     monkeypatch.setattr(progress, "SILENT_SECONDS", -1)
+    monkeypatch.setattr(progress, "_wanted", True)
 
 
 def told(capsys) -> list[str]:
