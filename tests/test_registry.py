@@ -146,7 +146,7 @@ def test_worse_equal_and_better_candidates_through_the_real_registry(client):
     ]  # fmt: skip
 
 
-def test_a_persons_description_of_the_model_stays(client, store):
+def test_a_persons_description_of_the_model_stays(client):
     """Ours is there from the first version on, and gives way to theirs for good."""
     assert client.get_registered_model(NAME).description == registry.DESCRIPTION
     client.update_registered_model(NAME, "Ada's trips")

@@ -23,8 +23,9 @@ from tracking.session import Session
 WHY_LENGTH = 500  # characters of a reason in the history; the version's own tag has all of it
 TAG_LENGTH = 5000  # characters MLflow keeps of a version's tag
 DESCRIPTION = (
-    "How long a New York taxi trip takes, in minutes, from a raw TLC record of its start. `@champion` is the version "
-    "to use; each version's own description is its model card. Tags hold the history of champions."
+    "How long a New York taxi trip takes, in minutes, from its raw TLC record. `@champion` is the version to use; each "
+    "version's own description is its model card, and says what must be known of the trip. Tags hold the history of "
+    "champions."
 )
 
 
