@@ -86,7 +86,7 @@ class YesNoType(click.types.BoolParamType):
     """As click's own, but nothing at all is no answer."""
 
     def convert(self, value, param, ctx):
-        if value == "":
+        if isinstance(value, str) and not value.strip():
             self.fail("it is empty: give true or false", param, ctx)
         return super().convert(value, param, ctx)
 

@@ -38,7 +38,10 @@ def test_the_home_of_nobody_is_no_traceback(monkeypatch):
     assert ArtifactType("auto").convert("~nobody-at-all/x", None, None) == "/home/ada/~nobody-at-all/x"
 
 
-@pytest.mark.parametrize(("given", "said"), [("", "it is empty: give true or false"), ("maybe", "not a valid boolean")])
+EMPTY = "it is empty: give true or false"
+
+
+@pytest.mark.parametrize(("given", "said"), [("", EMPTY), (" \t", EMPTY), ("maybe", "not a valid boolean")])
 def test_no_answer_is_not_a_no(given, said):
     """`-P reuse=` would run for an hour what is already there."""
     from click.testing import CliRunner
