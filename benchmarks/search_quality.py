@@ -26,8 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 OPTUNA = ("optuna==5.0.0", "colorlog==6.12.0")  # the rest of what it needs is in the lock
 METHODS = ("ours, lag 4", "hyperopt TPE", "random", "Optuna TPE")
 COLOURS = ("#1f5fa8", "#d9701a", "#8a8a8a", "#3a8f3a")

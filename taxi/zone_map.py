@@ -57,7 +57,6 @@ class DistanceSums:
         weight = np.sqrt(trips) * trips / (trips + DOUBTED_TRIPS) / (miles + 1)
         total = np.bincount(a, weight, ZONES) + np.bincount(b, weight, ZONES)
         share = np.divide(1.0, total, out=np.zeros(ZONES), where=total > 0)
-
         pull, step = weight * miles, STEP * share[:, None]
 
         places = np.random.default_rng(START_SEED).normal(0, START_MILES, (DIMENSIONS, ZONES)).T.copy()
