@@ -1,11 +1,11 @@
-"""Preprocess against the physical limit, and against the course's script.
+"""Preprocess against the physical limit, and against the course's way of doing it.
 
     python benchmarks/preprocess.py [--source ../shared/tlc | sample:1000000] [--runs 5] [--no-course]
 
 Three months, in turn: a bare pyarrow scan that only decodes the five columns we use; our whole build of a dataset
 (decode, filter, learn the features, check them for leaks, write and hash); the same and the digests of the raw months;
-the course's preprocess_data.py in a process of its own, without its imports. Bars: a third of the scan's rows a second,
-and 20 times the script's.
+the contender's `prepare` (benchmarks/course) in a process of its own, without its imports. Bars: a third of the scan's
+rows a second, and 20 times the contender's.
 """
 
 import argparse
@@ -18,13 +18,16 @@ from bench import PYTHON, ROOT, TLC, machine, medians, ran
 
 sys.path.insert(0, str(ROOT))
 NAMES = ("2023-01", "2023-02", "2023-03")
-# The script's own work alone: its imports are not what is compared.
+# The contender's own work alone: its imports are not what is compared.
 COURSE = """
 import sys, time
+from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from preprocess_data import run_data_prep
+import pandas, pyarrow.parquet
+from sklearn.feature_extraction import DictVectorizer
+from contender import prepare_months
 began = time.perf_counter()
-run_data_prep.callback(sys.argv[2], sys.argv[3])
+prepare_months(Path(sys.argv[2]), Path(sys.argv[3]))
 print(time.perf_counter() - began)
 """
 
@@ -80,7 +83,7 @@ def main() -> None:
         scan(), ours()  # files in the page cache, code imported
         middle = medians(contenders, given.runs)
         if not given.no_course:
-            middle |= medians({"course's script": course}, min(3, given.runs))
+            middle |= medians({"course's prepare": course}, min(3, given.runs))
     assert len(digests) == 1
     print(f"{rows:,} raw rows of {source}, medians of {given.runs}:")
     for name, seconds in middle.items():
@@ -89,8 +92,8 @@ def main() -> None:
         f"  ours / bare scan, rows a second         {middle['bare scan'] / middle['ours']:6.2f}  (bar: at least 0.33)"
     )
     if not given.no_course:
-        faster = middle["course's script"] / middle["ours"]
-        print(f"  ours / course's script, rows a second   {faster:6.1f}  (bar: at least 20)")
+        faster = middle["course's prepare"] / middle["ours"]
+        print(f"  ours / course's prepare,rows a second   {faster:6.1f}  (bar: at least 20)")
 
 
 if __name__ == "__main__":
