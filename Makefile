@@ -1,4 +1,7 @@
 # Everything runs from .venv: the launcher (mlflow, uv) and what the tests need, pinned and hashed.
+ifeq ($(OS),Windows_NT)
+$(error this project runs on Linux and macOS, not on Windows itself: use WSL)
+endif
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export UV_COMPILE_BYTECODE := 1
@@ -12,6 +15,9 @@ setup: .venv/ready ## the launcher: .venv/bin/mlflow, with uv beside it
 # MLflow make an environment or a database while no other process does (tracking/once.py), and spares its end the look
 # for garbage among all that was imported, which takes a second.
 .venv/ready: requirements.lock requirements-dev.lock launcher.pth tracking/once.py
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { \
+	echo "Error: make needs Python 3.11 or newer, and $(or $(PYTHON),python3) is none." \
+	"Install one (with its venv), or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv --clear .venv
 	grep -A100 '^uv==' requirements-dev.lock | awk 'NR > 1 && !/^ / {exit} {print}' > .venv/uv.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock

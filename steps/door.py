@@ -108,6 +108,21 @@ def _check_tracking_uri() -> None:
             f"MLFLOW_TRACKING_URI={uri} is relative: `mlflow run` and its steps would open two different databases\n"
             f" Use MLFLOW_TRACKING_URI=sqlite:///{os.path.join(folder, uri.removeprefix('sqlite:///'))}"
         )
+    _check_store(uri or f"sqlite:///{Path.cwd()}/mlflow.db", os.environ.get("MLFLOW_REGISTRY_URI", ""))
+
+
+def _check_store(tracking: str, registry: str) -> None:
+    """Refuse a store that MLflow would convert by opening it, or whose artifacts lie on another machine."""
+    from steps.launcher import launched_by
+    from tracking.store_check import StoreError, check
+
+    run_id, experiment = os.environ.get("MLFLOW_RUN_ID", ""), os.environ.get("MLFLOW_EXPERIMENT_ID", "0")
+    try:
+        check(tracking, run_id, experiment, launched_by())
+        if registry and registry != tracking:
+            check(registry)
+    except StoreError as error:
+        raise Refused(str(error)) from None
 
 
 @dataclass

@@ -22,6 +22,18 @@ def launcher_folder() -> Path:
         return Path.cwd()
 
 
+def launched_by() -> str:
+    """ "MLflow 3.10.1 (/its/bin/mlflow)", whose `mlflow run` started this step; "" where that cannot be seen."""
+    try:
+        python, script, *_ = Path(f"/proc/{launcher()}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except (OSError, ValueError):
+        return ""
+    packages = Path(python).parent.parent.glob("lib/python*/site-packages/mlflow-*.dist-info")
+    if Path(script).name != "mlflow" or not (found := next(packages, None)):
+        return ""
+    return f"MLflow {found.name.removeprefix('mlflow-').removesuffix('.dist-info')} ({script})"
+
+
 def _is_launched_shell(pid: int) -> bool:
     """``bash -c ...``, as `mlflow run` starts a step; not the shell in which somebody types."""
     words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")

@@ -2,21 +2,40 @@
 
 It looks whether they are there and then makes them, without a lock. Of two that begin together one fails, and then
 deletes the environment that the other is installing into. `one_at_a_time` puts a lock around looking and making.
-The launcher has a copy of this file: it needs the standard library alone.
+It also has MLflow leave a database of another version as it is, end the run of a launch that failed, and say both in
+a line. The launcher has a copy of this file: it needs the standard library alone.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import hashlib
+import os
+import re
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+
+if sys.platform == "win32":
+    sys.exit(
+        "Error: this project runs on Linux and macOS, not on Windows itself\n Use WSL: `wsl --install`, then there."
+    )
+import fcntl
+
+USED = ("experiments", "runs", "registered_models")  # tables; MLflow puts the first row into one of these
+
+
+ANOTHER_STORE = (
+    "Use another store: start in another folder with the launcher that `make setup` makes, or set MLFLOW_TRACKING_URI"
+    " to a server (docs/use.md)."
+)
 
 
 def lock_of(environment: str | Path) -> Path:
@@ -49,6 +68,9 @@ def held(path: Path, what: str) -> Iterator[None]:
 
 def environments(module) -> None:
     """MLflow's builder, with uv or virtualenv, under the lock of the environment that it is asked for."""
+    from mlflow.exceptions import ExecutionException
+    from mlflow.utils.process import ShellCommandException
+
     create = module._create_virtualenv
 
     @functools.wraps(create)
@@ -56,14 +78,106 @@ def environments(module) -> None:
         if not (folder := kwargs.get("env_dir")):
             return create(*args, **kwargs)
         with held(lock_of(folder), f"builds the environment {folder}"):
-            return create(*args, **kwargs)
+            try:
+                return create(*args, **kwargs)
+            except ShellCommandException as error:
+                raise ExecutionException(unbuilt(kwargs["python_env"].python, kwargs["env_manager"])) from error
 
     module._create_virtualenv = alone
 
 
+def unbuilt(python: str, manager: str) -> str:
+    """Why there is no environment, as far as it can be told; the installer's own words stand above it."""
+    if manager == "uv":
+        offline = os.environ | {"UV_PYTHON_DOWNLOADS": "never"}
+        if subprocess.run(["uv", "python", "find", python], env=offline, capture_output=True).returncode:
+            return (
+                f"this machine has no Python {python}, and uv could not fetch it from GitHub (its words stand above)\n"
+                f" Install it (`pyenv install {python}`), use conda, or set UV_PYTHON_INSTALL_MIRROR to a copy of"
+                " https://github.com/astral-sh/python-build-standalone/releases/download"
+            )
+    return (
+        f"the environment could not be built: the words of {manager} stand above\n"
+        " It needs 2 GB of disk and the package index that your pip or uv is set to use. Then run again."
+    )
+
+
+def launches(module) -> None:
+    """A launch that fails before its step comes up: its run is ended, else it stays RUNNING."""
+    from mlflow.exceptions import ExecutionException, MlflowException
+    from mlflow.utils.process import ShellCommandException
+
+    run, make, this = module.LocalBackend.run, module.get_or_create_run, threading.local()
+
+    @functools.wraps(make)
+    def remembered(*args, **kwargs):
+        this.run = make(*args, **kwargs)
+        return this.run
+
+    @functools.wraps(run)
+    def ended(*args, **kwargs):
+        this.run = None
+        try:
+            return run(*args, **kwargs)
+        except BaseException as error:
+            if this.run:
+                status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+                with contextlib.suppress(MlflowException):  # the store is gone: then nobody can end it
+                    module.tracking.MlflowClient().set_terminated(this.run.info.run_id, status)
+            if isinstance(error, ShellCommandException):  # conda's
+                raise ExecutionException(unbuilt("", "the environment's manager")) from error
+            raise
+
+    module.LocalBackend.run, module.get_or_create_run = ended, remembered
+
+
+def schema_revisions(mlflow: Path) -> tuple[str, set[str]]:
+    """The newest revision of a database's tables that the MLflow in folder `mlflow` knows, and all it knows."""
+    texts = [path.read_text(errors="replace") for path in mlflow.glob("store/db_migrations/versions/*.py")]
+    every, below = (
+        {match[1] for text in texts if (match := re.search(rf"(?m)^{name}\b[^=\n]*=\s*['\"](\w+)", text))}
+        for name in ("revision", "down_revision")
+    )
+    return next(iter(every - below), ""), every
+
+
+def other_version(store: str, newer: bool, made_by: str = "") -> str:
+    """That a database's tables are another MLflow's, and what helps."""
+    here = f"MLflow {version('mlflow')}"
+    made_by = made_by or f"{'a newer' if newer else 'an older'} MLflow"
+    if newer:
+        return f"{store} was made by {made_by}, and {here}, which this project pins, cannot open it\n {ANOTHER_STORE}"
+    return (
+        f"{store} was made by {made_by}, which could not open it any more once {here}, which this project pins, has\n"
+        f" Nothing was changed. {ANOTHER_STORE}\n"
+        f" To convert this one for good: copy it, then `mlflow db upgrade {store}` with {here}."
+    )
+
+
 def databases(module) -> None:
-    """MLflow's look at a database's tables, and their making, under the lock of that database."""
-    exist, make = module._all_tables_exist, module._initialize_tables
+    """MLflow's look at a database's tables, and their making, under the lock of that database.
+
+    Tables of another version that hold something are left as they are: MLflow would convert older ones unasked.
+    """
+    exist, make, verify = module._all_tables_exist, module._initialize_tables, module._verify_schema
+
+    def refuse_other(engine):
+        revision, (newest, known) = (
+            module._get_schema_version(engine),
+            schema_revisions(Path(module.__file__).parents[2]),
+        )
+        if revision == newest or not newest:
+            return
+        import sqlalchemy
+
+        tables = set(sqlalchemy.inspect(engine).get_table_names())
+        with engine.connect() as connection:
+            first = (
+                connection.execute(sqlalchemy.text(f"SELECT 1 FROM {t} LIMIT 1")).first() for t in USED if t in tables
+            )
+            if any(first):
+                store = engine.url.render_as_string(hide_password=True)
+                sys.exit("Error: " + other_version(store, revision is not None and revision not in known))
 
     def lock(engine):
         name = hashlib.sha256(str(engine.url).encode()).hexdigest()[:32]
@@ -78,12 +192,22 @@ def databases(module) -> None:
     def made(engine):
         with lock(engine):
             if not exist(engine):
+                refuse_other(engine)
                 make(engine)
 
-    module._all_tables_exist, module._initialize_tables = looked, made
+    @functools.wraps(verify)
+    def verified(engine):
+        refuse_other(engine)
+        verify(engine)
+
+    module._all_tables_exist, module._initialize_tables, module._verify_schema = looked, made, verified
 
 
-CHANGES: dict[str, Callable] = {"mlflow.utils.virtualenv": environments, "mlflow.store.db.utils": databases}
+CHANGES: dict[str, Callable] = {
+    "mlflow.utils.virtualenv": environments,
+    "mlflow.projects.backend.local": launches,
+    "mlflow.store.db.utils": databases,
+}
 
 
 class _WhenImported:
@@ -116,3 +240,20 @@ class _WhenImported:
 def one_at_a_time() -> None:
     """Let MLflow, which this process has not imported yet, make nothing for the first time beside another process."""
     sys.meta_path.insert(0, _WhenImported())
+
+
+def no_usage_data() -> None:
+    """MLflow sends usage data unless told not to; what the user says about it stands."""
+    if not {"MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"} & os.environ.keys():
+        os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
+
+
+def errors_in_a_line() -> None:
+    """What MLflow refuses ends the command `mlflow` in a line rather than in forty of its own code."""
+    show = sys.excepthook
+
+    def hook(kind, error, traceback):
+        ours = Path(sys.argv[0]).stem == "mlflow" and any(base.__name__ == "MlflowException" for base in kind.__mro__)
+        print(f"Error: MLflow: {error}", file=sys.stderr) if ours else show(kind, error, traceback)
+
+    sys.excepthook = hook
