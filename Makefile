@@ -12,8 +12,8 @@ setup: .venv/ready ## the launcher: .venv/bin/mlflow, with uv beside it
 
 # uv comes first, by pip and by hash; uv then installs the rest, by hash, in seconds.
 # launcher.pth puts .venv/bin on PATH, so that .venv/bin/mlflow finds uv without an activated environment, has
-# MLflow make an environment or a database while no other process does (tracking/once.py), and spares its end the look
-# for garbage among all that was imported, which takes a second.
+# MLflow make an environment or a database while no other process does (tracking/once.py), convert no other version's
+# database, and send no usage data; and spares its end the look for garbage among all that was imported: a second.
 .venv/ready: requirements.lock requirements-dev.lock launcher.pth tracking/once.py
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { \
 	echo "Error: make needs Python 3.11 or newer, and $(or $(PYTHON),python3) is none." \

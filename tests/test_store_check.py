@@ -1,6 +1,7 @@
 """A store is looked at before MLflow opens it: another version's, another machine's or a moved one stays as it is."""
 
 import hashlib
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from tests.project import LAUNCHER, ROOT, environment
+from tests.project import LAUNCHER, ROOT, Workplace, environment, workplace
 from tracking.store_check import StoreError, check, tell_moved
 
 OLDER, NEWER = "0584bdc529eb", "ffffffffffff"  # MLflow 2.22's newest, and one that nobody knows
@@ -195,6 +196,24 @@ def test_a_store_that_was_moved_says_so_and_can_be_told(store, tmp_path, how):
     assert client.get_run(run_id).info.artifact_uri == f"{now.parent}/mlruns/0/{run_id}/artifacts"
     assert client.download_artifacts(run_id, "note.txt", str(tmp_path)).endswith("note.txt")
     assert tell_moved(now) == 0
+
+
+@pytest.mark.slow
+def test_a_moved_store_that_was_told_is_used_as_before(migrated_store, tmp_path):
+    """A whole run: refused where everything would run again, then reused."""
+    before = workplace(tmp_path / "before", migrated_store)
+    made = before.run("preprocess", source="sample:1000")
+    assert made.exit_code == 0, made.stderr
+    shutil.move(before.folder, tmp_path / "after")
+    after = Workplace(tmp_path / "after")
+    refused = after.run("preprocess", source="sample:1000")
+    assert refused.exit_code == 1
+    (file,) = re.findall(r"`python -m tracking\.store_check (\S+)`", refused.errors())
+    assert not before.folder.exists()
+    subprocess.run([sys.executable, "-m", "tracking.store_check", file], cwd=ROOT, check=True)
+    again = after.run("preprocess", source="sample:1000")
+    assert f"reused run {made.run_id}" in again.stderr
+    assert not before.folder.exists()
 
 
 def test_a_link_to_the_stores_folder_is_no_move(store, tmp_path):

@@ -34,7 +34,7 @@ USED = ("experiments", "runs", "registered_models")  # tables; MLflow puts the f
 
 ANOTHER_STORE = (
     "Use another store: start in another folder with the launcher that `make setup` makes, or set MLFLOW_TRACKING_URI"
-    " to a server (docs/use.md)."
+    " to a server (docs/launchers.md)."
 )
 
 
