@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from steps import built
+from steps import built, environment_check
 from tests.project import ROOT, environment
-from tracking import once
+from tracking import once, packages
 
 NAME = "mlflow-" + "0" * 40
 MODULES = ("first", "second")
@@ -51,7 +51,10 @@ class Room:
             (self.project / package).mkdir(parents=True)
             shutil.copy(ROOT / package / "__init__.py", self.project / package)
         shutil.copy(built.__file__, self.project / "steps")
-        shutil.copy(once.__file__, self.project / "tracking")
+        shutil.copy(environment_check.__file__, self.project / "steps")
+        for module in (once, packages):
+            shutil.copy(module.__file__, self.project / "tracking")
+        (self.project / "conda.yaml").write_text("".join(f"  #: {name}==1.0\n" for name in MODULES))
         (self.project / "steps" / "say.py").write_text(
             "import sys, first, second\nprint(first.WORD, second.WORD, *sys.argv[1:])\n"
         )
@@ -154,7 +157,7 @@ def test_an_environment_of_somebody_elses_making_is_not_touched(room):
     room.environment = mine
     code, _, err = room.run()
     assert code == 1
-    assert "No module named 'first'" in err
+    assert f"{mine}/bin/python lacks first, second" in err
     assert not list(room.site.glob("first*"))
 
 

@@ -168,12 +168,12 @@ def databases(module) -> None:
         )
         if revision == newest or not newest:
             return
-        import sqlalchemy
-
-        tables = set(sqlalchemy.inspect(engine).get_table_names())
+        tables = set(module.sqlalchemy.inspect(engine).get_table_names())
         with engine.connect() as connection:
             first = (
-                connection.execute(sqlalchemy.text(f"SELECT 1 FROM {t} LIMIT 1")).first() for t in USED if t in tables
+                connection.execute(module.sqlalchemy.text(f"SELECT 1 FROM {t} LIMIT 1")).first()
+                for t in USED
+                if t in tables
             )
             if any(first):
                 store = engine.url.render_as_string(hide_password=True)
