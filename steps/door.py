@@ -173,11 +173,14 @@ def session_for(params: Mapping[str, object], run) -> object:
 
     from taxi import progress
     from tracking.session import Session
+    from tracking.store_check import check_address
 
     base_url = os.environ.get("TLC_BASE_URL")
     quiet = bool(params.get("quiet"))
     progress.show(not quiet)
     fetch = {"base_url": base_url, "progress": not quiet}
+    if run:  # the store of a server, which nobody could look at before
+        check_address("the tracking store", run.info.artifact_uri)
     return Session(MlflowClient(), run, quiet=quiet, fetch=fetch)
 
 

@@ -151,9 +151,18 @@ def test_artifacts_of_another_machine_are_refused(store, location):
     run_id, _ = (client.create_run("0").info.run_id for _ in range(2))
     before = digest(store)
     for run in ("", run_id):
-        with pytest.raises(StoreError, match=r"artifacts of the experiment 'Default' in [^\0]*--experiment-name"):
+        with pytest.raises(StoreError, match=r"keeps (the )?artifacts [^\0]*--experiment-name"):
             check(uri(store), run)
     assert digest(store) == before
+
+
+def test_a_server_of_another_machine_is_refused_too(client, monkeypatch):
+    """Its artifacts are no server's and no bucket's: a step would write to a folder of that name here."""
+    from steps.inquiry import inquiry
+
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", client.create_experiment("far", artifact_location="file:///C:/code/1"))
+    with pytest.raises(StoreError, match=r"file:///C:/code/1/\S+, a folder of another machine"), inquiry("gc", {}):
+        pass
 
 
 @pytest.mark.parametrize("location", ["s3://bucket/mlruns/0", "mlflow-artifacts:/0", "hdfs://host/0", "{}/mlruns/0",

@@ -20,6 +20,7 @@ from urllib.parse import quote, unquote, urlsplit
 from tracking.once import ANOTHER_STORE, USED, other_version, schema_revisions
 
 OF_WINDOWS = re.compile(r"(file:/*)?/?[A-Za-z]:[\\/]|\\\\")
+ELSEWHERE = "Use --experiment-name with a new name, another MLFLOW_TRACKING_URI, or start in another folder."
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 # Where MLflow notes the addresses of artifacts.
 ADDRESSES = {
@@ -100,15 +101,10 @@ def _check_place(database: sqlite3.Connection, uri: str, path: Path, run_id: str
     if row is None or not row[2]:
         return
     number, name, location = row
-    says = f"{uri} keeps the artifacts of the experiment {name!r} in {location}"
-    other = "--experiment-name with a new name, another MLFLOW_TRACKING_URI, or another folder"
-    place = local_path(location)
+    place = check_address(uri, location)
     if place is None:
-        if OF_WINDOWS.match(location) or location.startswith("file:"):
-            raise StoreError(f"{says}, a folder of another machine\n Use {other}.")
         return
-    if not place.is_absolute():
-        raise StoreError(f"{says}, which is another folder for each process\n Use {other}.")
+    says = f"{uri} keeps the artifacts of the experiment {name!r} in {location}"
     home = Path(os.path.realpath(path)).parent
     if home in Path(os.path.realpath(place)).parents:
         return
@@ -122,7 +118,20 @@ def _check_place(database: sqlite3.Connection, uri: str, path: Path, run_id: str
     base = root.parents[1] if root.parent.name == "mlruns" else root.parent
     others = "SELECT 1 FROM runs WHERE experiment_id = ? AND run_uuid != ? LIMIT 1"
     if not root.exists() and not base.exists() and database.execute(others, [number, run_id]).fetchone():
-        raise StoreError(f"{says}, which does not exist here\n Use {other}; or make that folder, if it is meant.")
+        raise StoreError(f"{says}, which does not exist here\n {ELSEWHERE} Or make that folder.")
+
+
+def check_address(uri: str, location: str) -> Path | None:
+    """The folder of this machine where the store at `uri` has artifacts put; None for a bucket or a server.
+
+    Raises StoreError for an address of another machine: MLflow would make a folder of that name here.
+    """
+    place = local_path(location)
+    if place is None and (OF_WINDOWS.match(location) or location.startswith("file:")):
+        raise StoreError(f"{uri} keeps artifacts in {location}, a folder of another machine\n {ELSEWHERE}")
+    if place is not None and not place.is_absolute():
+        raise StoreError(f"{uri} keeps artifacts in {location}, another folder for each process\n {ELSEWHERE}")
+    return place
 
 
 def local_path(location: str) -> Path | None:
