@@ -40,6 +40,7 @@ def run_chain(name: str, params: Mapping, steps: Callable, conclude: Callable, t
             )
             start(session, lineage)
             made = steps(session)
+            session.code_unchanged(lineage)
             scores = {
                 key: value for hit in made.values() for key, value in hit.metrics.items() if key != "best_val_rmse"
             }

@@ -172,10 +172,12 @@ def session_for(params: Mapping[str, object], run) -> object:
     from mlflow import MlflowClient
 
     from taxi import progress
+    from tracking.managers import check_interpreter
     from tracking.session import Session
     from tracking.store_check import check_address
 
     base_url = os.environ.get("TLC_BASE_URL")
+    check_interpreter(run)
     quiet = bool(params.get("quiet"))
     progress.show(not quiet)
     fetch = {"base_url": base_url, "progress": not quiet}
@@ -211,6 +213,7 @@ def run_step(step, params: dict, work: Callable, report: Callable, tags: Mapping
             if params["reuse"]:
                 alive.wait_for_turn(client, session.experiments, run_id, lineage.key, session.say)
                 found = graph.found(step, lineage)
+            session.code_unchanged(lineage)  # since it was digested, and as it was imported
             if isinstance(found, Hit):
                 link(session, lineage, found)
             else:
@@ -219,6 +222,8 @@ def run_step(step, params: dict, work: Callable, report: Callable, tags: Mapping
                 with contextlib.ExitStack() as folders:
                     open_step = StepRun(session, params, lineage, folders)
                     work(open_step)
+                session.code_unchanged(lineage)
+                session.environment_unchanged()
                 finished = replace(open_step.lineage, outputs=tuple(open_step.outputs))
                 finish(session, finished, note=open_step.note)
                 found = Hit(run_id, "", 0, finished, dict(client.get_run(run_id).data.metrics))

@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping
 from importlib.util import resolve_name
 from pathlib import Path
 
+from tracking import source_imports
 from tracking.digest import digest_json, sha256_file
 from tracking.syntax import DECLARATION, CodeError, Module, parse
 
-__all__ = ["CodeError", "changed", "closure", "digest"]
+__all__ = ["CodeError", "changed", "closure", "digest", "unchanged"]
 
 
 def closure(root: str | Path, module: str) -> dict[str, str]:
@@ -51,6 +52,19 @@ def changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
         elif before[path] != after[path]:
             lines.append(path)
     return lines
+
+
+def unchanged(root: str | Path, module: str, recorded: Mapping[str, str]) -> None:
+    """Raise CodeError unless the closure still is `recorded`, and this process imported what `recorded` says."""
+    moved = changed(recorded, closure(root, module))
+    loaded = {path: parse(source, path).digest for path, source in source_imports.imported.items() if path in recorded}
+    moved += [path for path, found in loaded.items() if found != recorded[path] and path not in moved]
+    if moved:
+        more = f" and {len(moved) - 3} more" if len(moved) > 3 else ""
+        raise CodeError(
+            f"the code was changed while this run worked or waited: {', '.join(moved[:3])}{more}\n"
+            " Nothing of it can be used. Run it again."
+        )
 
 
 def _closure(root: Path, module: str) -> dict[str, str]:

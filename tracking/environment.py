@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import platform
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from taxi.cores import cores
 from tracking.digest import digest_json
+from tracking.installed_files import altered, package_folders
 from tracking.machine import cpu_model, variables
 from tracking.packages import ABSENT, installed, locked, same_version
 
@@ -28,7 +30,8 @@ class Environment:
 
     lock_digest: SHA-256 of requirements.lock.
     packages: name -> version, of each package the lock names for this platform, as it is installed, or "absent".
-    differences: (name, version in the lock, what is installed), sorted; "python" among the names, for conda.yaml's.
+    differences: (name, version in the lock, what is installed), sorted; "python" among the names, for conda.yaml's. A
+        package whose files are not those that were installed differs, and a file that runs when Python starts.
     extras: name -> version, installed beside the lock; recorded, but no part of the key.
     threads: name -> value, of the environment variables that steer threads and numeric kernels.
     """
@@ -81,6 +84,10 @@ def current(root: str | Path, manager: str) -> Environment:
     except ValueError as error:
         raise LockError(f"{root / LOCK}: {error}") from None
     found = installed()
+    changed = altered(package_folders())
+    beside = {name: what for name, what in changed.items() if name.endswith((".py", ".pth"))}
+    changed = {name: what for name, what in changed.items() if name in wanted}
+    found |= {name: f"{found.get(name, ABSENT)} ({what})" for name, what in changed.items()}
     python = platform.python_version()
     if platform.python_implementation() != "CPython":
         python = f"{platform.python_implementation()} {python}"
@@ -89,6 +96,7 @@ def current(root: str | Path, manager: str) -> Environment:
     differences = [
         (name, wanted[name], there) for name, there in packages.items() if not same_version(wanted[name], there)
     ]
+    differences += [(name, ABSENT, what) for name, what in sorted(beside.items())]
     if asked and asked[1].decode() != python:
         differences.insert(0, ("python", asked[1].decode(), python))
     return Environment(
@@ -104,6 +112,21 @@ def current(root: str | Path, manager: str) -> Environment:
         manager=manager,
         threads=variables(),
     )
+
+
+class EnvironmentChanged(ValueError):
+    """What is installed was changed while a run worked."""
+
+
+def unchanged(root: str | Path, before: Environment) -> None:
+    """Raise EnvironmentChanged unless this process's environment still is `before` in all that is part of the key."""
+    now = current(root, before.manager)
+    if now.key_part != before.key_part:
+        moved = sorted({name for name, *_ in {*before.differences} ^ {*now.differences}}) or [LOCK]
+        raise EnvironmentChanged(
+            f"the environment {sys.prefix} was changed while this run worked: {', '.join(moved[:3])}\n"
+            " Nothing of the run can be used. Run it again."
+        )
 
 
 def differences(a: Environment, b: Environment) -> list[str]:

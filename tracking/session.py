@@ -76,6 +76,14 @@ class Session:
             key_inputs=dict(key_inputs),
         )
 
+    def code_unchanged(self, lineage: Lineage) -> None:
+        """Raises CodeError when the code is no longer what `lineage` says, or was not when it was imported."""
+        code.unchanged(self.root, f"steps.{lineage.step}", lineage.code)
+
+    def environment_unchanged(self) -> None:
+        """Raises EnvironmentChanged when what is installed is no longer what it was."""
+        environment.unchanged(self.root, self.environment)
+
     def find(self, lineage: Lineage) -> Hit | Miss:
         return cache.find(self.client, self.experiments, lineage.key)
 
