@@ -4,16 +4,17 @@ $(error this project runs on Linux and macOS, not on Windows itself: use WSL)
 endif
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-export UV_COMPILE_BYTECODE := 1
 
 .PHONY: setup run test soak bench ui lock lint audit clean
 
 setup: .venv/ready ## the launcher: .venv/bin/mlflow, with uv beside it
 
 # uv comes first, by pip and by hash; uv then installs the rest, by hash, in seconds.
-# launcher.pth puts .venv/bin on PATH, so that .venv/bin/mlflow finds uv without an activated environment, has
-# MLflow make an environment or a database while no other process does (tracking/once.py), convert no other version's
-# database, and send no usage data; and spares its end the look for garbage among all that was imported: a second.
+# launcher.pth puts .venv/bin last on PATH, so that .venv/bin/mlflow finds uv without an activated environment and
+# `conda activate` does not find .venv (first with --env-manager local, which runs the python on PATH); has MLflow make
+# an environment or a database while no other process does (tracking/once.py), convert no other version's database, and
+# send no usage data; and spares its end the look for garbage among all that was imported: a second. Last, all is
+# checked and compiled, as a step would on first use.
 .venv/ready: requirements.lock requirements-dev.lock launcher.pth tracking/once.py
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { \
 	echo "Error: make needs Python 3.11 or newer, and $(or $(PYTHON),python3) is none." \
@@ -24,6 +25,7 @@ setup: .venv/ready ## the launcher: .venv/bin/mlflow, with uv beside it
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock requirements-dev.lock
 	site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
 	cp tracking/once.py "$$site/mlflow_once.py" && cp launcher.pth "$$site"
+	$(BIN)/python -c 'import tracking.installed_files as f; f.altered(f.package_folders(), cure=True)'
 	touch $@
 
 run: setup ## the whole chain on the embedded default, in its own pinned environment

@@ -53,13 +53,8 @@ class Colleague:
 
     def _variables(self, more: dict[str, str] | None = None) -> dict[str, str]:
         mine = {"HOME": str(self.home), "MLFLOW_TRACKING_URI": self.server}
-        mine |= {"UV_CACHE_DIR": str(UV_CACHE), "UV_COMPILE_BYTECODE": "1", "MLFLOW_CONDA_HOME": conda_home() or ""}
+        mine |= {"UV_CACHE_DIR": str(UV_CACHE), "UV_COMPILE_BYTECODE": "1"}
         return {name: value for name, value in {**mine, **(more or {})}.items() if value}
-
-
-def conda_home() -> str | None:
-    """Where conda is, for the tests that need it."""
-    return os.environ.get("MLFLOW_CONDA_HOME")
 
 
 def checkout(folder: Path) -> Path:

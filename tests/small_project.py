@@ -7,10 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from steps import built
+from steps import built, environment_check
 from tests.project import ROOT, environment
 from tests.wheels import wheel
-from tracking import installed_files, once, shadowing, source_imports
+from tracking import installed_files, once, packages, shadowing, source_imports
 
 NAME = "mlflow-" + "0" * 40
 MODULES = ("first", "second")
@@ -21,9 +21,11 @@ def lay_out(project: Path) -> None:
     for package in ("steps", "tracking"):
         (project / package).mkdir(parents=True)
         shutil.copy(ROOT / package / "__init__.py", project / package)
-    shutil.copy(built.__file__, project / "steps")
-    for module in (once, shadowing, source_imports, installed_files):
+    for module in (built, environment_check):
+        shutil.copy(module.__file__, project / "steps")
+    for module in (once, packages, shadowing, source_imports, installed_files):
         shutil.copy(module.__file__, project / "tracking")
+    (project / "conda.yaml").touch()  # which pins nothing
 
 
 class Room:
@@ -32,6 +34,7 @@ class Room:
     def __init__(self, folder: Path):
         self.project, self.environment, wheels = folder / "project", folder / "environments" / NAME, folder / "wheels"
         lay_out(self.project)
+        (self.project / "conda.yaml").write_text("".join(f"  #: {name}==1.0\n" for name in MODULES))
         self.step = self.project / "steps" / "say.py"
         self.step.write_text("import sys, first, second\nprint(first.WORD, second.WORD, *sys.argv[1:])\n")
         wheels.mkdir()

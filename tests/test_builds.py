@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conda_standin import conda_home
 from tests.project import LAUNCHER, ROOT, Workplace, environment, workplace
 from tracking import names
 
@@ -39,23 +40,26 @@ def test_a_tampered_package_is_not_installed(tool, line, tmp_path):
     assert not list(target.rglob("threadpoolctl.py"))
 
 
-NEEDS = {"uv": "uv", "virtualenv": "pyenv", "conda": "conda"}
-
-
-@pytest.mark.parametrize("manager", NEEDS)
+@pytest.mark.parametrize("manager", ["uv", "virtualenv", "conda"])
 def test_a_first_build_is_exactly_the_lock(manager, tmp_path, migrated_store):
-    """From no environment at all; the run itself says what it found installed."""
-    path = environment()["PATH"]
-    if not shutil.which(NEEDS[manager], path=path):
-        pytest.skip(f"left out: a build by {manager}, as there is no {NEEDS[manager]}")
+    """From no environment at all; the run itself says what it found installed, and where it ran."""
+    if manager == "virtualenv" and not shutil.which("pyenv", path=environment()["PATH"]):
+        pytest.skip("left out: a build by virtualenv, as there is no pyenv")
     place = workplace(tmp_path / "place", migrated_store)
-    built = {"MLFLOW_ENV_ROOT": str(tmp_path / "environments")}
+    built = {"MLFLOW_ENV_ROOT": str(tmp_path / "environments"), "PYTHONDONTWRITEBYTECODE": "1"}
+    where = tmp_path
+    if manager == "conda":
+        where = conda_home() / "envs"
+        built |= {"MLFLOW_CONDA_HOME": str(where.parent)}
     result = place.run("preprocess", env_manager=manager, env=built, source="sample:1000")
     assert result.exit_code == 0, result.stderr[-3000:]
     tags = place.client.get_run(result.run_id).data.tags
     assert tags[names.ENVIRONMENT_EQUALS_LOCK] == "true"
     assert tags[names.MANAGER] == manager
-    assert manager == "conda" or tags[names.ENVIRONMENT_FOLDER].startswith(str(tmp_path))
+    folder = Path(tags[names.ENVIRONMENT_FOLDER])
+    assert folder.is_relative_to(where)
+    assert result.stderr.count("compiling, once, ") == 1
+    assert next(folder.glob("lib/python*/site-packages/xgboost/__pycache__/core.*.pyc")).is_file()
 
 
 def start(place: Workplace, entry_point: str, **variables: str) -> subprocess.Popen:

@@ -1,86 +1,18 @@
 """The environment of a step: a half-built one is completed before anything is imported, by one process at a time."""
 
-import base64
 import fcntl
-import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 
 import pytest
 
-from steps import built, environment_check
+from steps import built
 from tests.project import ROOT, environment
-from tracking import once, packages
-
-NAME = "mlflow-" + "0" * 40
-MODULES = ("first", "second")
-
-
-def digest(text: str) -> str:
-    """As RECORD has it."""
-    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
-
-
-def wheel(folder: Path, name: str) -> str:
-    """A package of one module that says its name; the line of the lock that pins it."""
-    files = {
-        f"{name}.py": f'WORD = "{name}"\n',
-        f"{name}-1.0.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
-        f"{name}-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = "".join(f"{path},sha256={digest(text)},{len(text)}\n" for path, text in files.items())
-    record += f"{name}-1.0.dist-info/RECORD,,\n"
-    path = folder / f"{name}-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as file:
-        for member, text in {**files, f"{name}-1.0.dist-info/RECORD": record}.items():
-            file.writestr(member, text)
-    return f"{name}==1.0 --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
-
-
-class Room:
-    """A project of one step that needs two packages, and an environment as MLflow names it, empty so far."""
-
-    def __init__(self, folder: Path):
-        self.project, self.environment, wheels = folder / "project", folder / "environments" / NAME, folder / "wheels"
-        for package in ("steps", "tracking"):
-            (self.project / package).mkdir(parents=True)
-            shutil.copy(ROOT / package / "__init__.py", self.project / package)
-        shutil.copy(built.__file__, self.project / "steps")
-        shutil.copy(environment_check.__file__, self.project / "steps")
-        for module in (once, packages):
-            shutil.copy(module.__file__, self.project / "tracking")
-        (self.project / "conda.yaml").write_text("".join(f"  #: {name}==1.0\n" for name in MODULES))
-        (self.project / "steps" / "say.py").write_text(
-            "import sys, first, second\nprint(first.WORD, second.WORD, *sys.argv[1:])\n"
-        )
-        wheels.mkdir()
-        lock = "".join(wheel(wheels, name) for name in MODULES)
-        (self.project / "requirements.lock").write_text(
-            f"--require-hashes\n--no-index\n--find-links {wheels}\n{lock}elsewhere==1.0 ; sys_platform == 'win32' "
-            f"--hash=sha256:{'0' * 64}\n"
-        )
-        subprocess.run(["uv", "venv", "-q", "--python", sys.executable, self.environment], check=True)
-
-    def start(self, **variables: str) -> subprocess.Popen:
-        return subprocess.Popen(
-            [self.environment / "bin" / "python", "-m", "steps.say", "a b"], cwd=self.project, text=True,
-            env=environment(variables), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-
-    def run(self, **variables: str) -> tuple[int, str, str]:
-        step = self.start(**variables)
-        out, err = step.communicate(timeout=120)
-        return step.returncode, out, err
-
-    @property
-    def site(self) -> Path:
-        return next(self.environment.glob("lib/*/site-packages"))
-
+from tests.small_project import Room
+from tracking import once
 
 SAID = "first second a b\n"
 

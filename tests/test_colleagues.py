@@ -22,7 +22,8 @@ import pytest
 from mlflow import MlflowClient
 
 from tests import repository
-from tests.colleagues import checkout, colleague, conda_home, git_daemon, tracking_server
+from tests.colleagues import checkout, colleague, git_daemon, tracking_server
+from tests.conda_standin import conda_home
 from tests.conftest import REAL_MONTHS
 from tests.project import LAUNCHER, Result
 from tracking import names
@@ -49,12 +50,15 @@ def office(tmp_path_factory, migrated_store) -> Iterator[SimpleNamespace]:
 @pytest.fixture(scope="module", params=["uv", "conda"])
 def chain(office, request) -> SimpleNamespace:
     """A `main` of Ada's, on real months where there are any; its steps' runs by name."""
-    if request.param == "conda" and not conda_home():
-        pytest.skip("left out: a chain reproduced under conda, MLFLOW_CONDA_HOME is not set")
+    conda = {"MLFLOW_CONDA_HOME": str(conda_home())} if request.param == "conda" else {}
     source = REAL_MONTHS if REAL_MONTHS.is_dir() else "sample:20000"
-    made = office.ada.run("main", request.param, source=source, max_evals=4, quiet="true", reuse="false")
+    made = office.ada.run("main", request.param, env=conda, source=source, max_evals=4, quiet="true", reuse="false")
     assert made.exit_code == 0, made.stderr
-    return SimpleNamespace(manager=request.param, run_id=made.run_id, runs=steps_of(office, made.run_id))
+    runs = steps_of(office, made.run_id)
+    if conda:
+        folder = office.client.get_run(runs["train"]).data.tags[names.ENVIRONMENT_FOLDER]
+        assert Path(folder).parent == conda_home() / "envs"
+    return SimpleNamespace(manager=request.param, env=conda, run_id=made.run_id, runs=runs)
 
 
 def steps_of(office, run_id: str) -> dict[str, str]:
@@ -71,7 +75,9 @@ def line(result: Result, start: str = "grade ") -> str:
 def test_a_run_of_another_machine_is_identical(office, chain, step, depth):
     """From its id alone, in the environment it was made in; the team's registry does not move."""
     versions = office.client.search_model_versions()
-    result = office.grace.run("reproduce", chain.manager, run_id=chain.runs[step], depth=depth, quiet="true")
+    result = office.grace.run(
+        "reproduce", chain.manager, env=chain.env, run_id=chain.runs[step], depth=depth, quiet="true"
+    )
     assert result.exit_code == 0, result.stderr
     assert line(result) == "grade identical"
     judged = [text.split()[0] for text in result.stdout.splitlines() if "  of run " in text]

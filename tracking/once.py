@@ -154,6 +154,20 @@ def other_version(store: str, newer: bool, made_by: str = "") -> str:
     )
 
 
+def conda_environments(module) -> None:
+    """MLflow's builder with conda, under a lock for what it names an environment by: the text of conda.yaml."""
+    create = module.get_or_create_conda_env
+
+    @functools.wraps(create)
+    def alone(conda_env_path, *args, **kwargs):
+        name = hashlib.sha256(Path(conda_env_path).read_bytes() if conda_env_path else b"").hexdigest()[:32]
+        lock = Path(tempfile.gettempdir(), f"mlflow-conda-{os.getuid()}-{name}.lock")
+        with held(lock, "builds the conda environment of this project"):
+            return create(conda_env_path, *args, **kwargs)
+
+    module.get_or_create_conda_env = alone
+
+
 def databases(module) -> None:
     """MLflow's look at a database's tables, and their making, under the lock of that database.
 
@@ -206,6 +220,7 @@ def databases(module) -> None:
 CHANGES: dict[str, Callable] = {
     "mlflow.utils.virtualenv": environments,
     "mlflow.projects.backend.local": launches,
+    "mlflow.utils.conda": conda_environments,
     "mlflow.store.db.utils": databases,
 }
 
