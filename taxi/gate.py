@@ -87,15 +87,18 @@ class Decision:
         return "champion" if self.promote else "candidate"
 
 
-def decide(failed: tuple[str, ...], against: str | None, gain: Gain | None) -> Decision:
-    """`against` names the champion, None when there is none; `gain` over it, None when it can no longer be judged.
+def first(failed: tuple[str, ...], because: str = "there was no champion yet") -> Decision:
+    """Where there is no champion to fall back on, anything is better than nothing.
 
-    Where there is no champion to fall back on, anything is better than nothing: the first model becomes champion
-    whatever it fails, and what it fails is said.
+    The model becomes champion whatever it fails, and what it fails is said.
     """
+    return Decision(True, f"{because}{_and(failed)}", failed)
+
+
+def decide(failed: tuple[str, ...], against: str | None, gain: Gain | None) -> Decision:
+    """`against` names the champion, None when there is none; `gain` over it, None when it can no longer be judged."""
     if against is None:
-        but = f"; it fails: {'; '.join(failed)}" if failed else ""
-        return Decision(True, f"there was no champion yet{but}", failed)
+        return first(failed)
     if gain is None:
         holds = _and(failed) or "; this one holds every threshold"
         return Decision(

@@ -22,12 +22,15 @@ from taxi.linear import LinearEstimator, LinearParams
 from taxi.predictor import Predictor
 from taxi.slices import Rows
 from taxi.trips import VALID_SCHEMA
-from tracking import alive, gate, models, names, registry
+from tracking import alive, gate, models, names, reexecution, registry
 from tracking.artifacts import fetched
+from tracking.judged_on import NOTHING_KNOWN, JudgedOn, judged_on_by
 from tracking.registry import RegistryError
 from tracking.session import Session
 
 NAME = "trips"
+# What register says of the trips that each version was judged on.
+REAL_TRIPS = JudgedOn("New York", "green", "2023-03", "1 to 60 minutes", "a" * 64)
 UNLOADED = "champion version 3 cannot be loaded by this code, so they were not compared"
 TRUE_SLOPE = 4.0  # minutes a mile
 
@@ -92,7 +95,8 @@ def store(tmp_path_factory, migrated_store) -> Path:
     for number, slope in SLOPES.items():
         made = predictor(slope, "yellow" if number == YELLOW else "green")
         _, output = models.log(made, run.info.run_id, "model", {}, {}, {})
-        registry.register(mlflow.MlflowClient(), NAME, output, {})
+        on = replace(REAL_TRIPS, taxi="yellow", digest="b" * 64) if number == YELLOW else REAL_TRIPS
+        registry.register(mlflow.MlflowClient(), NAME, output, on.tags())
     mlflow.set_tracking_uri(before)
     return folder / "mlflow.db"
 
@@ -114,7 +118,8 @@ def contender(session: Session, number: str) -> gate.Contender:
     judged = Judged.of(made, rows, [test_month()])
     figures = judged.figures(latency_ms(made, models.example(taxi).iloc[:1]), model_bytes=20_000)
     version = session.client.get_model_version(NAME, number)
-    return gate.Contender(version, judged, figures, taxi, ["2023-03"], lambda: [test_month()])
+    on = judged_on_by(session, version)
+    return gate.Contender(version, judged, figures, taxi, ["2023-03"], lambda: [test_month()], on)
 
 
 def enter(client, number: str, thresholds: Thresholds = gate.THRESHOLDS) -> tuple:
@@ -374,3 +379,96 @@ def test_in_any_order_of_their_calls_the_better_one_ends_as_champion(schedules, 
     finally:
         mlflow.set_tracking_uri(before)
     assert len(orders) == 2, "chance never let the better one come first, or always"
+
+
+def test_a_registry_that_is_thrown_away_gets_no_champion_and_no_queue(client, tmp_path, monkeypatch):
+    """A repetition's register step says so, rather than that there was no champion yet."""
+    monkeypatch.setattr(registry, "turn", lambda *args: pytest.fail("nobody else is at that gate"))
+    with reexecution.scratch_registry(tmp_path):
+        decision, measured = enter(client, "3")
+    assert not decision.promote
+    assert decision.reason.startswith("a repetition, registered in a registry that is thrown away with it")
+    assert set(measured) == {names.LATENCY_MS}
+    assert champion(client) is None
+    assert client.get_model_version(NAME, "3").tags[names.REASON] == decision.reason
+    assert not registry.throwaway()
+
+
+TOY = replace(REAL_TRIPS, city="made up, city 1", digest="c" * 64)
+OTHER_CITY = replace(TOY, city="made up, city 2", digest="d" * 64)
+OTHER_FILTER = replace(REAL_TRIPS, kept="1 to 90 minutes", digest="d" * 64)
+NEWER_MONTHS = replace(REAL_TRIPS, months="2023-04", digest="d" * 64)
+SAME_FOLDER = replace(REAL_TRIPS, city="unknown")
+BY_HAND = "so they were not compared; register this one under another model_name, or set the alias by hand"
+WHO = "champion version 2"
+CITIES = {
+    # champion, candidate: whether it is promoted, and why
+    "toy over real": (REAL_TRIPS, TOY, False, f"{WHO} is of real trips, this model of the made-up city, {BY_HAND}"),
+    "real over toy": (TOY, REAL_TRIPS, True, f"{WHO} was of the made-up city, and this is the first of real trips"),
+    "another made-up city": (TOY, OTHER_CITY, False, f"{WHO} is of another made-up city, {BY_HAND}"),
+    "other trips kept": (
+        REAL_TRIPS,
+        OTHER_FILTER,
+        False,
+        f"{WHO} was made for other trips (1 to 60 minutes), {BY_HAND}",
+    ),
+    "newer test months": (REAL_TRIPS, NEWER_MONTHS, True, "RMSE "),
+    "over nobody knows what": (
+        NOTHING_KNOWN,
+        REAL_TRIPS,
+        False,
+        f"no run says from which trips {WHO} was made, {BY_HAND}",
+    ),
+    "nobody knows what": (
+        REAL_TRIPS,
+        NOTHING_KNOWN,
+        False,
+        f"no run says from which trips this model was made, {BY_HAND}",
+    ),
+    "the same trips, whosever they are": (SAME_FOLDER, SAME_FOLDER, True, "RMSE "),
+}
+
+
+@pytest.mark.parametrize("case", CITIES)
+def test_only_models_of_the_same_kind_of_trips_are_compared(client, case):
+    """A toy never beats a real one, however small its error; a real one is the first of its kind."""
+    of_champion, of_candidate, promoted, reason = CITIES[case]
+    enter(client, "2")
+    for number, on in (("2", of_champion), ("3", of_candidate)):
+        for name in (names.CITY, names.TAXI, names.TEST_MONTHS, names.TRIPS_KEPT, names.TEST_DATA):
+            if name in client.get_model_version(NAME, number).tags:
+                client.delete_model_version_tag(NAME, number, name)
+        registry.tag_version(client, NAME, number, on.tags())
+    decision, _ = enter(client, "3")
+    assert decision.reason.startswith(reason)
+    assert decision.promote is promoted
+    assert champion(client) == ("3" if promoted else "2")
+
+
+def test_a_champion_of_real_trips_that_cannot_be_loaded_gives_way_to_no_toy(client):
+    """What its trips were is known without its files."""
+    enter(client, "3")
+    registry.tag_version(client, NAME, "1", TOY.tags())
+    with fetched(f"models:/{NAME}/3") as folder:
+        gone = folder.rename(f"{folder}.gone")
+        try:
+            decision, _ = enter(client, "1")
+        finally:
+            gone.rename(folder)
+    assert not decision.promote
+    assert champion(client) == "3"
+
+
+def test_an_unchanged_chain_that_lost_the_title_does_not_get_it_by_being_run_again(client):
+    """After a rollback the same chain, registered anew, is as good as it was; somebody had a reason."""
+    for number, key in (("1", "a"), ("2", "b"), ("3", "b")):
+        client.set_model_version_tag(NAME, number, names.KEY, key * 64)
+    enter(client, "1")
+    assert enter(client, "2")[0].promote
+    registry.promote(session_of(client), NAME, "1", "rollback from version 2", rollback=True)
+    decision, _ = enter(client, "3")
+    assert not decision.promote
+    assert decision.reason == (
+        "the same chain, unchanged, became champion before, as version 2, and lost it since: set the alias by hand to "
+        "have it back"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -11,18 +12,20 @@ from mlflow.exceptions import MlflowException
 
 from taxi.bootstrap import paired_gain
 from taxi.features import FeatureError
-from taxi.gate import Decision, Figures, Thresholds, decide
+from taxi.gate import Decision, Figures, Thresholds, decide, first
 from taxi.intervals import IntervalError
 from taxi.judging import Judged
 from taxi.models import ModelError
 from taxi.predictor import PredictorError
 from tracking import aliases, names, registry
 from tracking.artifacts import ArtifactError
+from tracking.judged_on import NOTHING_KNOWN, REAL, JudgedOn, judged_on_by, not_comparable, other_taxi
 from tracking.lineage import LineageError
 from tracking.registered import ModelUriError, registered
 from tracking.session import RunError, Session
 
 THRESHOLDS = Thresholds()
+THROWAWAY = "a repetition, registered in a registry that is thrown away with it, so it was not compared with a champion"
 # A champion that is gone, altered, or of another version of this project, whose code does not run here.
 UNREADABLE = (ArtifactError, ModelUriError, RunError, LineageError, PredictorError, FeatureError, ModelError,
               IntervalError, MlflowException)  # fmt: skip
@@ -30,7 +33,10 @@ UNREADABLE = (ArtifactError, ModelUriError, RunError, LineageError, PredictorErr
 
 @dataclass(frozen=True)
 class Contender:
-    """A version and how it did on the test months of `taxi`; `batches()` gives their valid trips again."""
+    """A version and how it did on the test months of `taxi`; `batches()` gives their valid trips again.
+
+    on: what is known of these trips.
+    """
 
     version: ModelVersion
     judged: Judged
@@ -38,40 +44,59 @@ class Contender:
     taxi: str
     test_months: list[str]
     batches: Callable[[], Iterable[pa.RecordBatch]]
+    on: JudgedOn = NOTHING_KNOWN
 
 
-def decide_on(session: Session, one: Contender, thresholds: Thresholds = THRESHOLDS) -> tuple[Decision, dict]:
+def decide_on(
+    session: Session,
+    one: Contender,
+    thresholds: Thresholds = THRESHOLDS,
+    publish: Callable[[Decision], object] = lambda decision: None,
+) -> tuple[Decision, dict]:
     """Make the contender champion if the gate opens for it. The decision, and metrics of it.
 
     Who comes at the same time waits, and then meets the champion that this one left. The decision and its reason are
-    tags of the version, too.
+    tags of the version, too; they and what `publish` writes are there before the alias moves, so that no champion is
+    without them, whenever its run is killed.
     """
     client, name, number = session.client, one.version.name, str(one.version.version)
     measured = {names.LATENCY_MS: one.figures.latency_ms}
-    with registry.turn(session, name):
+    with contextlib.nullcontext() if registry.throwaway() else registry.turn(session, name):
         champion = aliases.holder(client, name, names.CHAMPION)
-        if champion is None:
-            decision = decide(thresholds.failures(one.figures), None, None)
+        if registry.throwaway():
+            decision = Decision(False, THROWAWAY)
+        elif champion is None:
+            decision = first(thresholds.failures(one.figures))
+        elif str(champion.version) == number and champion.tags.get(names.DECISION) == registry.UNDECIDED:
+            decision = Decision(True, registry.why_champion(client, name, number))  # by a run that was killed then
         else:
             decision, more = against(session, one, champion, thresholds)
             measured |= more
+        registry.tag_version(client, name, number, {names.DECISION: decision.word, names.REASON: decision.reason})
+        publish(decision)
         if decision.promote:
             registry.promote(session, name, number, decision.reason)
-        registry.tag_version(client, name, number, {names.DECISION: decision.word, names.REASON: decision.reason})
     return decision, measured
 
 
 def against(session: Session, one: Contender, champion: ModelVersion, thresholds: Thresholds) -> tuple[Decision, dict]:
     """The decision where there is a champion, and metrics of the comparison, in minutes."""
     who, failed = f"champion version {champion.version}", thresholds.failures(one.figures)
+    theirs = judged_on_by(session, champion)
+    if different := not_comparable(one.on, theirs, who):
+        if theirs.made_up and one.on.city == REAL:  # for real trips there was no champion yet
+            return first(failed, f"{who} was of the made-up city, and this is the first of real trips"), {}
+        return Decision(False, different, failed), {}
+    if before := registry.promoted_before(session.client, one.version):
+        again = f"the same chain, unchanged, became champion before, as version {before}, and lost it since"
+        return Decision(False, f"{again}: set the alias by hand to have it back", failed), {}
     try:
         predictor = registered(session, f"models:/{champion.name}/{champion.version}").predictor
     except UNREADABLE as error:
         session.say(f"{who} cannot be loaded: {error}\n What takes its place can be undone: -e rollback.")
         return decide(failed, who, None), {}
     if predictor.taxi != one.taxi:
-        other = f"{who} is for {predictor.taxi} taxis; register {one.taxi} ones under another model_name"
-        return Decision(False, other, failed), {}
+        return Decision(False, other_taxi(who, predictor.taxi, one.taxi), failed), {}
     before = Judged.of(predictor, one.judged.rows, one.batches())
     gain = paired_gain(one.judged.rows.day, before.squared, one.judged.squared, thresholds.confidence)
     decision = decide(failed, who, gain)

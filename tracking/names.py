@@ -102,6 +102,18 @@ PROMOTED_OVER = "promoted_over"
 DEMOTED_AT = "demoted_at"
 DEMOTED_BY = "demoted_by"
 
+# On a version: the trips it was judged on.
+CITY = "city"
+TRIPS_KEPT = "trips_kept"
+TEST_DATA = "test_data"
+
+# Environment variable of steps whose registry is thrown away with the repetition they belong to: "true".
+THROWAWAY_REGISTRY = "THROWAWAY_REGISTRY"
+
+# Registered models, unless a run names another.
+MODEL_NAME = "nyc-taxi-duration"
+SAMPLE_MODEL_NAME = "nyc-taxi-duration-sample"
+
 # Aliases of a registered model.
 CANDIDATE = "candidate"
 CHAMPION = "champion"

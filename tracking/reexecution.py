@@ -14,7 +14,7 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from tracking import cache
+from tracking import cache, names
 from tracking.artifacts import ArtifactError
 from tracking.chain import children
 from tracking.lineage import Lineage, LineageError
@@ -87,17 +87,20 @@ def manager(original: Original, asked: str) -> str:
 @contextlib.contextmanager
 def scratch_registry(folder: Path) -> Iterator[None]:
     """While open, steps started from here register in an empty registry of their own."""
-    uri = f"sqlite:///{folder}/registry.db"
-    MlflowClient(registry_uri=uri).search_registered_models(max_results=1)  # makes its tables, which takes seconds
-    before = os.environ.get(_REGISTRY)
-    os.environ[_REGISTRY] = uri
+    wanted = {_REGISTRY: f"sqlite:///{folder}/registry.db", names.THROWAWAY_REGISTRY: "true"}
+    MlflowClient(registry_uri=wanted[_REGISTRY]).search_registered_models(
+        max_results=1
+    )  # makes its tables, which takes seconds
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[_REGISTRY]
-        else:
-            os.environ[_REGISTRY] = before
+        for name, text in before.items():
+            if text is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = text
 
 
 def launch(session: Session, project: Path, step: str, given: Mapping[str, str], env_manager: str) -> Repeated:

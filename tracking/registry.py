@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path, PurePath
 
 import mlflow
+import yaml
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from tracking import alive, names
+from tracking import alive, cache, names
 from tracking.aliases import holder
-from tracking.artifacts import unaltered
-from tracking.digest import digest_json
+from tracking.artifacts import ArtifactError, fetched, record, unaltered
+from tracking.digest import DigestError, digest_json
 from tracking.lineage import Output
+from tracking.models import VOLATILE
 from tracking.session import Session
 
 WHY_LENGTH = 500  # characters of a reason in the history; the version's own tag has all of it
@@ -27,6 +33,18 @@ DESCRIPTION = (
     "version's own description is its model card, and says what must be known of the trip. Tags hold the history of "
     "champions."
 )
+SAMPLE_DESCRIPTION = (
+    "**The city is made up**: this project generated its trips to be tried without data, and no taxi ever drove them. "
+)
+UNDECIDED = "undecided"  # of a version whose run is not through with it
+MOST_PROMOTIONS = 1_000_000
+PAGE = 1000
+UNREADABLE = (ArtifactError, DigestError, MlflowException)
+# What MLmodel says of the run that logged a model, rather than of the model.
+OF_THE_RUN = ("run_id", "model_id", "model_uuid", "artifact_path", "utc_time_created", "model_size_bytes")
+
+
+_VERSION = re.compile(r"[0-9]{1,9}")
 
 
 class RegistryError(ValueError):
@@ -46,10 +64,35 @@ class Promotion:
     why: str
     rollback: bool = False
 
+    @property
+    def tag(self) -> str:
+        """Name of the registered model's tag that holds it."""
+        return f"{names.PROMOTION}{self.number:04}.version-{self.version}"
+
+    @classmethod
+    def read(cls, tag: str, text: str) -> Promotion | None:
+        """What `tag` holds; None where somebody else wrote it, or something else."""
+        try:
+            entry = cls(**json.loads(text))
+        except (ValueError, TypeError, RecursionError):
+            return None
+        words = (entry.version, entry.at, entry.by, entry.run_id, entry.why)
+        sound = (
+            all(isinstance(word, str) for word in words)
+            and (entry.over is None or isinstance(entry.over, str))
+            and all(_VERSION.fullmatch(number) for number in (entry.version, entry.over or "1"))
+            and type(entry.number) is int
+            and 0 < entry.number < MOST_PROMOTIONS
+            and isinstance(entry.rollback, bool)
+            and entry.tag == tag
+        )
+        return entry if sound else None
+
     def line(self) -> str:
         verb = "back to version" if self.rollback else "version"
         over = f"over version {self.over}" if self.over else "the first"
-        return f"{self.at}  {verb} {self.version}, {over}, by {self.by}: {self.why}"
+        text = f"{self.at}  {verb} {self.version}, {over}, by {self.by}: {self.why}"
+        return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def champion_of(client: MlflowClient, model_name: str) -> str | None:
@@ -58,18 +101,118 @@ def champion_of(client: MlflowClient, model_name: str) -> str | None:
     return str(held.version) if held else None
 
 
-def register(client: MlflowClient, model_name: str, model: Output, tags: Mapping[str, str]) -> ModelVersion:
-    """A new version of `model_name`, loaded back from the registry before anybody may get an alias on it.
+def register(client: MlflowClient, model_name: str, model: Output, tags: Mapping[str, str],
+             made_up: bool = False) -> ModelVersion:  # fmt: skip
+    """A new version of `model_name`, read back from the registry before anybody may get an alias on it.
 
-    Loading runs the code that came with the model: only bytes that are still those `model` was recorded with.
+    One that does not come back as `model` was recorded is deleted. `made_up`: of the sample's city.
     """
     with unaltered(model):
         version = mlflow.register_model(model.uri, model_name, tags=dict(tags))
     if not client.get_registered_model(model_name).description:  # a person's own words stay
-        client.update_registered_model(model_name, DESCRIPTION)
-    with unaltered(replace(model, uri=f"models:/{model_name}/{version.version}")) as folder:
-        mlflow.pyfunc.load_model(str(folder))
-    return client.get_model_version(model_name, str(version.version))
+        client.update_registered_model(model_name, SAMPLE_DESCRIPTION * made_up + DESCRIPTION)
+    try:
+        with unaltered(replace(model, uri=_uri(version))):
+            return client.get_model_version(model_name, str(version.version))
+    except (ArtifactError, MlflowException):
+        client.delete_model_version(model_name, str(version.version))
+        raise
+
+
+def enter(session: Session, model_name: str, model: Output, tags: Mapping[str, str],
+          made_up: bool = False) -> tuple[ModelVersion, Output]:  # fmt: skip
+    """The version for `model`, and the record of its files.
+
+    A version that a run of the same key made and did not live to finish is completed if it is this model, file by
+    file; if it is not, and holds no alias, it is deleted. `tags` has the key.
+    """
+    client, found = session.client, None
+    for version in unfinished(client, model_name, tags[names.KEY]):
+        same = None if found else _as_registered(version, model)
+        if same:
+            session.say(f"completing version {version.version} of {model_name}, whose run ended before it was done")
+            tag_version(client, model_name, str(version.version), tags)
+            found = client.get_model_version(model_name, str(version.version)), same
+        elif not client.get_model_version(model_name, str(version.version)).aliases:
+            session.say(f"deleting version {version.version} of {model_name}, whose run ended before it was done")
+            client.delete_model_version(model_name, str(version.version))
+    return found or (register(client, model_name, model, tags, made_up), model)
+
+
+def unfinished(client: MlflowClient, model_name: str, key: str) -> list[ModelVersion]:
+    """Versions whose run, with this key, ended before it had recorded them as its output; the oldest first."""
+    found = [version for version in versions(client, model_name) if version.tags.get(names.KEY) == key]
+    return sorted((one for one in found if _is_unfinished(client, one)), key=lambda version: int(version.version))
+
+
+def _is_unfinished(client: MlflowClient, version: ModelVersion) -> bool:
+    try:
+        run = client.get_run(version.tags.get("run_id", ""))
+    except MlflowException:
+        return False  # nobody can say
+    return names.OUTPUTS not in run.data.tags and (
+        run.info.status != "RUNNING" or alive.is_dead(client, run, time.time())
+    )
+
+
+def versions(client: MlflowClient, model_name: str) -> list[ModelVersion]:
+    """Every version of `model_name`; none where there is no such model."""
+    quote = '"' if "'" in model_name else "'"
+    found, token = [], None
+    while True:
+        page = client.search_model_versions(f"name = {quote}{model_name}{quote}", max_results=PAGE, page_token=token)
+        found += page
+        if not (token := page.token):
+            return found
+
+
+def why_champion(client: MlflowClient, model_name: str, version: str) -> str:
+    """Why `version` was promoted last, as the history says."""
+    whys = [entry.why for entry in history(client, model_name) if entry.version == version]
+    return whys[-1] if whys else "somebody set the alias by hand"
+
+
+def promoted_before(client: MlflowClient, one: ModelVersion) -> str | None:
+    """The last other version that was made of the same key and was champion, as far as it still exists."""
+    key = one.tags.get(names.KEY)
+    found = [
+        str(version.version)
+        for version in versions(client, one.name)
+        if key and version.version != one.version and version.tags.get(names.KEY) == key
+        and names.PROMOTED_AT in version.tags
+    ]  # fmt: skip
+    return max(found, key=int, default=None)
+
+
+def _as_registered(version: ModelVersion, model: Output) -> Output | None:
+    """The record of the files of `version` if they are those of `model`, but for what MLmodel says of its run."""
+    try:
+        with fetched(_uri(version)) as theirs, fetched(model.uri) as ours:
+            found = record(theirs, model.name, _uri(version), VOLATILE)
+            files = [{path: file for path, file in of.files.items() if path != "MLmodel"} for of in (found, model)]
+            same = files[0] == files[1] and _ml_model(theirs) == _ml_model(ours)
+    except (*UNREADABLE, yaml.YAMLError, OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None  # a half-written model, or one that somebody altered
+    return found if same else None
+
+
+def _ml_model(folder: Path) -> dict[str, object]:
+    """What MLmodel says, without what it says of the run, and where things lay when it was logged."""
+    said = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+    flavor = said["flavors"]["python_function"]
+    flavor["model_code_path"] = PurePath(flavor["model_code_path"]).name
+    for artifact in flavor["artifacts"].values():
+        del artifact["uri"]
+    return {name: value for name, value in said.items() if name not in OF_THE_RUN}
+
+
+def _uri(version: ModelVersion) -> str:
+    return f"models:/{version.name}/{version.version}"
+
+
+def throwaway() -> bool:
+    """Whether the registry is one of a repetition alone, thrown away with it."""
+    return os.environ.get(names.THROWAWAY_REGISTRY) == "true"
 
 
 @contextlib.contextmanager
@@ -82,7 +225,11 @@ def turn(session: Session, model_name: str) -> Iterator[None]:
     client, run_id = session.client, session.run.info.run_id
     key, tags = digest_json(model_name), (names.GATE, names.GATE_TICKET)
     try:
-        alive.wait_for_turn(client, session.experiments, run_id, key, session.say, tags=tags, what="is at the gate")
+        known = None
+        # Others may work in experiments that were made since this session began. One made while this run stood in the
+        # queue may hold a run that was ahead of it; a run in one made later finds this one's ticket.
+        while known != (known := cache.experiments(client)):
+            alive.wait_for_turn(client, known, run_id, key, session.say, tags=tags, what="is at the gate")
         yield
     finally:
         with contextlib.suppress(MlflowException):  # it never came so far as to stand in the queue
@@ -93,17 +240,22 @@ def promote(session: Session, model_name: str, version: str, why: str, rollback:
     """Make `version` the champion, to be called within `turn`, and write it into the history.
 
     The history comes first: whoever is killed in between leaves a line too many, which says of no one that he was
-    champion unless the alias says so, too; `previous` goes by the alias.
+    champion unless the alias says so, too; `previous` goes by the alias. Of a version that is champion already, since
+    who promoted it was killed then, the rest is written.
     """
     client, run = session.client, session.run
     over = champion_of(client, model_name)
     at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    number = 1 + max((entry.number for entry in history(client, model_name)), default=0)
-    user = run.data.tags.get(names.USER, "unknown")
-    entry = Promotion(number, version, over, at, user, run.info.run_id, why[:WHY_LENGTH], rollback)
-    key = f"{names.PROMOTION}{number:04}.version-{version}"
-    client.set_registered_model_tag(model_name, key, json.dumps(asdict(entry), sort_keys=True))
-    client.set_registered_model_alias(model_name, names.CHAMPION, version)
+    promotions = history(client, model_name)
+    last = promotions[-1] if promotions else None
+    if over == version and last and last.version == version:
+        over, at = last.over, last.at
+    else:
+        user = run.data.tags.get(names.USER, "unknown")
+        number = last.number + 1 if last else 1
+        entry = Promotion(number, version, over, at, user, run.info.run_id, why[:WHY_LENGTH], rollback)
+        client.set_registered_model_tag(model_name, entry.tag, json.dumps(asdict(entry), sort_keys=True))
+        client.set_registered_model_alias(model_name, names.CHAMPION, version)
     tag_version(client, model_name, version, {names.PROMOTED_AT: at, names.PROMOTED_OVER: over or "none"})
     for name in (names.DEMOTED_AT, names.DEMOTED_BY):
         if name in client.get_model_version(model_name, version).tags:
@@ -129,12 +281,8 @@ def history(client: MlflowClient, model_name: str) -> list[Promotion]:
         raise RegistryError(
             f"no registered model {model_name!r:.100}: {error.message}\n Give -P model_name=."
         ) from None
-    found = []
-    for name, text in tags.items():
-        if name.startswith(names.PROMOTION):
-            with contextlib.suppress(ValueError, TypeError):  # somebody's own tag
-                found.append(Promotion(**json.loads(text)))
-    return sorted(found, key=lambda entry: entry.number)
+    found = (Promotion.read(name, text) for name, text in tags.items() if name.startswith(names.PROMOTION))
+    return sorted(filter(None, found), key=lambda entry: entry.number)
 
 
 def previous(client: MlflowClient, model_name: str) -> str:
