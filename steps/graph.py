@@ -10,6 +10,7 @@ from tracking import aliases, chain, names
 from tracking.artifacts import ArtifactError, fetched, problems, record
 from tracking.cache import Hit, Miss
 from tracking.digest import DigestError
+from tracking.judged_on import city_of, dataset_behind, model_name_for, model_name_of
 from tracking.lineage import Input, Lineage, normalise
 from tracking.session import RunError, Session
 
@@ -99,6 +100,8 @@ class Graph:
 
     def __init__(self, session: Session, params: Mapping[str, object]):
         self.session, self.params = session, ALONE | params
+        if self.params.get("search", AUTO) == AUTO and self.params.get("model_name") == AUTO:
+            self.params["model_name"] = model_name_for(str(self.params["source"]))
         self.made: dict[str, Hit] = {}
         self.reused: list[str] = []
         self.ran: list[str] = []
@@ -143,7 +146,10 @@ class Graph:
         """The record `step` would start with; `made_by` is asked for the step before when its output is not given."""
         if step.needs is None:
             return self._record(step, *self._months()).with_key()
-        return self._record(step, (self._input(step.needs, made_by),), {}).with_key()
+        given = self._input(step.needs, made_by)
+        if step is REGISTER and self.params["model_name"] == AUTO:  # of a search that was named
+            self.params["model_name"] = model_name_of(city_of(self.session, dataset_behind(self.session, given)))
+        return self._record(step, (given,), {}).with_key()
 
     def bare(self, step: Step) -> Lineage:
         """The record of `step` before its inputs are known, without a key: what a crash at the very start leaves."""

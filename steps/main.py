@@ -12,13 +12,15 @@ from steps.options import DATA, RUN, TRIALS, options
 def main(**params) -> None:
     """Run preprocess, train (the baseline), hpo and register; finished steps with the same key are reused."""
     from steps.chain_run import run_chain
-    from steps.graph import CHAIN, Graph
+    from steps.graph import AUTO, CHAIN, Graph, model_name_for
     from steps.preprocess import data_tags
     from steps.train import params_text
     from taxi.progress import counted
     from tracking import names
 
     params["params"] = params_text(params["params"])
+    if params["model_name"] == AUTO:
+        params["model_name"] = model_name_for(params["source"])
 
     def steps(session) -> dict:
         graph = Graph(session, params)

@@ -123,7 +123,7 @@ _option("search", "auto", ArtifactType("auto"), "An hpo run's id or URI; auto: f
 _option("top_n", 5, POSITIVE, "How many of the best trials are candidates.")
 _option("select", "val", click.Choice(["val", "test"]), "Which split chooses among the candidates.")
 _option("refit", "train+val", click.Choice(["train", "train+val"]), "Months that the registered model is fitted on.")
-_option("model_name", "nyc-taxi-duration", ModelNameType(), "Name of the registered model.")
+_option("model_name", "auto", ModelNameType(), "Registered model; auto: nyc-taxi-duration, for the sample ...-sample.")
 _option("reuse", True, YesNoType(), "Take a finished run that did exactly this; false: run anyway.")
 _option("quiet", False, YesNoType(), "No progress on stderr.")
 _option("draw", False, YesNoType(), "Draw the chain as a Mermaid graph.")
@@ -143,8 +143,8 @@ _option("b", "none", str, "The other run, by its id.")
 _option("prove", False, YesNoType(), "Run a again with one difference at a time taken from b.")
 _option("bundle", "none", str, "A bundle to reproduce instead of a run: a file that you trust.")
 _option("out", "none", ArtifactType("none"), "The file to write: a path or URI.")
-CHAMPION_URI = "models:/nyc-taxi-duration@champion"
-_option("model", CHAMPION_URI, str, "URI of a registered model.", called="registered")
+_option("model", "auto", str, "URI of a registered model; auto: the champion of real trips, or else the sample's.",
+        called="registered")  # fmt: skip
 _option("months", "none", MonthsType(optional=True), "New months, to be compared with those the model learned from.")
 _option("trips", "none", ArtifactType("none"), "Path or URI of a Parquet or CSV file of raw trips.")
 _option("fail_above", 0.0, click.FloatRange(min=0), "Per cent above the model's test RMSE for exit code 1; 0: never.")

@@ -34,11 +34,16 @@ def work(step: StepRun) -> None:
     from tracking import names
     from tracking.candidates import Candidates
     from tracking.inputs import log_splits
+    from tracking.judged_on import judged_on
+    from tracking.models import example
+    from tracking.serving import Served
 
     search = Candidates.read(step.session, step.input("search").uri)
     dataset = Dataset.open(step.folder(search.dataset))
     if "test" not in dataset.manifest.splits:
         raise RegisterError("the dataset has no test months, so nothing can be judged\n Give test_months.")
+    served = step.folders.enter_context(Served())  # it imports what it needs while this process works
+    on = judged_on(step.session, search.dataset, dataset.manifest)
     again = step.params["refit"] != "train"
     learned = ("train", "val") if again else ("train",)
     log_splits(step.client, step.run_id, dataset.manifest, search.dataset.uri, (*learned, "test"))
@@ -57,10 +62,16 @@ def work(step: StepRun) -> None:
         with following("fit again", "rounds at most", step.session.progress) as progress:
             predictor = refitted(predictor, dataset, search.seed, progress)
         registered = Judged.of(predictor, rows, test())
+    facts, output = log(step, search, chosen, predictor, judged, registered)
+    served.ask(step.folder(output), example(predictor.taxi))
     draw(step, predictor, registered)
+    served.check(predictor.answer(example(predictor.taxi)))
+    if step.lineage.environment.get("differences"):
+        step.say("the model answered in a process of its own; its packages were not quite those of the lock")
     months = [month for split in learned for month in dataset.manifest.months(split)]
-    version, output = enter(step, search, chosen, predictor, judged, registered, months)
-    gate(step, search, chosen, dataset, predictor, judged, registered, version, output)
+    facts |= {names.LEARNED_MONTHS: ",".join(months), **on.tags()}
+    version, output = enter(step, output, facts, scores=registered.metrics("registered_test"), made_up=on.made_up)
+    gate(step, search, chosen, dataset, predictor, judged, registered, version, output, on)
     step.keep(replace(output, name=names.VERSION, uri=f"models:/{version.name}/{version.version}"))
 
 
@@ -71,41 +82,53 @@ def needed_after_it() -> None:
     import tracking.models  # noqa: F401
 
 
-def enter(step: StepRun, search, chosen, predictor, judged, registered, months: list[str]) -> tuple:
-    """Log the model and its scores, and make it a version with the alias `candidate`; the version and its record."""
+def log(step: StepRun, search, chosen, predictor, judged, registered) -> tuple[dict, object]:
+    """Log the model and all scores; what its version says of it, and the record of its files."""
     from mlflow.entities import Metric
 
-    from tracking import models, names, registry
+    from tracking import models, names
 
-    client, name = step.client, str(step.params["model_name"])
     test_scores, scores = judged.metrics("test"), registered.metrics("registered_test")
     tags = {names.FAMILY: search.family, names.FEATURES: search.features, "trial": str(chosen.trial),
             "refit": str(step.params["refit"])}  # fmt: skip
     fitted_with = predictor.estimator.params.as_dict()
     _, output = models.log(predictor, step.run_id, "model", fitted_with, scores, tags)
     for metric, value in test_scores.items():
-        client.log_metric(step.run_id, metric, value, model_id=chosen.model.uri.removeprefix("models:/"))
+        step.client.log_metric(step.run_id, metric, value, model_id=chosen.model.uri.removeprefix("models:/"))
     every = {**chosen.metrics, **test_scores, **scores}
-    client.log_batch(step.run_id, metrics=[Metric(metric, value, 0, 0) for metric, value in every.items()])
+    step.client.log_batch(step.run_id, metrics=[Metric(metric, value, 0, 0) for metric, value in every.items()])
     facts = {
         **tags,
         names.KEY: step.lineage.key,
-        names.LEARNED_MONTHS: ",".join(months),
         "run_id": step.run_id,
         "search_run_id": search.run_id,
         **{metric: f"{value:.6f}" for metric, value in every.items()},
     }
-    version = registry.register(client, name, output, facts)
-    client.set_registered_model_alias(name, names.CANDIDATE, version.version)
-    return version, output
+    return facts, output
 
 
-def gate(step: StepRun, search, chosen, dataset, predictor, judged, registered, version, output) -> None:
-    """Let the version meet the champion; write what came of it on the run and, as the model card, on the version."""
+def enter(step: StepRun, output, facts: dict, scores: dict, made_up: bool) -> tuple:
+    """Make the model a version, or complete the one that a run of the same key left; the version and its record."""
+    from tracking import names, registry
+
+    waiting = {names.DECISION: registry.UNDECIDED, names.REASON: f"run {step.run_id} is not through with it"}
+    # The record's name, not the option's: auto was resolved by then.
+    version, entered = registry.enter(step.session, step.lineage.params["model_name"], output, facts | waiting, made_up)
+    if entered is not output:  # logged by a run that was killed, perhaps before its scores
+        for metric, value in scores.items():
+            step.client.log_metric(step.run_id, metric, value, model_id=version.source.removeprefix("models:/"))
+    return version, entered
+
+
+def gate(step: StepRun, search, chosen, dataset, predictor, judged, registered, version, output, on) -> None:
+    """Let the version meet the champion; write what came of it on the run and, as the model card, on the version.
+
+    The alias `candidate` is set last: whoever holds it has a card and a decision.
+    """
     from mlflow.entities import Metric
 
     from taxi.judging import latency_ms
-    from tracking import gate
+    from tracking import gate, names
     from tracking.card import Subject, card, summary
     from tracking.models import PREDICTOR, example
     from tracking.record import describe
@@ -114,21 +137,27 @@ def gate(step: StepRun, search, chosen, dataset, predictor, judged, registered, 
     size = sum(size for path, (size, _) in output.files.items() if path.startswith(PREDICTOR))
     figures = registered.figures(latency_ms(predictor, example(manifest.taxi).iloc[:1]), size)
     contender = gate.Contender(
-        version, registered, figures, manifest.taxi, manifest.months("test"), lambda: dataset.batches("test")
+        version, registered, figures, manifest.taxi, manifest.months("test"), lambda: dataset.batches("test"), on
     )
-    decision, measured = gate.decide_on(step.session, contender)
+
+    def subject(decision) -> Subject:
+        return Subject(
+            search.family, dataset.features.feature_set, manifest, chosen.trial, str(step.params["select"]),
+            str(step.params["refit"]), chosen.metrics, judged, registered, decision, search.run_id, step.run_id,
+            step.session.run.info.experiment_id, on.made_up,
+        )  # fmt: skip
+
+    def publish(decision) -> None:
+        step.client.update_model_version(version.name, version.version, card(subject(decision)))
+
+    decision, measured = gate.decide_on(step.session, contender, publish=publish)
+    step.client.set_registered_model_alias(version.name, names.CANDIDATE, version.version)
     measured |= {"registered_worst_zones_rmse": figures.zones_rmse, "registered_worst_hour_rmse": figures.hour_rmse,
                  "registered_model_mb": figures.model_mb}  # fmt: skip
     step.client.log_batch(step.run_id, metrics=[Metric(name, value, 0, 0) for name, value in measured.items()])
     step.say(f"{'promoted' if decision.promote else 'not promoted'}: {decision.reason}")
     describe(step.client, step.run_id, {"decision": f"{decision.word}: {decision.reason}"})
-    subject = Subject(
-        search.family, dataset.features.feature_set, manifest, chosen.trial, str(step.params["select"]),
-        str(step.params["refit"]), chosen.metrics, judged, registered, decision, search.run_id, step.run_id,
-        step.session.run.info.experiment_id,
-    )  # fmt: skip
-    step.client.update_model_version(version.name, version.version, card(subject))
-    step.note = summary(subject)
+    step.note = summary(subject(decision))
 
 
 def draw(step: StepRun, predictor, judged) -> None:

@@ -12,12 +12,12 @@ from steps.options import options
 @checked
 def rollback(**params) -> None:
     """Undo the last promotion; a second rollback goes further back. No version is deleted."""
-    from tracking import names, registry
+    from tracking import aliases, names, registry
     from tracking.record import describe
 
-    name = str(params["model_name"])
     with inquiry("rollback", params) as session:
         client, run_id = session.client, session.run.info.run_id
+        name = aliases.model_name(session, str(params["model_name"]))
         registry.history(client, name)  # refuse a name that is none before standing in the queue
         with registry.turn(session, name):
             held, back = registry.champion_of(client, name), registry.previous(client, name)

@@ -91,3 +91,11 @@ def test_a_long_reason_does_not_lose_the_rest_of_the_page():
     text = card(subject(decision=Decision(False, "x" * 9000)))
     assert len(text) < LENGTH
     assert f"-e reproduce -P run_id={RUN}" in text
+
+
+def test_of_the_sample_the_first_thing_said_is_that_the_city_is_made_up():
+    """On the card and on the run's page; of real trips it is not said."""
+    toy = subject(made_up=True)
+    assert card(toy).startswith("**The city is made up**: this project generated the trips of the sample")
+    assert summary(toy).startswith("**The city is made up**: ")
+    assert "made up" not in card(subject()) + summary(subject())

@@ -16,7 +16,7 @@ import pytest
 from tests.project import LAUNCHER, ROOT, SMALL, Result, Workplace, copied, environment, workplace
 from tracking import names
 
-NAME = "nyc-taxi-duration"
+NAME = "nyc-taxi-duration-sample"
 
 
 @pytest.fixture(scope="module")

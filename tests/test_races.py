@@ -71,7 +71,7 @@ def shared(client: mlflow.MlflowClient, once: set[str], each: set[str]) -> None:
     )
     assert len(trials) == seeds * int(SMALL["max_evals"])
     assert set(trials.values()) == {1}, trials
-    assert len(versions_of(client, "nyc-taxi-duration")) == seeds
+    assert len(versions_of(client, "nyc-taxi-duration-sample")) == seeds
 
 
 def versions_of(client: mlflow.MlflowClient, name: str) -> list:

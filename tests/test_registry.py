@@ -399,31 +399,31 @@ OTHER_CITY = replace(TOY, city="made up, city 2", digest="d" * 64)
 OTHER_FILTER = replace(REAL_TRIPS, kept="1 to 90 minutes", digest="d" * 64)
 NEWER_MONTHS = replace(REAL_TRIPS, months="2023-04", digest="d" * 64)
 SAME_FOLDER = replace(REAL_TRIPS, city="unknown")
-BY_HAND = "so they were not compared; register this one under another model_name, or set the alias by hand"
+HAND = "so they were not compared; register this one under another model_name, or set the alias by hand"
 WHO = "champion version 2"
 CITIES = {
     # champion, candidate: whether it is promoted, and why
-    "toy over real": (REAL_TRIPS, TOY, False, f"{WHO} is of real trips, this model of the made-up city, {BY_HAND}"),
+    "toy over real": (REAL_TRIPS, TOY, False, f"{WHO} is of real trips, this model of the made-up city, {HAND}"),
     "real over toy": (TOY, REAL_TRIPS, True, f"{WHO} was of the made-up city, and this is the first of real trips"),
-    "another made-up city": (TOY, OTHER_CITY, False, f"{WHO} is of another made-up city, {BY_HAND}"),
+    "another made-up city": (TOY, OTHER_CITY, False, f"{WHO} is of another made-up city, {HAND}"),
     "other trips kept": (
         REAL_TRIPS,
         OTHER_FILTER,
         False,
-        f"{WHO} was made for other trips (1 to 60 minutes), {BY_HAND}",
+        f"{WHO} was made for other trips ({REAL_TRIPS.kept}), {HAND}",
     ),
     "newer test months": (REAL_TRIPS, NEWER_MONTHS, True, "RMSE "),
     "over nobody knows what": (
         NOTHING_KNOWN,
         REAL_TRIPS,
         False,
-        f"no run says from which trips {WHO} was made, {BY_HAND}",
+        f"no run says from which trips {WHO} was made, {HAND}",
     ),
     "nobody knows what": (
         REAL_TRIPS,
         NOTHING_KNOWN,
         False,
-        f"no run says from which trips this model was made, {BY_HAND}",
+        f"no run says from which trips this model was made, {HAND}",
     ),
     "the same trips, whosever they are": (SAME_FOLDER, SAME_FOLDER, True, "RMSE "),
 }

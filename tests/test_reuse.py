@@ -207,7 +207,7 @@ def test_the_chain_runs_where_every_artifact_is_a_temporary_copy(project, monkey
 
 def test_a_deleted_version_is_registered_again(project):
     """The registry is an output like any other."""
-    project.place.client.delete_model_version("nyc-taxi-duration", "1")
+    project.place.client.delete_model_version("nyc-taxi-duration-sample", "1")
     assert project.chain() == {"register"}
 
 

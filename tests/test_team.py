@@ -7,7 +7,7 @@ from tests.team import Team, team_server
 from tracking import names
 
 pytestmark = pytest.mark.slow
-NAME, EXPERIMENT = "nyc-taxi-duration", "trips"
+NAME, EXPERIMENT = "nyc-taxi-duration-sample", "trips"
 PARAMS = {**SMALL, "top_n": "1"}  # each model is some fifty files, one request each
 
 

@@ -8,6 +8,9 @@ from mlflow.exceptions import MlflowException
 
 from tracking import names
 from tracking.cache import Hit
+from tracking.session import Session
+
+AUTO = "auto"
 
 
 def holder(client: MlflowClient, model_name: str, alias: str) -> ModelVersion | None:
@@ -21,6 +24,20 @@ def holder(client: MlflowClient, model_name: str, alias: str) -> ModelVersion | 
         if error.error_code == "PERMISSION_DENIED" and not client.search_registered_models(f"name = '{model_name}'"):
             return None
         raise
+
+
+def model_name(session: Session, given: str) -> str:
+    """The registered model to use for `given`: for "auto" that of real trips, unless only the sample's has a champion.
+
+    Which one it is is said.
+    """
+    if given != AUTO:
+        return given
+    both = names.MODEL_NAME, names.SAMPLE_MODEL_NAME
+    name = next((name for name in both if holder(session.client, name, names.CHAMPION)), names.MODEL_NAME)
+    made_up = ", of the sample's made-up city" if name == names.SAMPLE_MODEL_NAME else ""
+    session.say(f"model {name}{made_up}")
+    return name
 
 
 def version_of(hit: Hit) -> tuple[str, str]:

@@ -14,6 +14,10 @@ from tracking.notes import spaced
 LENGTH = 5000  # characters MLflow keeps of a description
 REASON_LENGTH = 600  # all of it is a tag of the version
 WORST = 3  # slices shown of each kind
+MADE_UP = (
+    "**The city is made up**: this project generated the trips of the sample, and no taxi ever drove them. What the "
+    "model says is not about New York."
+)
 WHEN_TEXT = {"booking": "when the trip is booked", "dropoff": "when it has ended"}
 
 
@@ -34,6 +38,7 @@ class Subject:
     search_run_id: str
     run_id: str
     experiment_id: str
+    made_up: bool = False
 
 
 def card(of: Subject) -> str:
@@ -41,8 +46,11 @@ def card(of: Subject) -> str:
     parts = [_data(of), _features(of.feature_set), _figures(of), _slices(of.registered), _limits(of), _origin(of)]
     head = f"How long a {of.manifest.taxi} taxi trip takes: {of.family} on features `{of.feature_set.name}`."
     became = "it became champion" if of.decision.promote else "it stayed candidate"
+    first = [MADE_UP] if of.made_up else []
     text = spaced(
-        "\n\n".join([head, f"When it was registered **{became}**: {of.decision.reason[:REASON_LENGTH]}.", *parts])
+        "\n\n".join(
+            [*first, head, f"When it was registered **{became}**: {of.decision.reason[:REASON_LENGTH]}.", *parts]
+        )
     )
     return text if len(text) <= LENGTH else text[: LENGTH - 4] + " ..."
 
@@ -52,7 +60,8 @@ def summary(of: Subject) -> str:
     chosen, registered = (judged.metrics("test")["test_rmse"] for judged in (of.judged, of.registered))
     again = f", {registered:.4f} fitted again on train and val" if of.refit != "train" else ""
     became = "It became champion" if of.decision.promote else "It stayed candidate"
-    return f"RMSE on the test months **{chosen:.4f} minutes**{again}. {became}: {of.decision.reason[:REASON_LENGTH]}."
+    text = f"RMSE on the test months **{chosen:.4f} minutes**{again}. {became}: {of.decision.reason[:REASON_LENGTH]}."
+    return f"{MADE_UP}\n\n{text}" if of.made_up else text
 
 
 def _data(of: Subject) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import platform
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import mlflow
 import pandas as pd
+import yaml
 from mlflow.entities import LoggedModelOutput
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
@@ -34,6 +36,8 @@ VOLATILE = (
     "registered_model_meta",
 )
 PREDICTOR = "artifacts/predictor"
+LOCK = "requirements.lock"
+LOCK_FILE = "requirements-lock.txt"  # the lock inside a model, beside MLflow's requirements.txt
 
 _REQUIREMENTS = {
     "linear": ("scikit-learn", "skops", "scipy"),
@@ -43,9 +47,38 @@ _REQUIREMENTS = {
 
 
 def requirements(family: str) -> list[str]:
-    """Exact pins of what serving needs, as installed here: MLflow would guess them in a slow subprocess."""
+    """Pins of what serving imports, as installed here: MLflow warns whoever loads the model beside other versions."""
     packages = ("mlflow", "numpy", "pandas", "pyarrow", "threadpoolctl", *_REQUIREMENTS[family])
     return [f"{name}=={importlib.metadata.version(name)}" for name in packages]
+
+
+class LockedPyfunc:
+    """MLflow's pyfunc flavor, whose environment is the project's lock: every package, each file by its hash.
+
+    MLflow's own files name direct dependencies alone; what those pull in would be resolved anew wherever the model
+    is served.
+    """
+
+    __name__ = "mlflow.pyfunc"
+
+    @staticmethod
+    def save_model(path: str, **kwargs: object) -> None:
+        mlflow.pyfunc.save_model(path=path, **kwargs)
+        folder = Path(path)
+        shutil.copy(ROOT / LOCK, folder / LOCK_FILE)
+        direct = (folder / "requirements.txt").read_text()
+        (folder / "constraints.txt").write_text(direct)
+        # MLflow compares the unhashed pins with what is installed where a model is loaded; it cannot read hashed ones.
+        (folder / "requirements.txt").write_text(f"-r {LOCK_FILE}\n-c constraints.txt\n")
+        python = platform.python_version()
+        environment = {"python": python, "build_dependencies": [], "dependencies": ["-r requirements.txt"]}
+        (folder / "python_env.yaml").write_text(yaml.safe_dump(environment, sort_keys=False))
+        conda = yaml.safe_load((ROOT / "conda.yaml").read_text())
+        conda["name"] = "mlflow-env"
+        conda["dependencies"] = [
+            {"pip": ["-r requirements.txt"]} if isinstance(item, dict) else item for item in conda["dependencies"]
+        ]
+        (folder / "conda.yaml").write_text(yaml.safe_dump(conda, sort_keys=False))
 
 
 def signature(taxi: str, intervals: bool) -> ModelSignature:
@@ -92,7 +125,7 @@ def log(predictor: Predictor, run_id: str, name: str, params: Mapping[str, objec
         # mlflow.pyfunc.log_model knows the active run alone: a search's trial would get the first trial's metrics.
         info = Model.log(
             artifact_path=None,
-            flavor=mlflow.pyfunc,
+            flavor=LockedPyfunc(),
             run_id=run_id,
             python_model=str(ROOT / "tracking" / "served.py"),
             artifacts={"predictor": str(saved)},

@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from taxi.predictor import Predictor
-from tracking import names
+from tracking import aliases, names
 from tracking.artifacts import fetched, record, unaltered
 from tracking.lineage import Input, Output
 from tracking.models import PREDICTOR, VOLATILE
@@ -47,10 +47,13 @@ class Registered:
 
 
 def registered(session: Session, given: str) -> Registered:
-    """The model at ``models:/<name>@<alias>``, ``models:/<name>/<version>`` or ``models:/<model id>``.
+    """The model at ``models:/<name>@<alias>``, ``models:/<name>/<version>`` or ``models:/<model id>``, or a champion.
 
+    "auto" is the champion of real trips, or else the sample's.
     It is read from its data alone: none of the code that came with it runs. Raises ModelUriError.
     """
+    if given == aliases.AUTO:
+        given = f"models:/{aliases.model_name(session, given)}@{names.CHAMPION}"
     try:
         uri, model_id, by = _pinned(session.client, given)
         logged = session.client.get_logged_model(model_id)
