@@ -45,3 +45,10 @@ def test_tables_have_a_gap_between_their_columns_and_nothing_else_changes():
     table = "a | b\n\n| x | | y |\n| --- | ---: | --- |\n| 1 | `2\\|3` | - |"
     gaps = "a | b\n\n| x&emsp; | | y |\n| --- | ---: | --- |\n| 1&emsp; | `2\\|3`&emsp; | - |"
     assert notes.spaced(table) == gaps
+
+
+def test_of_months_of_the_sample_the_page_says_first_that_the_city_is_made_up():
+    """The run that made them, and the chain whose inputs they are."""
+    for source, made_up in (("sample", True), ("sample:500", True), ("tlc", False), ("/data/sample", False)):
+        months = replace(RECORD, inputs=(Input("2023-01", source, A),))
+        assert notes.page(months, "7").startswith("**The city is made up**") is made_up

@@ -9,15 +9,11 @@ from taxi.feature_set import WHEN, FeatureSet
 from taxi.gate import Decision
 from taxi.judging import Judged
 from taxi.slices import FEWEST_TRIPS, Slice
-from tracking.notes import spaced
+from tracking.notes import MADE_UP, spaced
 
 LENGTH = 5000  # characters MLflow keeps of a description
 REASON_LENGTH = 600  # all of it is a tag of the version
 WORST = 3  # slices shown of each kind
-MADE_UP = (
-    "**The city is made up**: this project generated the trips of the sample, and no taxi ever drove them. What the "
-    "model says is not about New York."
-)
 WHEN_TEXT = {"booking": "when the trip is booked", "dropoff": "when it has ended"}
 
 

@@ -13,6 +13,10 @@ _VERSION = re.compile(r"models:/([\w.-]+)/(\d+)$")
 _CELL_END = re.compile(r"(?<=[^\s|])(?= \| *\S)")  # but not of the last one
 _UNDER_HEADS = re.compile(r"[|\s:-]+")
 GAP = "&emsp;"
+MADE_UP = (
+    "**The city is made up**: this project generated the trips of the sample, and no taxi ever drove them. What was "
+    "learned of them is not about New York."
+)
 SHORT = 8  # characters of a run id
 
 
@@ -25,7 +29,8 @@ def page(lineage: Lineage, experiment: str, parent: str | None = None, reused: s
     head = [f"**{lineage.step}**"]
     head += [f"started by {run_link(parent)}"] if parent else []
     head += [f"reused {run_link(reused)}"] if reused else []
-    lines = [", ".join(head)]
+    made_up = any(item.uri.split(":")[0] == "sample" for item in lineage.inputs)  # months that a run read
+    lines = [*([MADE_UP] if made_up else []), ", ".join(head)]
     if steps:
         lines.append(f"steps: {' · '.join(run_link(run_id, name) for name, run_id in steps.items())}")
     if lineage.inputs:

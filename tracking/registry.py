@@ -115,7 +115,8 @@ def register(client: MlflowClient, model_name: str, model: Output, tags: Mapping
         with unaltered(replace(model, uri=_uri(version))):
             return client.get_model_version(model_name, str(version.version))
     except (ArtifactError, MlflowException):
-        client.delete_model_version(model_name, str(version.version))
+        with contextlib.suppress(MlflowException):  # on a server who may write a model may not delete its versions
+            client.delete_model_version(model_name, str(version.version))
         raise
 
 
@@ -135,8 +136,15 @@ def enter(session: Session, model_name: str, model: Output, tags: Mapping[str, s
             found = client.get_model_version(model_name, str(version.version)), same
         elif not client.get_model_version(model_name, str(version.version)).aliases:
             session.say(f"deleting version {version.version} of {model_name}, whose run ended before it was done")
-            client.delete_model_version(model_name, str(version.version))
+            _delete(session, version)
     return found or (register(client, model_name, model, tags, made_up), model)
+
+
+def _delete(session: Session, version: ModelVersion) -> None:
+    try:
+        session.client.delete_model_version(version.name, str(version.version))
+    except MlflowException as error:  # on a server who may write a model may not delete its versions
+        session.say(f"version {version.version} of {version.name} stays: {error.message.splitlines()[0]}")
 
 
 def unfinished(client: MlflowClient, model_name: str, key: str) -> list[ModelVersion]:
