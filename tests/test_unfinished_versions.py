@@ -1,5 +1,6 @@
 """`register` killed between version, alias and decision: the next run of the same key completes what was left."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from mlflow import MlflowClient
 from steps.register import register
 from tests.disturbed import SEARCH, Chain
 from tests.project import workplace
-from tracking import names
+from tracking import alive, names
 from tracking import registry as versions
 from tracking.artifacts import fetched
 
@@ -86,6 +87,10 @@ def killed(chain: Chain, monkeypatch: pytest.MonkeyPatch, name: str, number: int
             register.main([word for key, value in SEARCH.items() for word in (f"--{key.replace('_', '-')}", value)],
                           standalone_mode=False)  # fmt: skip
         assert calls.count(name) == number
+    # Python ended the run on its way out; a SIGKILL leaves it as it was, with a process that is no more.
+    [run] = chain.client.search_runs(["0"], f"tags.`{names.STEP}` = 'register'", max_results=1)
+    chain.client.update_run(run.info.run_id, status="RUNNING")
+    chain.client.set_tag(run.info.run_id, names.PROCESS, "999999999@1")
 
 
 def holder(client: MlflowClient, alias: str) -> str | None:
@@ -160,5 +165,5 @@ def test_the_version_of_a_run_that_is_still_at_work_is_left_alone(chain, monkeyp
     """Only the dead need help."""
     killed(chain, monkeypatch, "update_model_version", 1, False)
     version = chain.client.get_model_version(NAME, "1")
-    chain.client.update_run(version.tags["run_id"], status="RUNNING")
+    chain.client.set_tag(version.tags["run_id"], names.PROCESS, alive.process_name(os.getpid()))
     assert versions.unfinished(chain.client, NAME, version.tags[names.KEY]) == []
