@@ -196,7 +196,7 @@ def run_step(step, params: dict, work: Callable, report: Callable, tags: Mapping
     from steps.graph import Graph
     from tracking import alive, names
     from tracking.cache import Hit
-    from tracking.record import describe, finish, start
+    from tracking.record import describe, finish, start, upload_patch
 
     with mlflow.start_run() as run:
         session = session_for(params, run)
@@ -219,6 +219,7 @@ def run_step(step, params: dict, work: Callable, report: Callable, tags: Mapping
             else:
                 for reason in found.reasons if found else ():
                     session.say(f"cannot reuse: {reason}")
+                upload_patch(session, lineage)
                 with contextlib.ExitStack() as folders:
                     open_step = StepRun(session, params, lineage, folders)
                     work(open_step)

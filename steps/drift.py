@@ -20,7 +20,7 @@ def drift(**params) -> None:
 
     from taxi.drift_report import markdown
     from tracking import names, registered
-    from tracking.record import finish, start
+    from tracking.record import finish, start, upload_patch
 
     if params["months"] == "none":
         raise Refused("Give the new months: -P months=2023-04")
@@ -30,6 +30,7 @@ def drift(**params) -> None:
         located = months(session, params, model.predictor.taxi, Path(scratch))
         lineage = recorded(session, params, model, dataset, located)
         start(session, lineage)
+        upload_patch(session, lineage)
         found = compared(session, model, dataset, located)
         client, run_id = session.client, session.run.info.run_id
         client.log_batch(run_id, metrics=[Metric(name, value, 0, 0) for name, value in found.metrics().items()])

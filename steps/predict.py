@@ -17,7 +17,7 @@ from steps.options import options
 def predict(**params) -> None:
     """Predict every row of a file of raw trips, in its order; a row that cannot be predicted says why."""
     from tracking import names
-    from tracking.record import describe, finish, start
+    from tracking.record import describe, finish, start, upload_patch
     from tracking.registered import registered
 
     if "none" in (params["trips"], params["out"]):
@@ -29,6 +29,7 @@ def predict(**params) -> None:
         with local(params["trips"]) as trips:
             lineage = recorded(session, params, trips, model)
             start(session, lineage)
+            upload_patch(session, lineage)
             rows, reasons = answered(session, model.predictor, trips, params["out"])
         finished = keep(session, lineage, params["out"], rows, reasons)
         told = lines(rows, reasons)

@@ -1,8 +1,11 @@
 """Small real git repositories for tests."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
+
+import pytest
 
 # Nobody's configuration, one author, one date: the same commits everywhere.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {
@@ -60,3 +63,12 @@ def tree(folder: Path) -> dict[str, tuple[str, bytes]]:
                 kind = "program" if os.stat(file).st_mode & 0o100 else "file"
                 found[path] = (kind, Path(file).read_bytes())
     return found
+
+
+def owned_by_another(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Have git, from a stand-in in `folder` first on PATH, take every repository for one of another user."""
+    folder.mkdir(parents=True, exist_ok=True)
+    program = folder / "git"
+    program.write_text(f'#!/bin/sh\nGIT_TEST_ASSUME_DIFFERENT_OWNER=1 exec {shutil.which("git")} "$@"\n')
+    program.chmod(0o755)
+    patch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")

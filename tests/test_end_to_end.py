@@ -379,6 +379,7 @@ def test_a_dirty_tree_is_restored_from_the_runs_artifacts(tmp_path, migrated_sto
     subprocess.run(["git", "clone", "-q", git_url, str(clone)], check=True)
     (clone / "README.md").write_text("changed\n")
     (clone / "docs" / "picture.bin").write_bytes(bytes(range(256)) * 5)
+    subprocess.run(["git", "add", "docs/picture.bin"], cwd=clone, check=True)
     (clone / "LICENSE").unlink()
     place = workplace(tmp_path / "place", migrated_store)
     result = place.run("preprocess", uri=clone, source="sample:1000")

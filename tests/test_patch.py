@@ -5,10 +5,16 @@ import os
 import pytest
 
 from tests.repository import commit, run, tree, write
+from tracking import source
 from tracking.checkout import check_path
 from tracking.git import SourceError
 from tracking.patch import apply_patch, patch_summary
-from tracking.source import make_patch
+
+
+def make_patch(root) -> bytes:
+    """As of code that reads every file there."""
+    return source.make_patch(root, tree(root))
+
 
 BLOB = "78981922613b2afb6025042ff6bd878ac1994e85"  # git's id of "a\n"
 

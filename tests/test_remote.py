@@ -1,5 +1,7 @@
 """Remotes and commits from a server: hostile until checked."""
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -154,3 +156,12 @@ def test_any_text_is_either_plain_or_refused(text):
     clean = clean_remote(text)
     assert clean_remote(clean) in (clean, None)
     same_repository(text, text)
+
+
+@pytest.mark.parametrize("text", ["://", "://a", "@", "://@", "x://a?", "?"])
+def test_messages_are_cleaned_in_time_that_grows_with_their_length(text):
+    """200 kB from a server take a fraction of a second; with their square they took minutes."""
+    before = time.process_time()
+    without_credentials(text * (200_000 // len(text)))
+    without_credentials(f"{text} " * (200_000 // len(text)))
+    assert time.process_time() - before < 3

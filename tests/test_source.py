@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import random
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests import repository
-from tests.repository import commit, run, tree, write
-from tracking.source import Source, SourceError, apply_patch, fetch, make_patch, patch_summary, read
+from tests.repository import commit, owned_by_another, run, tree, write
+from tracking import source as sources
+from tracking.source import Source, SourceError, apply_patch, fetch, patch_summary
 
 BINARY = bytes(range(256)) * 3
+
+
+def read(root: Path) -> Source:
+    """As of code that reads every file there."""
+    return sources.read(root, tree(root))
+
+
+def make_patch(root: Path) -> bytes:
+    """As of code that reads every file there."""
+    return sources.make_patch(root, tree(root))
 
 
 @pytest.fixture(autouse=True)
@@ -294,13 +306,26 @@ def test_a_folder_inside_somebody_elses_repository_has_no_commit(tmp_path, ignor
     assert read(tmp_path / "unzipped") == Source()
 
 
-def test_a_repository_that_git_refuses_is_noted(project):
-    """The run goes on as from a plain folder, and the record says why it has no commit."""
-    (project / ".git" / "config").write_text("[damage")
-    assert read(project) == Source(note="git rev-parse failed: fatal: bad config line 2 in file .git/config")
-    (project / ".git" / "config").write_text("")
-    (project / ".git" / "HEAD").write_text("damage")
-    assert read(project).note.startswith("git rev-parse failed: fatal: not a git repository")
+@pytest.mark.parametrize("part", ["config", "HEAD"])
+def test_a_damaged_repository_is_an_error(project, part):
+    """It is not taken for a plain folder, whose runs nobody can reproduce; the error says how to make it one."""
+    (project / ".git" / part).write_text("[damage")
+    with pytest.raises(SourceError, match=r"\.git cannot be read as a repository\. Mend it, or run from a copy"):
+        read(project)
+
+
+def test_a_repository_of_another_user_is_an_error_with_gits_own_remedy(project, tmp_path, monkeypatch):
+    """git calls it dubious ownership; before, the run was recorded as one of a plain folder."""
+    owned_by_another(monkeypatch, tmp_path / "bin")
+    with pytest.raises(SourceError) as error:
+        read(project)
+    assert str(error.value) == (
+        f"git does not read {project}: another user owns it, and its settings could run programs\n"
+        f" If you trust who owns it: git config --global --add safe.directory {project}"
+    )
+    (tmp_path / "gitconfig").write_text(f"[safe]\n directory = {project}\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    assert read(project).commit == run(project, "rev-parse", "HEAD")
 
 
 def test_a_machine_without_git_is_noted(project, monkeypatch):
@@ -310,10 +335,26 @@ def test_a_machine_without_git_is_noted(project, monkeypatch):
 
 
 def test_too_much_for_a_patch_is_an_error(project, monkeypatch):
-    """A large file that is neither committed nor ignored is named, with the ways out."""
+    """A large file that is neither committed nor ignored is named, with the ways out; so is a large removal."""
     monkeypatch.setattr("tracking.checkout.SIZE", 1000)
-    write(project, {"data.csv": b"1" * 1001})
-    with pytest.raises(SourceError, match=r"^data\.csv: .*Commit the code, and name data in \.gitignore\.$"):
+    (project / "taxi" / "trips.py").write_bytes(b"1" * 5000)
+    with pytest.raises(
+        SourceError, match=r"^taxi/trips\.py: changed files of 5\.0 kB, of which at most 1\.0 kB are kept"
+    ):
+        read(project)
+    commit(project, {"large": random.Random(1).randbytes(5000)})
+    (project / "large").unlink()
+    with pytest.raises(SourceError, match=r"make a patch of .* Commit them\.$"):
+        read(project)
+
+
+def test_a_large_file_that_git_does_not_know_is_an_error(project, monkeypatch):
+    """Sooner than a changed one: what the code reads beside it is meant to be small."""
+    monkeypatch.setattr("tracking.checkout.UNTRACKED_SIZE", 1000)
+    write(project, {"taxi/zones.csv": b"1" * 5000})
+    with pytest.raises(
+        SourceError, match=r"^taxi/zones\.csv: files that git does not know of 5\.0 kB, .*\.gitignore\.$"
+    ):
         read(project)
 
 

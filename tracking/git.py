@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ SAFETY = {
     "protocol.ext.allow": "never",
     "submodule.recurse": "false",
 }
+_FOREIGN = re.compile(r"detected dubious ownership in repository at '([^'\n]+)'")  # git's words, in the C locale
 SECONDS = 120  # for anything that stays on this machine; fetching gives its own
 
 
@@ -28,12 +30,17 @@ class SourceError(ValueError):
     """Code that cannot be read, recorded, fetched or restored, or that asks for what is not allowed."""
 
 
+class GitMissing(SourceError):
+    """There is no git on PATH, or no such folder to start it in."""
+
+
 class GitError(SourceError):
     """git ran and failed. `stderr` is what it said, as it said it."""
 
     def __init__(self, command: str, stderr: bytes):
         self.stderr = stderr.decode("utf-8", "replace")
-        super().__init__(f"git {command} failed: {_last_lines(self.stderr)}")
+        owned = _FOREIGN.search(self.stderr)
+        super().__init__(_foreign(owned[1]) if owned else f"git {command} failed: {_last_lines(self.stderr)}")
 
 
 def git(*arguments: str, cwd: str | Path, variables: Mapping[str, str] | None = None, own_config: bool = True,
@@ -50,7 +57,7 @@ def git(*arguments: str, cwd: str | Path, variables: Mapping[str, str] | None = 
     try:
         done = subprocess.run(command, cwd=cwd, env=environment, input=stdin, capture_output=True, timeout=seconds)
     except (FileNotFoundError, NotADirectoryError):
-        raise SourceError(
+        raise GitMissing(
             f"git cannot be started in {cwd}. Install git, put it on PATH, or give a folder that is there."
         ) from None
     except subprocess.TimeoutExpired:
@@ -62,8 +69,21 @@ def git(*arguments: str, cwd: str | Path, variables: Mapping[str, str] | None = 
 
 def without_credentials(text: str) -> str:
     """`text` without what stands between :// and the last @ of each URL, and without queries."""
-    text = re.sub(r"://[^\s'\"]*@", "://", text)
-    return re.sub(r"(://[^\s?'\"]*)\?[^\s'\"]*", r"\1", text)
+    return re.sub(r"[^\s'\"]+", lambda word: _plain(word[0]), text)  # word by word, so that the time is linear
+
+
+def _plain(word: str) -> str:
+    before, mark, rest = word.partition("://")
+    if not mark:
+        return word
+    return before + mark + rest[rest.rfind("@") + 1 :].partition("?")[0]
+
+
+def _foreign(folder: str) -> str:
+    return (
+        f"git does not read {folder}: another user owns it, and its settings could run programs\n"
+        f" If you trust who owns it: git config --global --add safe.directory {shlex.quote(folder)}"
+    )
 
 
 def _last_lines(stderr: str, count: int = 3) -> str:

@@ -155,8 +155,10 @@ class Lineage:
     def description(self) -> str:
         """The record as a Markdown table for the run's page."""
         source, environment = self.source, self.environment
-        commit = f"`{source['commit'][:12]}`" if source.get("commit") else "none (a plain folder)"
-        patch = " + patch.diff" if source.get("dirty") else ""
+        commit = (
+            f"`{source['commit'][:12]}`" if source.get("commit") else f"none ({source.get('note') or 'a plain folder'})"
+        )
+        patch = f" + patch `{source['patch'][:12]}`" if source.get("patch") else ""
         rows = [
             *([("key", f"`{self.key[:12]}`")] if self.key else []),
             ("code", f"commit {commit}{patch}, digest `{self.code_digest[:12]}`"),

@@ -66,6 +66,7 @@ NOTE = "mlflow.note.content"
 PROJECT_ENV = "mlflow.project.env"
 ENTRY_POINT = "mlflow.project.entryPoint"
 USER = "mlflow.user"
+GIT_ADDRESSES = ("mlflow.source.name", "mlflow.source.git.repoURL", "mlflow.gitRepoURL")
 
 # Artifacts.
 LINEAGE_FILE = "lineage.json"

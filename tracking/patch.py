@@ -11,9 +11,10 @@ import re
 import tempfile
 from pathlib import Path
 
-from tracking.checkout import SIZE, Checkout, Scratch, candidates, check_path, scratch, shown
+from tracking.checkout import Checkout, Scratch, candidates, check_path, scratch, shown
 from tracking.git import SourceError, git
 
+SIZE = 200_000_000  # bytes of a patch, also unpacked, that are taken: runs of earlier versions have larger ones
 FILE, PROGRAM, LINK, GONE = b"100644", b"100755", b"120000", b"000000"  # git's modes; 160000 is a submodule
 _BINARY = re.compile(rb"^(?:literal|delta) (\d{1,18})\s*$", re.MULTILINE)
 _SUMMARY = re.compile(rb" (create|delete|mode change)(?: mode)? (\d{6}) (?:=> (\d{6}) )?(.*)")
@@ -64,7 +65,8 @@ def apply_patch(folder: str | Path, patch: bytes) -> str:
     if not checkout or checkout.prefix:
         raise SourceError(f"{folder} is not the top of a clone with a commit. Fetch the commit there first.")
     with scratch(checkout, keep=True) as made:
-        if candidates(checkout, made):
+        here = candidates(checkout, made)
+        if here.tracked or here.untracked:
             raise SourceError(f"{folder} has changes of its own. Apply a patch to a fresh clone.")
         if not patch:
             return checkout.tree

@@ -7,10 +7,12 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import click
 from mlflow import MlflowClient
-from mlflow.entities import RunTag
+from mlflow.entities import Run, RunTag
 
-from tracking import names, notes, source
+from tracking import names, notes
+from tracking.git import without_credentials
 from tracking.lineage import Lineage
 from tracking.session import Session
 
@@ -21,16 +23,41 @@ def describe(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None
 
 
 def start(session: Session, lineage: Lineage) -> None:
-    """Tags, lineage.json, description and, for a dirty tree, the patch that restores it."""
+    """Tags, lineage.json and description: what a crash leaves."""
     run_id = session.run.info.run_id
-    if session.source.dirty:
-        with tempfile.TemporaryDirectory() as folder:
-            patch = Path(folder, names.PATCH_FILE)
-            patch.write_bytes(source.make_patch(session.root))
-            session.client.log_artifact(run_id, str(patch))
     session.client.log_text(run_id, lineage.to_json(), names.LINEAGE_FILE)
-    describe(session.client, run_id, lineage.tags() | {names.ENVIRONMENT_FOLDER: sys.prefix})
+    describe(
+        session.client, run_id, lineage.tags() | {names.ENVIRONMENT_FOLDER: sys.prefix} | clean_addresses(session.run)
+    )
     explain(session, lineage)
+
+
+def clean_addresses(run: Run) -> dict[str, str]:
+    """MLflow's own tags of `run` that hold a repository's address with a password, without the password."""
+    tags = run.data.tags
+    given = {name: tags[name] for name in names.GIT_ADDRESSES if not tags.get(name, "ssh:").startswith("ssh:")}
+    clean = {name: without_credentials(value) for name, value in given.items()}
+    return {name: value for name, value in clean.items() if value != given[name]}
+
+
+def upload_patch(session: Session, lineage: Lineage) -> None:
+    """The patch that restores a dirty tree, each of its files named on stderr; for a run that does work of its own.
+
+    Raises SourceError, with nothing sent, when a line of it looks like a secret.
+    """
+    captured = session.work_tree.captured(lineage.code)
+    for path, why in captured.left_out:
+        click.echo(f"not uploading {path}: {why}", err=True)
+    if not captured.patch:
+        return
+    captured.check_secrets()
+    for line in captured.lines():
+        click.echo(f"uploading {names.PATCH_FILE}: {line}", err=True)
+    with tempfile.TemporaryDirectory(prefix="patch-") as folder:
+        path = Path(folder, names.PATCH_FILE)
+        path.touch(mode=0o600)  # a store on this machine keeps the mode
+        path.write_bytes(captured.patch)
+        session.client.log_artifact(session.run.info.run_id, str(path))
 
 
 def explain(session: Session, lineage: Lineage, **more) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,7 @@ class Session:
     quiet: bool = False
     root: Path = ROOT
     fetch: Mapping[str, object] = field(default_factory=dict)  # how sources are fetched: base_url, progress
+    _noted: set[str] = field(default_factory=set, repr=False)
 
     def say(self, line: str) -> None:
         """One line of progress on stderr."""
@@ -56,8 +57,17 @@ class Session:
         return environment.current(self.root, manager)
 
     @cached_property
-    def source(self) -> source.Source:
-        return source.read(self.root)
+    def work_tree(self) -> source.WorkTree:
+        """The checkout, as it is when the first record is made."""
+        return source.WorkTree(self.root)
+
+    def source_of(self, modules: Iterable[str]) -> source.Source:
+        """What is recorded of the checkout for code that reads the files `modules`."""
+        found = self.work_tree.captured(modules).source
+        if found.note and found.note not in self._noted:
+            self._noted.add(found.note)
+            click.echo(f"this run cannot be reproduced elsewhere: {found.note}", err=True)
+        return found
 
     def lineage(self, step: str, params: Mapping[str, str], placement: Mapping[str, str],
                 inputs: tuple[Input, ...], key_inputs: Mapping[str, str]) -> Lineage:  # fmt: skip
@@ -72,7 +82,7 @@ class Session:
             code_digest=code.digest(modules),
             environment=self.environment.to_dict(),
             environment_key=self.environment.key_part,
-            source=self.source.to_dict(),
+            source=self.source_of(modules).to_dict(),
             key_inputs=dict(key_inputs),
         )
 

@@ -6,30 +6,39 @@ The rest of the project's one door to git; behind it are checkout.py, patch.py, 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
-from tracking.checkout import Checkout, make_patch, snapshot
+from tracking.checkout import Checkout, Listing, listing, readable_size, shown, snapshot
 from tracking.fetch import fetch, published
-from tracking.git import GitError, SourceError, git
+from tracking.git import GitError, GitMissing, SourceError, git
 from tracking.patch import apply_patch, patch_summary
 from tracking.remote import check_commit, check_remote, clean_remote, same_repository
+from tracking.secret_scan import scan_patch
 
 __all__ = [
+    "Captured",
     "Source",
     "SourceError",
+    "WorkTree",
     "apply_patch",
     "check_commit",
     "check_remote",
     "clean_remote",
     "fetch",
     "make_patch",
+    "own_remote",
     "patch_summary",
     "published",
     "read",
     "same_repository",
 ]
+
+SHOWN = 20  # lines of an error that name places
+# Read by `mlflow run` and by every step, whatever the step's own code reads.
+ALWAYS_READ = ("MLproject", "conda.yaml", "requirements.lock")
 
 
 @dataclass(frozen=True)
@@ -37,8 +46,8 @@ class Source:
     """What is recorded of a checkout. A plain folder has no commit, and nothing else but a note.
 
     remote: URL without credentials, or a path. branch: None when HEAD is detached. folder: the project inside the
-    repository, "" at its top. patch: SHA-256 of make_patch's bytes when dirty. tree: git's id of the patched tree.
-    note: why there is no commit although there is a repository.
+    repository, "" at its top. patch: SHA-256 of Captured.patch when dirty. tree: git's id of the patched tree.
+    note: why there is no commit although there is a repository, or what the code read and the patch may not hold.
     """
 
     commit: str | None = None
@@ -67,31 +76,109 @@ class Source:
         return cls(dirty=dirty, **given)
 
 
-def read(root: str | Path) -> Source:
-    """The source of the project in `root`, which may be a subfolder of a repository, or no repository at all.
+@dataclass(frozen=True)
+class Captured:
+    """What is recorded of a checkout, and the patch itself.
 
-    Raises SourceError when the tree is dirty with what no patch can hold; see checkout.snapshot.
+    files: (path, bytes) of what the patch changes, None for a removed file. left_out: path -> why it is not in there.
     """
+
+    source: Source
+    patch: bytes = b""
+    files: tuple[tuple[str, int | None], ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
+
+    def lines(self) -> list[str]:
+        """What goes up with the patch and what does not, a line for each file."""
+        sizes = ((path, "removed" if size is None else readable_size(size)) for path, size in self.files)
+        return [f"{shown(path.encode('utf-8', 'surrogateescape'))} ({size})" for path, size in sizes]
+
+    def check_secrets(self) -> None:
+        """Raise SourceError when a line of the patch looks like a secret. Takes seconds for a patch of megabytes."""
+        paths = [path.encode("utf-8", "replace").decode() for path, _ in self.files]
+        if found := scan_patch(self.patch, paths):
+            where = [f"{item.path}, line {item.line}" if item.line else item.path for item in found]
+            raise SourceError("\n".join([
+                "the uncommitted changes look as if they held a secret, and would be kept with the run:",
+                *(f"  {place}: {item.kind}" for place, item in zip(where[:SHOWN], found[:SHOWN], strict=True)),
+                *([f"  and {len(found) - SHOWN} more"] if len(found) > SHOWN else []),
+                " Move it out of the code, e.g. into a variable of the environment. If it is none, commit the change, "
+                "or end its line with the comment: pragma: allowlist secret"]))  # fmt: skip
+
+
+class WorkTree:
+    """The project in `root`, which may be a subfolder of a repository or of none, as it is when it is first asked."""
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root)
+        self._snapshots: dict[frozenset[str], Captured] = {}
+
+    def captured(self, reads: Iterable[str]) -> Captured:
+        """What is recorded for code that reads the files `reads`, named from the root.
+
+        Raises SourceError for a repository that git cannot or will not read, and when the tree is dirty with what no
+        patch can hold: see checkout.snapshot.
+        """
+        wanted = frozenset(reads) | frozenset(ALWAYS_READ)
+        if wanted not in self._snapshots:
+            self._snapshots[wanted] = self._captured(wanted)
+        return self._snapshots[wanted]
+
+    def _captured(self, reads: frozenset[str]) -> Captured:
+        checkout, note = self._found
+        if checkout is None:
+            return Captured(Source(note=note))
+        branch = _branch(checkout)
+        found = snapshot(checkout, self._listing, reads)
+        read = {checkout.prefix + name for name in reads}
+        left_out = [f"{path} ({why})" for path, why in found.left_out if path in read]
+        source = Source(
+            commit=checkout.commit,
+            remote=_remote(checkout, branch),
+            branch=branch,
+            folder=checkout.prefix.rstrip("/"),
+            dirty=bool(found.patch),
+            patch=hashlib.sha256(found.patch).hexdigest() if found.patch else None,
+            tree=found.tree,
+            note=f"not in the patch, although the code reads it: {', '.join(left_out)}" if left_out else None,
+        )
+        return Captured(source, found.patch, found.files, found.left_out)
+
+    @cached_property
+    def _found(self) -> tuple[Checkout | None, str | None]:
+        """The checkout, or why there is none although it looks like one: without git nothing more can be known."""
+        try:
+            found = Checkout.of(self.root)
+        except GitMissing as error:
+            return None, str(error)
+        # A folder inside a repository that has none of its files is not of that repository.
+        return (found, None) if found and git("ls-files", "-z", "--", ".", cwd=found.root) else (None, None)
+
+    @cached_property
+    def _listing(self) -> Listing:
+        return listing(self._found[0])
+
+
+def read(root: str | Path, reads: Iterable[str] = ()) -> Source:
+    """What is recorded of the project in `root`, whose code reads the files `reads`: see WorkTree."""
+    return WorkTree(root).captured(reads).source
+
+
+def make_patch(root: str | Path, reads: Iterable[str] = ()) -> bytes:
+    """The difference of the tree from its commit, as `read` records it; b"" for a clean tree or a plain folder."""
+    return WorkTree(root).captured(reads).patch
+
+
+def own_remote(checkout: Checkout) -> str | None:
+    """The remote that a run of this checkout would record."""
+    return _remote(checkout, _branch(checkout))
+
+
+def _branch(checkout: Checkout) -> str | None:
     try:
-        checkout = Checkout.of(root)
-    except SourceError as error:  # no git here, or a repository that git will not read
-        return Source(note=str(error))
-    if checkout is None or not git("ls-files", "-z", "--", ".", cwd=checkout.root):  # inside a repository, not of it
-        return Source()
-    try:
-        branch = _text(git("symbolic-ref", "--quiet", "--short", "HEAD", cwd=checkout.root))
+        return _text(git("symbolic-ref", "--quiet", "--short", "HEAD", cwd=checkout.root))
     except GitError:
-        branch = None
-    patch, tree = snapshot(checkout)
-    return Source(
-        commit=checkout.commit,
-        remote=_remote(checkout, branch),
-        branch=branch,
-        folder=checkout.prefix.rstrip("/"),
-        dirty=bool(patch),
-        patch=hashlib.sha256(patch).hexdigest() if patch else None,
-        tree=tree,
-    )
+        return None
 
 
 def _remote(checkout: Checkout, branch: str | None) -> str | None:
