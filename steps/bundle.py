@@ -1,5 +1,6 @@
 """bundle: one file from which a run can be reproduced without the server."""
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def bundle(**params) -> None:
 
     if "none" in (params["run_id"], params["out"]):
         raise Refused("Give the run and the file to write: -P run_id= -P out=")
-    out = given_path(params["out"])
+    out = writable(params["out"])
     with inquiry("bundle", params) as session, tempfile.TemporaryDirectory(prefix="bundle-") as folder:
         wanted = original.step_runs(session, params["run_id"])
         originals = original.in_order(wanted, lambda run_id: original.read(session, run_id), True)
@@ -38,6 +39,19 @@ def bundle(**params) -> None:
             click.echo(f"  {item.lineage.step:<10} {item.run_id}")
         click.echo(f"  raw months: {', '.join(sorted(months)) or 'none (their digests are recorded)'}")
         click.echo(f"run {session.run.info.run_id}")
+
+
+def writable(out: str) -> Path:
+    """The file to write, when it can be one: said before anything is fetched."""
+    path = given_path(out)
+    if re.match(r"[\w+.-]{2,}:/", out):
+        raise Refused(f"out={out:.200} is a URI, and a bundle is a file of this machine\n Give a path: -P out=run.zip")
+    if path.is_dir() or out.endswith("/"):
+        raise Refused(f"out={out:.200} is a folder, and a bundle is a file\n Give its name: -P out={path / 'run.zip'}")
+    above = next(folder for folder in path.parents if folder.exists())
+    if not above.is_dir():
+        raise Refused(f"out={out:.200} lies below {above}, which is a file\n Give another: -P out=run.zip")
+    return path
 
 
 def raw_months(session, originals: list, source: str) -> dict[str, Path]:

@@ -18,12 +18,12 @@ def inquiry(name: str, params: Mapping[str, object]) -> Iterator[object]:
     import mlflow
 
     from tracking import alive, names
-    from tracking.record import describe
+    from tracking.record import clean_addresses, describe
 
     with mlflow.start_run() as run:
         session = session_for(params, run)
         with alive.Heartbeat(session.client, run.info.run_id) as heartbeat:
-            describe(session.client, run.info.run_id, heartbeat.tags() | {names.RUN_NAME: name})
+            describe(session.client, run.info.run_id, heartbeat.tags() | {names.RUN_NAME: name} | clean_addresses(run))
             alive.bury(session.client, session.experiments)
             yield session
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import click
 
+from steps.parameter_secrets import Option
+
 MODELS = ("linear", "random_forest", "xgboost")
 MANAGERS = ("uv", "conda", "virtualenv", "local")
 GRADES = ("identical", "metrics", "close", "diverged")
@@ -97,7 +99,9 @@ OPTIONS: dict[str, Callable] = {}
 def _option(name: str, default: object, kind: object, text: str, called: str = "") -> None:
     """`called`: how `options` calls it, where two commands mean different things by one name."""
     flag = "--" + name.replace("_", "-")
-    OPTIONS[called or name] = click.option(flag, name, default=default, type=kind, show_default=True, help=text)
+    OPTIONS[called or name] = click.option(
+        flag, name, cls=Option, default=default, type=kind, show_default=True, help=text
+    )
 
 
 POSITIVE = click.IntRange(min=1)

@@ -1,0 +1,84 @@
+"""A password or token in a parameter: refused before anything is written; the run that has it already is deleted."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import click
+
+# Names in a URL's query whose values open something: presigned URLs of S3, Google and Azure, tokens, keys.
+_SECRET_NAME = re.compile(
+    r"(?i)(?:^|[?&;#,\s])[\w.-]{0,40}(?:token|secret|passw(?:or)?d|passphrase|pwd|signature|credential|api[_-]?key"
+    r"|a(?:ccess|ccount)[_-]?key(?:id)?|private[_-]?key|authorization)[\w.-]{0,20}=[^&;#,\s]"
+    r"|[?&;#](?:sig|key|auth|sas|code|pass|jwt)=[^&;#\s]"
+)
+_AUTHORITY = re.compile(r"([\w+.-]{0,20}:)?//([^/?#\s\"']*)([^\s\"']*)")
+_SCP = re.compile(r"[^/@:\s{\[\"']+:[^/@\s][^@\s]*@[^/@:\s]+:")  # user:password@host:path
+_HOW = (
+    "Web servers: in ~/.netrc (machine HOST login USER password PASSWORD). Buckets: AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY, or ~/.aws; GOOGLE_APPLICATION_CREDENTIALS. git: its own credential helper."
+)
+
+
+class CredentialsInParameter(click.ClickException):
+    """A parameter that holds a password: it would stand in the run's record, and MLflow shows it to every reader."""
+
+    exit_code = 2
+
+
+class Option(click.Option):
+    """An option whose value is refused, before it is read or written, when it holds a password or token."""
+
+    def type_cast_value(self, ctx: click.Context, value: object) -> object:
+        if isinstance(value, str) and holds_credentials(value):
+            raise CredentialsInParameter(_refusal(str(self.name), value))
+        return super().type_cast_value(ctx, value)
+
+
+def holds_credentials(text: str) -> bool:
+    """Whether `text` has a URL with a password, or a query with a token, key or signature."""
+    return bool(
+        any(_in_authority(*match.groups()) for match in _AUTHORITY.finditer(text))
+        or _SCP.match(text)
+        or _SECRET_NAME.search(text)
+    )
+
+
+def _in_authority(scheme: str | None, authority: str, rest: str) -> bool:
+    """Whether what follows the // of a URL is user:password@host, or, for a password with a slash, begins so.
+
+    A user alone is a name for ssh and the like; for a web server it may be a token.
+    """
+    user, at, _ = authority.rpartition("@")
+    if at:
+        return ":" in user or (scheme or "").lower() in ("http:", "https:")
+    return "@" in rest and bool(re.search(r":(?!\d*$)", authority.partition("]")[2] or authority))
+
+
+def _refusal(name: str, value: str) -> str:
+    lines = [f"parameter {name} holds a password, token or key, which would stand in the run's record for every reader",
+             f" Take it out and change it. {_HOW}"]  # fmt: skip
+    if run_id := os.environ.get("MLFLOW_RUN_ID"):
+        lines += _deleted(run_id, name, value)
+    return "\n".join(lines)
+
+
+def _deleted(run_id: str, name: str, value: str) -> list[str]:
+    """Have the run deleted for which `mlflow run` has logged the parameter already, and say what is left of it."""
+    import shlex
+
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    from steps.plan import forget
+
+    try:
+        logged = MlflowClient().get_run(run_id).data.params.get(name)
+    except MlflowException:
+        logged = None
+    if logged is None or logged not in (value, shlex.quote(value), shlex.quote(value)[:6000]):
+        return []  # not a run that was made for this
+    forget(run_id)  # not at once: `mlflow run` has yet to write its status
+    return [f" `mlflow run` has logged it in run {run_id}, which is deleted as soon as that ends. Look whether it is "
+            f"gone; its row leaves the store's database with: mlflow gc --run-ids {run_id}"]  # fmt: skip
