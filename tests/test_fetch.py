@@ -165,5 +165,5 @@ def test_a_commit_of_a_branch_or_tag_is_published(remote):
 
 def test_asking_whether_a_commit_is_published_needs_the_remote(tmp_path):
     """A remote that cannot be read is an error, not a no."""
-    with pytest.raises(SourceError, match="git fetch failed"):
+    with pytest.raises(SourceError, match="git ls-remote failed"):
         published(str(tmp_path / "nowhere"), "a" * 40)

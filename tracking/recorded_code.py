@@ -7,18 +7,17 @@ from this checkout's own repository or from one that the user names, never from 
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 from pathlib import Path
 
 from tracking import code, source
 from tracking.bundle import Bundle
 from tracking.checkout import Checkout
 from tracking.digest import DigestError, check_name
+from tracking.fetch import on_branch, reachable
 from tracking.git import GitError, git
 from tracking.original import Original
-from tracking.remote import split_remote
 from tracking.session import Session
-from tracking.source import Source
+from tracking.source import Source, SourceError
 
 
 class CodeRefused(ValueError):
@@ -45,6 +44,8 @@ class RecordedCode:
             return self._plain_folder(original)
         where = (source.check_commit(recorded.commit), recorded.patch if recorded.dirty else None)
         if where not in self._made:
+            if recorded.note:
+                self._session.say(f"run {original.run_id}: {recorded.note!a:.300}")
             self._made[where] = self._check_out(original, recorded, self._folder / f"code-{len(self._made)}")
         return inside(self._made[where], recorded.folder or "")
 
@@ -71,28 +72,49 @@ class RecordedCode:
         return folder
 
     def _remote(self, recorded: Source) -> str:
-        """Where to fetch the commit: the user's own checkout when it has it, its remote, or what the user named."""
+        """Where to fetch the commit: what the user named, else this checkout or its remote, when the commit is theirs.
+
+        That a commit lies in this checkout says nothing: a fetched pull request lies there too.
+        """
         if self._repo:
             return source.check_remote(self._repo, None)
         checkout = Checkout.of(self._session.root)
-        here = str(checkout.top) if checkout and _has(checkout.top, recorded.commit) else None
-        if recorded.remote is None:
-            if not here:
-                raise CodeRefused(
-                    f"commit {recorded.commit} is not in this checkout, and the run has no recorded remote\n"
-                    " Pass -P repo= with a repository that has it."
-                )
-            return here
-        own = [self._session.source.remote, *([str(checkout.top)] if checkout else [])]
-        remote = source.check_remote(recorded.remote, own)
-        if here:
-            return here
-        if hosted(remote) and not source.published(remote, recorded.commit):
+        top = checkout.top if checkout else None
+        remote = None
+        if recorded.remote is not None:
+            own = [source.own_remote(checkout), str(top)] if checkout else []
+            remote = source.check_remote(recorded.remote, own)
+        if top and self._is_own(top, recorded.commit):
+            return str(top)
+        if remote is None or (top and source.same_repository(remote, str(top))):
             raise CodeRefused(
-                f"commit {recorded.commit} is on no branch or tag of {source.clean_remote(remote)}: a hosting service "
-                "gives commits of any fork\n If you trust its author, pass -P repo= with that remote."
+                f"commit {recorded.commit} is not on a branch of this checkout, and the run has no other recorded "
+                f"remote\n If you trust its author, pass -P repo= with a repository that has it{_or_here(top)}."
             )
-        return remote
+        try:
+            published = source.published(remote, recorded.commit, top)
+        except SourceError as error:
+            raise CodeRefused(
+                f"{source.clean_remote(remote)} cannot be asked whether commit {recorded.commit} is on a branch or tag "
+                f"of it ({_first_line(error)})\n Try again when it answers. If you trust the author, pass -P repo= "
+                f"with a repository that has the commit{_or_here(top)}."
+            ) from error
+        if not published:
+            raise CodeRefused(
+                f"commit {recorded.commit} is on no branch or tag of {source.clean_remote(remote)}: it may be anybody's"
+                f"\n If you trust its author, pass -P repo= with that remote{_or_here(top)}."
+            )
+        return str(top) if top and _has(top, recorded.commit) else remote
+
+    @staticmethod
+    def _is_own(top: Path, commit: str) -> bool:
+        """Whether `commit` is on a local branch of the checkout at `top`, or what is checked out there.
+
+        Tags count where there is no remote: git takes those of every remote it fetches from.
+        """
+        heads = ["refs/heads"] if git("remote", cwd=top).strip() else ["refs/heads", "refs/tags"]
+        head = git("rev-parse", "HEAD", cwd=top).decode().strip()
+        return on_branch(top, commit, *heads) or reachable(top, commit, [head])
 
     def _allowed_patch(self, original: Original, recorded: Source) -> bytes | None:
         if not recorded.dirty:
@@ -134,16 +156,12 @@ def inside(top: Path, folder: str) -> Path:
     return project
 
 
-def hosted(remote: str) -> bool:
-    """Whether `remote` may be a service that hosts forks of others: not a folder, git daemon or this machine."""
-    scheme, _, host, _ = split_remote(remote)
-    if scheme in ("file", "git"):
-        return False
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-    try:
-        return not ipaddress.ip_address(name.strip("[]")).is_loopback
-    except ValueError:
-        return name != "localhost"
+def _or_here(top: Path | None) -> str:
+    return f" (this checkout is {top})" if top else ""
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
 
 
 def _has(top: Path, commit: str) -> bool:
