@@ -81,6 +81,19 @@ def test_what_is_sent_is_named_and_a_reused_run_sends_nothing(project, client):
     assert reused.data.tags[names.PATCH] == made.data.tags[names.PATCH]
 
 
+def test_a_model_carries_the_code_that_it_reads_and_nothing_beside_it(tmp_path, monkeypatch):
+    """A draft, data and passwords that lie in the package stay here: MLflow copies whole folders."""
+    from tracking import models
+
+    root = copied(tmp_path / "project")
+    drafts = {"taxi/draft.py": b"1\n", "taxi/.env": b"A=1\n", "taxi/trips.csv": b"1\n", "taxi/engines/more.txt": b"1\n"}
+    repository.write(root, drafts)
+    monkeypatch.setattr(models, "ROOT", root)
+    found = {path.relative_to(tmp_path / "to").as_posix() for path in models._copy_of_code(tmp_path / "to").rglob("*")}
+    assert {"taxi/__init__.py", "taxi/predictor.py", "taxi/boosting.py", "taxi/features.py"} <= found
+    assert not found & drafts.keys()
+
+
 def test_a_secret_in_the_changes_ends_the_step_before_anything_is_sent(project, client, tmp_path):
     """One error with file and line; neither the line nor a patch is anywhere afterwards."""
     with (project / "steps/preprocess.py").open("a") as file:

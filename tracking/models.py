@@ -20,6 +20,7 @@ from taxi.predictor import PICKUP, Predictor
 from tracking import names
 from tracking.artifacts import fetched, record
 from tracking.chain import ROOT
+from tracking.code import closure
 from tracking.lineage import Output
 
 DATA_FILES = ("served.py",)  # the model's source: MLflow loads it by path, nothing here imports it
@@ -101,6 +102,15 @@ def example(taxi: str) -> pd.DataFrame:
     )
 
 
+def _copy_of_code(folder: Path) -> Path:
+    """`taxi` below `folder`, as far as the model reads it: what else lies beside the code goes nowhere with it."""
+    for path in closure(ROOT, "tracking.served"):
+        if path.startswith("taxi/"):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / path, folder / path)
+    return folder / "taxi"
+
+
 def log(predictor: Predictor, run_id: str, name: str, params: Mapping[str, object], metrics: Mapping[str, float],
         tags: Mapping[str, str]) -> tuple[str, Output]:  # fmt: skip
     """Log `predictor` as a LoggedModel of run `run_id`, which need not be the active one; its id and its files' record.
@@ -112,8 +122,7 @@ def log(predictor: Predictor, run_id: str, name: str, params: Mapping[str, objec
     with tempfile.TemporaryDirectory(prefix="model-") as folder:
         saved = Path(folder, "predictor")
         predictor.save(saved)
-        # Without compiled code, which Python would write anew where the model is loaded: an altered artifact.
-        code = shutil.copytree(ROOT / "taxi", Path(folder, "taxi"), ignore=shutil.ignore_patterns("__pycache__"))
+        code = _copy_of_code(Path(folder))
         logged = client.create_logged_model(
             client.get_run(run_id).info.experiment_id,
             name=name,
