@@ -95,7 +95,7 @@ def refusing():
 
         servers.append(HTTPServer(("127.0.0.1", 0), Handler))
         threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
-        return f"http://ada:secret@127.0.0.1:{servers[-1].server_port}"
+        return f"http://ada:secret@127.0.0.1:{servers[-1].server_port}"  # pragma: allowlist secret
 
     yield serve
     for server in servers:

@@ -68,7 +68,7 @@ def plain_server(remote):
     handler.func.log_message = lambda *_: None
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://ada:secret@127.0.0.1:{server.server_port}/.git"
+        yield f"http://ada:secret@127.0.0.1:{server.server_port}/.git"  # pragma: allowlist secret
         server.shutdown()
 
 

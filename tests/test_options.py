@@ -59,7 +59,7 @@ def test_a_password_in_the_trackings_uri_is_refused_unsaid(monkeypatch):
 
     from steps.preprocess import preprocess
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://rita:secret-word@127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://rita:secret-word@127.0.0.1:1")  # pragma: allowlist secret
     result = CliRunner().invoke(preprocess, [])
     assert result.exit_code == 2
     assert "MLFLOW_TRACKING_URI holds a user or password" in result.output

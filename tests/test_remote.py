@@ -92,6 +92,7 @@ def test_another_repository_is_refused(text):
 def test_the_refusal_says_what_to_do_and_no_secret():
     """Where the run's code is, which is ours, and how to trust its author."""
     with pytest.raises(SourceError) as error:
+        # pragma: allowlist nextline secret
         check_remote("https://eve:secret@evil.org/taxi?token=secret", [OURS, "https://ada:secret@example.org/x", None])
     assert str(error.value) == (
         "The run's code is at https://evil.org/taxi, which is not this project's repository "

@@ -368,9 +368,9 @@ def test_an_object_is_fetched_once_until_it_changes(bucket, tmp_path):
 def test_options_of_a_bucket_stay_behind_the_file(bucket, tmp_path):
     """s3://bucket/prefix?endpoint_override=... is pyarrow's way to name a server; the rest of us never see it."""
     _, asked = bucket
-    source = "s3://key:secret@months/tlc?region=eu-west-1&scheme=http"
+    source = "s3://key:secret@months/tlc?region=eu-west-1&scheme=http"  # pragma: allowlist secret
     month = locate(source, "green", ["2023-01"], cache=tmp_path / "cache")[0]
-    assert asked[0] == f"s3://key:secret@months/tlc/{JANUARY}?region=eu-west-1&scheme=http"
+    assert asked[0] == f"s3://key:secret@months/tlc/{JANUARY}?region=eu-west-1&scheme=http"  # pragma: allowlist secret
     assert month.origin == "s3://months/tlc"
 
 

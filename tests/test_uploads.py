@@ -13,7 +13,7 @@ from tests.project import SMALL, copied, workplace
 from tracking import names, session
 from tracking.session import Session
 
-SECRET = "hunter2hunter2"
+SECRET = "hunter2hunter2"  # pragma: allowlist secret
 ABOUT = {
     ".env": f"PASSWORD={SECRET}\n".encode(),
     "docs/team/auth.ini": f"database_uri = postgresql://mlflow:{SECRET}@database/mlflow\n".encode(),
@@ -72,7 +72,10 @@ def test_what_is_sent_is_named_and_a_reused_run_sends_nothing(project, client):
     result, made = step(quiet="true")
     assert result.exit_code == 0, result.output
     size = (project / "steps/preprocess.py").stat().st_size / 1000
-    told = [f"uploading patch.diff: steps/preprocess.py ({size:.1f} kB)", "uploading patch.diff: taxi/new.py (0.0 kB)"]
+    told = [
+        f"uploading patch.diff: steps/preprocess.py ({size:.1f} kB)",
+        "uploading patch.diff: taxi/new.py (12 bytes)",
+    ]
     assert [line for line in result.stderr.splitlines() if "patch.diff" in line] == told
     assert (artifacts(made) / names.PATCH_FILE).stat().st_mode & 0o777 == 0o600
     again, reused = step()
@@ -137,7 +140,7 @@ def test_mlflow_run_of_a_folder_with_secrets_data_and_a_new_module(tmp_path, mig
     place = workplace(tmp_path / "place", migrated_store)
     made = place.run("main", root, **SMALL, model="linear")
     assert made.exit_code == 0, made.stderr
-    assert "uploading patch.diff: taxi/new.py (0.0 kB)" in made.stderr
+    assert "uploading patch.diff: taxi/new.py (6 bytes)" in made.stderr
     assert SECRET.encode() not in everything(place.folder)
     before = {path for path in place.folder.rglob(names.PATCH_FILE)}
     assert len(before) == 4  # of the steps that worked

@@ -200,7 +200,9 @@ def _secret(path: bytes) -> bool:
 
 
 def readable_size(size: int) -> str:
-    """Bytes, for a person: "1.2 kB", "10 MB"."""
+    """Bytes, for a person: "12 bytes", "1.2 kB", "10 MB"."""
+    if size < 1000:
+        return f"{size} bytes"
     return f"{size / 1e6:.3g} MB" if size >= 999_950 else f"{size / 1e3:.1f} kB"
 
 

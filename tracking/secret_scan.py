@@ -17,7 +17,7 @@ SECRET_FILES = (
     "*.kubeconfig", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.ppk", "*.kdb", "*.kdbx", "*.gpg",
     "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "*.tfvars", "*.tfstate",
 )  # fmt: skip
-SECRET_FOLDERS = (".ssh", ".aws", ".azure", ".gnupg", ".kube", ".docker", ".mlflow", "gcloud")
+SECRET_FOLDERS = (".ssh", ".aws", ".azure", ".gnupg", ".kube", ".docker", ".mlflow")
 
 # detect-secrets' own detectors, with two left out. HexHighEntropyString: this project is full of SHA-256 digests
 # (expected.json, the locks' hashes), which look like random keys. IPPublicDetector: an address is no secret.

@@ -96,7 +96,14 @@ class Captured:
     def check_secrets(self) -> None:
         """Raise SourceError when a line of the patch looks like a secret. Takes seconds for a patch of megabytes."""
         paths = [path.encode("utf-8", "replace").decode() for path, _ in self.files]
-        if found := scan_patch(self.patch, paths):
+        try:
+            found = scan_patch(self.patch, paths)
+        except ModuleNotFoundError as error:
+            raise SourceError(
+                f"the uncommitted changes cannot be searched for secrets ({error}), and are not sent without\n"
+                " Commit them, or run in the environment that conda.yaml pins: --env-manager uv (or conda)."
+            ) from error
+        if found:
             where = [f"{item.path}, line {item.line}" if item.line else item.path for item in found]
             raise SourceError("\n".join([
                 "the uncommitted changes look as if they held a secret, and would be kept with the run:",
@@ -128,14 +135,13 @@ class WorkTree:
         checkout, note = self._found
         if checkout is None:
             return Captured(Source(note=note))
-        branch = _branch(checkout)
         found = snapshot(checkout, self._listing, reads)
         read = {checkout.prefix + name for name in reads}
         left_out = [f"{path} ({why})" for path, why in found.left_out if path in read]
         source = Source(
             commit=checkout.commit,
-            remote=_remote(checkout, branch),
-            branch=branch,
+            remote=self._branch[1],
+            branch=self._branch[0],
             folder=checkout.prefix.rstrip("/"),
             dirty=bool(found.patch),
             patch=hashlib.sha256(found.patch).hexdigest() if found.patch else None,
@@ -153,6 +159,12 @@ class WorkTree:
             return None, str(error)
         # A folder inside a repository that has none of its files is not of that repository.
         return (found, None) if found and git("ls-files", "-z", "--", ".", cwd=found.root) else (None, None)
+
+    @cached_property
+    def _branch(self) -> tuple[str | None, str | None]:
+        """The branch and its remote."""
+        branch = _branch(self._found[0])
+        return branch, _remote(self._found[0], branch)
 
     @cached_property
     def _listing(self) -> Listing:
