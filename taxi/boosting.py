@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import sparse
 
-from taxi import one_hot
+from taxi import one_hot, xgboost_file
 from taxi.binned import MISSING, binned, filled
 from taxi.family import Dimension, ModelError, Params, Progress, Range, check_deadline, read_json, write_json
 from taxi.split import Split
@@ -61,6 +61,8 @@ class BoostingEstimator:
             if sparse.issparse(X)
             else filled(X, self.booster.feature_types, self.missing)
         )
+        if X.shape[1] != self.booster.num_features():  # which XGBoost, told not to look at names, does not ask
+            raise ModelError(f"{X.shape[1]} columns for a model of {self.booster.num_features()}")
         return np.asarray(self.booster.inplace_predict(X, validate_features=False), dtype=np.float64)
 
     def importance(self) -> dict[str, float]:
@@ -88,15 +90,18 @@ class BoostingEstimator:
         meta = read_json(folder / "model.json")
         if meta.get("family") != cls.family:
             raise ModelError(f"{folder} holds a {meta.get('family')} model, not a {cls.family} one")
+        params, columns = BoostingParams.parse(meta["params"]), tuple(map(str, meta["columns"]))
+        best, missing = int(meta["best_iteration"]), float(meta["missing"])
         booster = xgb.Booster(params={"nthread": 1})
         try:
-            booster.load_model(bytearray((folder / "model.ubj").read_bytes()))
-        except (OSError, xgb.core.XGBoostError) as error:
+            raw = (folder / "model.ubj").read_bytes()
+            xgboost_file.check(raw, len(one_hot.groups(columns)[0]), params.max_depth, best + 1)
+            booster.load_model(bytearray(raw))
+        except (OSError, ModelError, xgb.core.XGBoostError) as error:
             reason = str(error).strip().splitlines()[-1]
             raise ModelError(f"{folder / 'model.ubj'} is not a saved XGBoost model ({reason})") from None
         booster.set_param({"nthread": 1})
-        params, missing = BoostingParams.parse(meta["params"]), meta["missing"]
-        return cls(params, tuple(meta["columns"]), booster, meta["best_iteration"], missing)
+        return cls(params, columns, booster, best, missing)
 
 
 class Boosting:

@@ -10,6 +10,7 @@ from scipy import sparse
 from taxi import skops_file
 from taxi.family import Dimension, ModelError, Params, Progress, Range, check_deadline, read_json, write_json
 from taxi.split import Split
+from taxi.tree_check import LEAF, walkable
 
 TRUSTED = ("sklearn.tree._tree.Tree",)
 TREES_BETWEEN_CLOCKS = 5  # trees grown between two looks at the clock: at most some seconds on 70,000 trips
@@ -64,8 +65,39 @@ class ForestEstimator:
         meta = read_json(folder / "model.json")
         if meta.get("family") != cls.family:
             raise ModelError(f"{folder} holds a {meta.get('family')} model, not a {cls.family} one")
+        params, columns = ForestParams.parse(meta["params"]), tuple(map(str, meta["columns"]))
         model = skops_file.load(folder / "model.skops", trusted=TRUSTED)
-        return cls(ForestParams.parse(meta["params"]), tuple(meta["columns"]), model)
+        if wrong := _damage(model, params, len(columns)):
+            raise ModelError(f"{folder / 'model.skops'} is not a saved random forest ({wrong})")
+        return cls(params, columns, model)
+
+
+def _damage(model, params: ForestParams, columns: int) -> str | None:
+    """What of a forest from a file would lead scikit-learn's native code astray; None when nothing does."""
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.tree import DecisionTreeRegressor
+
+    if type(model) is not RandomForestRegressor or model.n_features_in_ != columns or model.n_outputs_ != 1:
+        return f"no forest over {columns} columns"
+    if len(model.estimators_) != params.n_estimators:
+        return f"{len(model.estimators_)} trees of {params.n_estimators}"
+    for number, estimator in enumerate(model.estimators_):
+        if type(estimator) is not DecisionTreeRegressor or estimator.n_features_in_ != columns:
+            return f"tree {number} is none over {columns} columns"
+        if estimator.n_outputs_ != 1:
+            return f"tree {number} has more than one answer"
+        tree = estimator.tree_
+        if not 1 <= tree.node_count <= tree.capacity or (tree.n_features, tree.n_outputs) != (columns, 1):
+            return f"tree {number} is of another form"
+        inner = tree.children_left != LEAF
+        if wrong := walkable(tree.children_left, tree.children_right, params.max_depth):
+            return f"tree {number}: {wrong}"
+        feature = tree.feature[inner]
+        if len(feature) and (feature.min() < 0 or feature.max() >= columns):
+            return f"tree {number} splits on a column that is none of {columns}"
+        if not (np.isfinite(tree.threshold[inner]).all() and np.isfinite(tree.value).all()):
+            return f"tree {number} holds what is no number"
+    return None
 
 
 class Forest:

@@ -62,9 +62,26 @@ class LinearEstimator:
         meta = read_json(folder / "model.json")
         if meta.get("family") != cls.family:
             raise ModelError(f"{folder} holds a {meta.get('family')} model, not a {cls.family} one")
+        params, columns = LinearParams.parse(meta["params"]), tuple(map(str, meta["columns"]))
         scaler, regression = skops_file.load(folder / "model.skops", trusted=())
-        params = LinearParams.parse(meta["params"])
-        return cls(params, tuple(meta["columns"]), meta["kept"], scaler, regression)
+        if wrong := _damage(meta["kept"], scaler, regression, len(columns)):
+            raise ModelError(f"{folder / 'model.skops'} is not a saved linear regression ({wrong})")
+        return cls(params, columns, meta["kept"], scaler, regression)
+
+
+def _damage(kept: object, scaler, regression, columns: int) -> str | None:
+    """What of a regression from a file does not fit together; None when all does."""
+    from sklearn.linear_model import LinearRegression, Ridge
+    from sklearn.preprocessing import StandardScaler
+
+    if not isinstance(kept, list) or not all(type(column) is int and 0 <= column < columns for column in kept):
+        return f"its columns are none of {columns}"
+    if type(regression) not in (LinearRegression, Ridge) or type(scaler) not in (StandardScaler, type(None)):
+        return "it is made of something else"
+    numbers = [regression.coef_] + ([] if scaler is None else [scaler.mean_, scaler.scale_])
+    if not all(np.shape(array) == (len(kept),) and np.isfinite(array).all() for array in numbers):
+        return f"it has not one finite weight for each of {len(kept)} columns"
+    return None if np.ndim(regression.intercept_) == 0 and np.isfinite(regression.intercept_) else "no intercept"
 
 
 class Linear:

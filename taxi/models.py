@@ -80,7 +80,9 @@ class Family:
         """Raises ModelError when `folder` does not hold a model of this family."""
         try:
             return self.estimator.load(folder)
-        except (KeyError, TypeError, AttributeError, ParamsError) as error:
+        except ModelError:
+            raise
+        except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise ModelError(f"{folder} does not hold a whole {self.name} model ({error!r:.200})") from error
 
 

@@ -7,6 +7,7 @@ of a tree's nodes: here parts are numbered in order, dated 1980 and padded with 
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,16 +32,49 @@ def dump(obj: Any, path: Path) -> None:
 
 
 def load(path: Path, trusted: Sequence[str]) -> Any:
-    """The object; `trusted` names the types allowed beside skops' own. Raises ModelError for any other type."""
+    """The object; `trusted` names the types allowed beside skops' own. Raises ModelError for any other type.
+
+    A forest's trees are still to be checked (`taxi.forest`) before they are asked anything.
+    """
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException
 
     try:
-        return skops.io.load(path, trusted=list(trusted))
+        saved = path.read_bytes()
+        with zipfile.ZipFile(io.BytesIO(saved)) as parts:
+            _check_trees(json.loads(parts.read("schema.json")), parts, set())
+        return skops.io.loads(saved, trusted=list(trusted))
     except UntrustedTypesFoundException as error:
         raise ModelError(f"{path} holds types that a saved model never has, refused: {error}") from None
-    except (OSError, zipfile.BadZipFile, KeyError) as error:
-        raise ModelError(f"{path} is not a saved scikit-learn model ({error})") from None
+    except _DAMAGED as error:
+        raise ModelError(f"{path} is not a saved scikit-learn model ({type(error).__name__}: {error!s:.160})") from None
+
+
+# What zip, JSON, numpy, skops and scikit-learn say of a file that is none of ours.
+_DAMAGED = (
+    OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, ImportError, RecursionError,
+    NotImplementedError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+
+
+def _check_trees(node: Any, parts: zipfile.ZipFile, seen: set) -> None:
+    """Raise ValueError where a tree is made with numbers that scikit-learn takes on trust: of one answer, of no class.
+
+    Nor may two parts have one id: skops would take the first for both.
+    """
+    if isinstance(node, dict):
+        if "__id__" in node and (node["__id__"] in seen or seen.add(node["__id__"])):
+            raise ValueError("two parts have one id")
+        if node.get("__class__") == "Tree":
+            columns, classes, answers = node["__reduce__"]["args"]["content"]
+            numbers = [part["content"] if part["__loader__"] == "JsonNode" else None for part in (columns, answers)]
+            if not (str(numbers[0]).isdecimal() and int(numbers[0]) < 2**31 and numbers[1] == "1"):
+                raise ValueError("a tree of another form")
+            array = np.load(io.BytesIO(parts.read(classes["file"])), allow_pickle=False)
+            if classes["__loader__"] != "NdArrayNode" or classes["type"] != "numpy" or array.tolist() != [1]:
+                raise ValueError("a tree of another form")
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _check_trees(child, parts, seen)
 
 
 def _renumber(node: Any, names: dict[str, str], count: list[int]) -> Any:
