@@ -77,7 +77,7 @@ def prove(session: Session, a: list[Original], b: list[Original], code: Recorded
     outcomes = []
     for factor in [Factor(CONTROL), *wanted]:
         session.say(f"a with {factor.name}")
-        changed = replace(wish, changes=factor.changes, source=factor.source or wish.source)
+        changed = replace(wish, changes=factor.changes, source=factor.source or wish.source, other_code=factor.code)
         with _variables(factor.variables):
             outcomes.append(Outcome(factor, reproduce(session, a, _Mixed(code, b, factor), changed)))
     return outcomes

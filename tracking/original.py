@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tracking import names, repeatable
+from tracking import loading, names, repeatable
 from tracking.artifacts import ArtifactError, fetched, problems
 from tracking.lineage import Input, Lineage
 from tracking.session import RunError, Session
@@ -76,7 +76,7 @@ def read(session: Session, run_id: str) -> Original:
     found = [one_line(problem) for output in hit.lineage.outputs for problem in problems(output)]
     gone = tuple(line for line in found if _GONE.search(line))
     return Original(
-        made=Made(hit.run_id, hit.lineage, hit.metrics),
+        made=Made(hit.run_id, hit.lineage, hit.metrics, loading.settings(hit.lineage.outputs)),
         logged=dict(run.data.params),
         patch=_patch(hit.run_id) if hit.lineage.source.get("dirty") else None,
         damage=tuple(f"recorded {line} (changed after the run)" for line in found if line not in gone),

@@ -18,6 +18,7 @@ from tracking import cache, names
 from tracking.artifacts import ArtifactError
 from tracking.chain import children
 from tracking.lineage import Lineage, LineageError
+from tracking.loading import settings
 from tracking.original import Original
 from tracking.session import RunError, Session
 from tracking.verdict import Made
@@ -122,7 +123,7 @@ def launch(session: Session, project: Path, step: str, given: Mapping[str, str],
     if run_id and not error:
         try:
             hit = session.hit(run_id)
-            return Repeated(run_id, Made(run_id, hit.lineage, hit.metrics))
+            return Repeated(run_id, Made(run_id, hit.lineage, hit.metrics, settings(hit.lineage.outputs)))
         except (RunError, LineageError, ArtifactError) as raised:
             error = str(raised)
     return Repeated(run_id, None, error, _tried(client, run_id) if run_id else None)

@@ -8,7 +8,7 @@ from tracking.verdict import Grade, StepVerdict, Verdict, relative
 from tracking.wellformed import one_line
 
 MEANING = {
-    Grade.IDENTICAL: "Every output and every metric came out again, bit for bit.",
+    Grade.IDENTICAL: "Every output and every metric came out again, bit for bit, and so did the code in its models.",
     Grade.METRICS: "Every metric came out again, bit for bit; some output has other bytes.",
     Grade.CLOSE: "Every metric came out within the tolerance.",
     Grade.DIVERGED: "Something did not come out again, or could not be compared. Look at the first step that differs: "
@@ -35,7 +35,7 @@ def _section(step: StepVerdict) -> list[str]:
     if step.error:
         lines += [cell(step.error), ""]
     lines += ["Likeliest causes first:", "", *(f"{n}. {cell(text)}" for n, text in enumerate(step.blamed, 1)), ""]
-    apart = [row for row in (*step.outputs, *step.metrics) if repr(row[1]) != repr(row[2])]
+    apart = [row for row in (*step.outputs, *step.loaded, *step.metrics) if repr(row[1]) != repr(row[2])]
     if apart:
         lines += ["| differs | recorded | repeated | apart |", "| --- " * 4 + "|"]
         lines += [f"| {cell(str(name))} | `{before}` | `{after}` | {_apart(before, after)} |" for name, before, after

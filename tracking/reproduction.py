@@ -37,6 +37,7 @@ class Wish:
     env_manager: str = "auto"
     tolerance: float = 0.0
     changes: Mapping[str, str] = field(default_factory=dict)  # parameters to replace, for experiments
+    other_code: bool = False  # than the recorded one, for experiments
 
 
 def reproduce(session: Session, originals: list[Original], code: RecordedCode, wish: Wish) -> Verdict:
@@ -83,7 +84,7 @@ def _step(session: Session, original: Original, project: Path, wish: Wish, made:
     if repeated.run_id:
         made[original.run_id] = repeated.run_id
     if repeated.made:
-        return judge(original.made, repeated.made, wish.tolerance, original.damage)
+        return judge(original.made, repeated.made, wish.tolerance, original.damage, same_code=not wish.other_code)
     if repeated.tried is None:
         raise ReproductionError(
             f"step {original.lineage.step} could not be started: {repeated.error}\n"

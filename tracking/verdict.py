@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
-from tracking import names
+from tracking import loading, names
 from tracking.causes import Cause, causes
 from tracking.lineage import Lineage
 from tracking.wellformed import one_line
@@ -39,11 +39,12 @@ GRADES = tuple(str(grade) for grade in reversed(Grade))
 
 @dataclass(frozen=True)
 class Made:
-    """What one run left: its record and its metrics."""
+    """What one run left: its record and its metrics; of its models, as `loading.settings` gives it, how they load."""
 
     run_id: str
     lineage: Lineage
     metrics: Mapping[str, float]
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class StepVerdict:
 
     outputs: (name, recorded digest or None, repeated digest or None). metrics: (name, recorded or None, repeated or
     None). damage: how artifacts of the recorded run, or that it read, are no longer what its record says. error: why
-    there is no repetition.
+    there is no repetition. loaded: of its models, what MLflow runs when it loads them and no output's digest covers.
     """
 
     step: str
@@ -64,10 +65,11 @@ class StepVerdict:
     damage: tuple[str, ...] = ()
     error: str | None = None
     tolerance: float = 0.0
+    loaded: tuple[tuple[str, str | None, str | None], ...] = ()
 
     @property
     def grade(self) -> Grade:
-        if self.error or self.damage:
+        if self.error or self.damage or self.other_code:
             return Grade.DIVERGED
         apart = [relative(before, after) for _, before, after in self.metrics]
         if not any(apart) and all(before == after for _, before, after in self.outputs):
@@ -77,11 +79,21 @@ class StepVerdict:
         return Grade.METRICS if not any(apart) else Grade.CLOSE if max(apart) <= self.tolerance else Grade.DIVERGED
 
     @property
+    def other_code(self) -> tuple[str, ...]:
+        """How a recorded model loads otherwise than the one that was made again, a line for each file."""
+        return tuple(
+            one_line(f"{name} is not what the recorded code makes: sha256 {_short(before)}, made again {_short(after)}")
+            for name, before, after in self.loaded
+            if before != after
+        )
+
+    @property
     def blamed(self) -> tuple[str, ...]:
         """Why it is not identical, the likeliest first; empty when it is."""
         if self.grade is Grade.IDENTICAL:
             return ()
-        return (*(f"data: {line}" for line in self.damage), *map(str, self.causes)) or (NO_CAUSE,)
+        lines = [*(f"data: {line}" for line in self.damage), *(f"model: {line}" for line in self.other_code)]
+        return (*lines, *map(str, self.causes)) or (NO_CAUSE,)
 
     def to_dict(self) -> dict:
         """Plain values, for JSON."""
@@ -91,6 +103,7 @@ class StepVerdict:
             "original": self.original,
             "repeated": self.repeated,
             "outputs": [dict(zip(("name", "recorded", "repeated"), row, strict=True)) for row in self.outputs],
+            "loaded": [dict(zip(("name", "recorded", "repeated"), row, strict=True)) for row in self.loaded],
             "metrics": [
                 {"name": name, "recorded": _plain(before), "repeated": _plain(after)}
                 for name, before, after in self.metrics
@@ -123,10 +136,17 @@ class Verdict:
         return f"grade {self.grade}  first at {self.first.step}: {one_line(self.first.blamed[0])}"
 
 
-def judge(original: Made, repeated: Made, tolerance: float = 0.0, damage: tuple[str, ...] = ()) -> StepVerdict:
-    """Compare every output by digest and every metric by its bits."""
+def judge(original: Made, repeated: Made, tolerance: float = 0.0, damage: tuple[str, ...] = (),
+          same_code: bool = False) -> StepVerdict:  # fmt: skip
+    """Compare every output by digest and every metric by its bits.
+
+    With `same_code`, where the one is a repetition of the other by its code, also how their models load.
+    """
     before = {output.name: output.digest for output in original.lineage.outputs}
     after = {output.name: output.digest for output in repeated.lineage.outputs}
+    loaded, required = how_loaded(original, repeated) if same_code else ({}, {})
+    before |= {name: old for name, (old, _) in required.items()}
+    after |= {name: new for name, (_, new) in required.items()}
     old, new = measured(original.metrics), measured(repeated.metrics)
     return StepVerdict(
         step=original.lineage.step,
@@ -137,7 +157,23 @@ def judge(original: Made, repeated: Made, tolerance: float = 0.0, damage: tuple[
         causes=causes(original.lineage, repeated.lineage),
         damage=damage,
         tolerance=tolerance,
+        loaded=tuple((name, *pair) for name, pair in sorted(loaded.items())),
     )
+
+
+def how_loaded(original: Made, repeated: Made) -> tuple[dict, dict]:
+    """Name -> (recorded, repeated) of what runs when a model is loaded, and of what is installed before.
+
+    Only of outputs whose files both records list, and of settings that both had at hand.
+    """
+    listed = [{output.name: output for output in made.lineage.outputs if output.files} for made in (original, repeated)]
+    both = [name for name in listed[0] if name in listed[1]]
+    code = [loading.files(outputs[name] for name in both) for outputs in listed]
+    loaded = {name: (code[0].get(name), code[1].get(name)) for name in code[0] | code[1]}
+    known = {name: (original.settings[name], repeated.settings[name])
+             for name in original.settings.keys() & repeated.settings.keys()}  # fmt: skip
+    required = {name: pair for name, pair in known.items() if name.endswith(loading.REQUIREMENTS)}
+    return loaded | {name: pair for name, pair in known.items() if name not in required}, required
 
 
 def failed(original: Made, error: str, damage: tuple[str, ...] = (), tried: Lineage | None = None,
@@ -162,6 +198,10 @@ def relative(before: float | None, after: float | None) -> float:
         return math.inf
     apart = abs(before - after) / max(abs(before), abs(after), math.ulp(0.0))
     return apart or math.ulp(0.0)  # 0.0 and -0.0 are not the same bits
+
+
+def _short(digest: str | None) -> str:
+    return digest[:12] if digest else "absent"
 
 
 def _plain(value: float | None) -> float | str | None:

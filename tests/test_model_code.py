@@ -1,0 +1,144 @@
+"""What MLflow runs when it loads a model is part of the verdict on a repetition, though no digest covers it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from taxi.predictor import Predictor
+from tests.records import METRICS, RECORD
+from tests.test_models import fitted
+from tracking import loading, models, names
+from tracking.artifacts import record
+from tracking.lineage import Output
+from tracking.report import markdown
+from tracking.verdict import Grade, Made, Verdict, judge
+
+
+class _Features:
+    """What a predictor needs of its features here: to be saved."""
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "features.json").write_text("{}")
+
+
+@pytest.fixture
+def logged(client, tmp_path):
+    """A function that logs one and the same model, and returns its record and its folder."""
+    import mlflow
+
+    experiment = client.get_experiment_by_name("trips").experiment_id
+
+    def log(family: str = "linear") -> tuple[Output, Path]:
+        with mlflow.start_run(experiment_id=experiment) as run:
+            predictor = Predictor("green", _Features(), fitted(family))
+            _, output = models.log(predictor, run.info.run_id, names.MODEL, {}, {}, {})
+        return output, Path(mlflow.artifacts.download_artifacts(output.uri))
+
+    return log
+
+
+def made(output: Output) -> Made:
+    return Made("1" * 32, replace(RECORD, outputs=(output,)), METRICS, loading.settings([output]))
+
+
+def forged(output: Output, folder: Path, copy: Path, change) -> Made:
+    """A run whose model was changed and whose record was written anew, so that it agrees with itself."""
+    shutil.copytree(folder, copy)
+    change(copy)
+    return made(record(copy, names.MODEL, str(copy), models.VOLATILE))
+
+
+def other_code(folder: Path) -> None:
+    path = folder / "code" / "taxi" / "predictor.py"
+    path.write_text(path.read_text() + "import os  # anything\n")
+
+
+def other_source(folder: Path) -> None:
+    (folder / "served.py").write_text("import os  # anything\n")
+
+
+def another_file(folder: Path) -> None:
+    (folder / "code" / "sitecustomize.py").write_text("import os  # anything\n")
+
+
+def without_a_file(folder: Path) -> None:
+    (folder / "code" / "taxi" / "holidays.py").unlink()
+
+
+def a_pickle_by_another_name(folder: Path) -> None:
+    (folder / "weights.txt").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+
+
+def other_flavor(folder: Path) -> None:
+    said = yaml.safe_load((folder / "MLmodel").read_text())
+    said["flavors"]["python_function"]["loader_module"] = "taxi.evil"
+    (folder / "MLmodel").write_text(yaml.safe_dump(said))
+
+
+def aliases_without_end(folder: Path) -> None:
+    lines = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]" for n in range(1, 60)]
+    (folder / "MLmodel").write_text("\n".join(lines))
+
+
+def other_requirements(folder: Path) -> None:
+    (folder / "requirements.txt").write_text("anything==1\n")
+
+
+def another_builder(folder: Path) -> None:
+    said = yaml.safe_load((folder / "python_env.yaml").read_text())
+    said["build_dependencies"].append("pip-anything==1")
+    (folder / "python_env.yaml").write_text(yaml.safe_dump(said))
+
+
+DIVERGED = {other_code: "model code/taxi/predictor.py", other_source: "model served.py",
+            another_file: "model code/sitecustomize.py", without_a_file: "model code/taxi/holidays.py",
+            a_pickle_by_another_name: "model weights.txt", other_flavor: "model MLmodel",
+            aliases_without_end: "model MLmodel"}  # fmt: skip
+METRICS_ONLY = {other_requirements: "model requirements.txt", another_builder: "model python_env.yaml"}
+
+
+def test_a_model_that_loads_otherwise_is_not_identical(logged, tmp_path):
+    """Made again from the same commit it is; each forgery is named, by its file."""
+    (output, folder), (again, _) = logged(), logged()
+    verdict = judge(made(output), made(again), same_code=True)
+    assert verdict.grade is Grade.IDENTICAL
+    assert {name for name, *_ in verdict.loaded} > {"model MLmodel", "model served.py", "model code/taxi/predictor.py"}
+    for change, named in {**DIVERGED, **METRICS_ONLY}.items():
+        lie = forged(output, folder, tmp_path / change.__name__, change)
+        assert lie.lineage.outputs[0].digest == output.digest  # which does not cover it
+        verdict = judge(lie, made(again), same_code=True)
+        assert verdict.grade is (Grade.DIVERGED if change in DIVERGED else Grade.METRICS), change
+        assert named in markdown(Verdict((verdict,)), "Reproduction", {})
+        if change in DIVERGED:
+            assert named in Verdict((verdict,)).line()
+
+
+def test_what_no_loading_reads_does_not_count(logged, tmp_path):
+    """Hidden files of the maker's folder, another pip, and MLflow's note of the registration."""
+    output, folder = logged()
+
+    def harmless(copy: Path) -> None:
+        (copy / "code" / "taxi" / ".DS_Store").write_bytes(b"x")
+        (copy / "registered_model_meta").write_text("model_name: x\n")
+        for name in ("conda.yaml", "python_env.yaml"):
+            (copy / name).write_text((copy / name).read_text().replace("pip==", "pip==9").replace("pip<=", "pip<=9"))
+
+    other = forged(output, folder, tmp_path / "other", harmless)
+    assert judge(other, made(output), same_code=True).grade is Grade.IDENTICAL
+
+
+def test_without_the_files_nothing_of_them_is_compared(logged):
+    """A bundle has a record's digests and no artifacts; expected.json has not even the names of files."""
+    output, _ = logged()
+    bundled = replace(made(output), settings={})
+    assert judge(bundled, made(output), same_code=True).grade is Grade.IDENTICAL
+    expected = replace(bundled, lineage=replace(RECORD, outputs=(replace(output, files={}, volatile=()),)))
+    verdict = judge(expected, made(output), same_code=True)
+    assert verdict.grade is Grade.IDENTICAL
+    assert verdict.loaded == ()

@@ -1,0 +1,96 @@
+"""What MLflow runs, or is told to run, when it loads a model: compared when a run is repeated, beside the digests.
+
+An output's digest leaves out files with ids and times in them, and with them the code inside a model. A record whose
+model has other code must not be called identical for that: MLflow's `load_model` runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath, PurePosixPath
+
+import yaml
+
+from tracking.artifacts import REGISTRATION, ArtifactError, fetched
+from tracking.digest import digest_json
+from tracking.lineage import Output
+
+MODEL = "MLmodel"
+REQUIREMENTS = ("requirements.txt", "conda.yaml", "python_env.yaml")  # what is installed before a model is loaded
+MOST_BYTES = 1_000_000  # of a file that says how to load
+# Of MLmodel, what differs whenever a model is logged, and steers nothing.
+_OF_THE_MOMENT = ("artifact_path", "mlflow_version", "model_id", "model_size_bytes", "model_uuid", "run_id",
+                  "utc_time_created")  # fmt: skip
+_BUILDERS = ("pip", "setuptools", "wheel")  # each environment manager brings its own
+
+
+def files(outputs: Iterable[Output]) -> dict[str, str]:
+    """``<output> <path>`` -> SHA-256 of every file that the digests leave out and that comes out again all the same.
+
+    Hidden files are none of them: a model gets those of its maker's folder (.DS_Store), and no import can name them.
+    """
+    return {
+        f"{output.name} {path}": output.files[path][1]
+        for output in outputs
+        for path in output.volatile
+        if path not in (MODEL, REGISTRATION, *REQUIREMENTS)
+        and not any(part.startswith(".") for part in PurePosixPath(path).parts)
+    }
+
+
+def settings(outputs: Iterable[Output]) -> dict[str, str]:
+    """``<output> <file>`` -> digest of what it says without ids, times and places, where the file can be had."""
+    found = {}
+    for output in outputs:
+        if MODEL in output.volatile:
+            try:
+                with fetched(output.uri) as folder:
+                    for name in (MODEL, *REQUIREMENTS):
+                        if name in output.volatile:
+                            found[f"{output.name} {name}"] = _digest(name, (folder / name).read_bytes())
+            except (ArtifactError, OSError):
+                continue  # said where its damage is
+    return found
+
+
+def _digest(name: str, content: bytes) -> str:
+    """Of something that is not what MLflow writes, the digest of its text."""
+    if name != "requirements.txt" and len(content) <= MOST_BYTES:
+        try:
+            text = content.decode()
+            if not any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):  # which can grow without end
+                said = yaml.safe_load(text)
+                return digest_json(_model(said) if name == MODEL else _environment(said))
+        except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError, ValueError, RecursionError):
+            pass
+    return digest_json([name, content[:MOST_BYTES].hex(), len(content)])
+
+
+def _model(said: Mapping) -> dict:
+    """MLmodel: the flavors with all that they name, the signature, whatever else there is."""
+    kept = {name: value for name, value in said.items() if name not in _OF_THE_MOMENT}
+    function = dict(kept["flavors"]["python_function"])
+    function.pop("cloudpickle_version", None)
+    function["artifacts"] = {name: {**value, "uri": None} for name, value in function.get("artifacts", {}).items()}
+    if "model_code_path" in function:  # MLflow takes its last part alone
+        function["model_code_path"] = PurePath(function["model_code_path"]).name
+    return {**kept, "flavors": {**kept["flavors"], "python_function": function}}
+
+
+def _environment(said: Mapping) -> dict:
+    """conda.yaml or python_env.yaml without the versions of what only installs."""
+
+    def without(packages: list) -> list:
+        return [item for item in packages if not (isinstance(item, str) and _is_builder(item))]
+
+    lists = {name: without(value) for name, value in said.items() if isinstance(value, list)}
+    return {**said, **lists}
+
+
+def _is_builder(requirement: str) -> bool:
+    name = requirement.strip()
+    for builder in _BUILDERS:
+        rest = name.removeprefix(builder)
+        if rest != name and all(letter in "0123456789.<>=!, " for letter in rest):
+            return True
+    return False
