@@ -22,21 +22,29 @@ def predict(**params) -> None:
 
     if "none" in (params["trips"], params["out"]):
         raise Refused("Give the trips and the file to write: -P trips= -P out=")
-    if params["trips"] == params["out"]:
-        raise Refused(f"trips and out are one file, {params['out']}\n Write to another.")
+    apart(params["trips"], params["out"])
     with inquiry("predict", params) as session:
         model = registered(session, params["model"])
         with local(params["trips"]) as trips:
+            apart(str(trips), params["out"])
             lineage = recorded(session, params, trips, model)
             start(session, lineage)
             upload_patch(session, lineage)
-            rows, reasons = answered(session, model.predictor, trips, params["out"])
+            rows, reasons, firsts = answered(session, model.predictor, trips, params["out"])
         finished = keep(session, lineage, params["out"], rows, reasons)
-        told = lines(rows, reasons)
+        told = lines(rows, reasons, firsts)
         describe(session.client, session.run.info.run_id, {names.TAXI: model.predictor.taxi})
         finish(session, finished, note="\n".join(f"- {line}" for line in told))
         for line in [*told, f"predictions {finished.outputs[0].uri}", f"run {session.run.info.run_id}"]:
             click.echo(line)
+
+
+def apart(trips: str, out: str) -> None:
+    """Refuse to write over what is read, before anything is written."""
+    from taxi.tables import same_file
+
+    if same_file(trips, out):
+        raise Refused(f"trips and out are one file, {out}\n Write to another.")
 
 
 def local(trips: str):
@@ -66,23 +74,30 @@ def recorded(session, params: dict, trips, model):
     ).with_key()
 
 
-def answered(session, predictor, trips, out: str) -> tuple[int, Counter]:
-    """Write the predictions; the rows, and how many have none for which reason."""
-    from taxi.progress import following
-    from taxi.scoring import SCHEMA, answers, columns
-    from taxi.tables import opened, written
+def answered(session, predictor, trips, out: str) -> tuple[int, Counter, dict[str, str]]:
+    """Write the predictions; the rows, how many have none for which reason, and the first value of each reason.
 
-    rows, reasons = 0, Counter()
+    Raises TableError, and writes nothing, when there are rows and none of them has a prediction.
+    """
+    from taxi.progress import following
+    from taxi.scoring import SCHEMA, WANTED_TIMES, answers, columns
+    from taxi.tables import TableError, opened, written
+
+    rows, reasons, firsts = 0, Counter(), {}
     with (
         opened(str(trips), columns(predictor)) as table,
         written(out, SCHEMA) as write,
         following("predict", "rows", session.progress) as progress,
     ):
-        for batch in answers(predictor, table, reasons):
+        for batch in answers(predictor, table, reasons, firsts):
             write(batch)
             rows += batch.num_rows
             progress(rows, table.rows or rows)
-    return rows, reasons
+        if rows and sum(reasons.values()) == rows:
+            (reason, _), *_ = reasons.most_common()
+            raise TableError(f"{table.uri}: none of its {rows:,} rows can be predicted: "
+                             f"{reason}, first {firsts[reason]!r:.80}\n {WANTED_TIMES} Numbers: 1234.5.")  # fmt: skip
+    return rows, reasons, firsts
 
 
 def keep(session, lineage, out: str, rows: int, reasons: Counter):
@@ -105,11 +120,14 @@ def keep(session, lineage, out: str, rows: int, reasons: Counter):
     return replace(lineage, outputs=(Output.of("predictions", public(out), listing),))
 
 
-def lines(rows: int, reasons: Counter) -> list[str]:
+def lines(rows: int, reasons: Counter, firsts: dict[str, str]) -> list[str]:
     """How many rows have a prediction, and why the others have none."""
     without = sum(reasons.values())
     found = [f"predicted {rows - without:,} of {rows:,} trips"]
-    return found + [f"no prediction for {count:,}: {reason}" for reason, count in reasons.most_common()]
+    return found + [
+        f"no prediction for {count:,}: {reason}, first {firsts[reason]!r:.80}"
+        for reason, count in reasons.most_common()
+    ]
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ import errno
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit, urlunsplit
 
 from taxi.progress import bar
+from taxi.scratch import scratch_folder
 
 RETRIES = 3  # after the first try, a second apart and more
 TIMEOUT_SECONDS = 30  # without a byte, not for the whole file
@@ -36,8 +36,9 @@ def cache_folder() -> Path:
     return Path(pooch.os_cache("nyc-taxi-duration"))
 
 
-def fetched(prefix: str, name: str, cache: Path | None = None, lasting: bool = False, progress: bool = False) -> Path:
-    """The file `name` under a prefix http(s)://, s3:// or gs://, in the cache.
+def fetched(prefix: str, name: str, cache: Path | None = None, lasting: bool = False, progress: bool = False,
+            parquet: bool = True) -> Path:  # fmt: skip
+    """The file `name` under a prefix http(s)://, s3:// or gs://, in the cache; `parquet`: nothing but a Parquet file.
 
     `lasting` files are published once: a whole one in the cache is not asked for again. Of others the server is asked
     for the version, and each version has its own place. Raises SourceError, without credentials.
@@ -54,9 +55,8 @@ def fetched(prefix: str, name: str, cache: Path | None = None, lasting: bool = F
             return path
         with _blaming_cache(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as beside:
-                came = fetch(Path(beside) / name, progress)
-                _keep(came, path, said)
+            with scratch_folder(".part", folder.parent) as beside:
+                _keep(fetch(beside / name, progress), path, said, parquet)
     return path
 
 
@@ -85,12 +85,12 @@ def _record(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def _keep(came: Path, path: Path, said: str) -> None:
+def _keep(came: Path, path: Path, said: str, parquet: bool) -> None:
     """Move a file that came, and a record of it, to their places."""
     with open(came, "rb") as file:
         first = file.read(4)
         file.seek(max(0, came.stat().st_size - 4))
-        if {first, file.read()} != {MAGIC}:
+        if parquet and {first, file.read()} != {MAGIC}:
             raise SourceError(f"{said} is not a Parquet file.\nCheck the address: it may have answered with a page.")
         os.fsync(file.fileno())
     record = _record(came)

@@ -1,5 +1,6 @@
 """Raw trips in any file, read as a stream of batches; predictions written whole or not at all. Local paths and URIs."""
 
+import csv as text_csv
 import hashlib
 import os
 import tempfile
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,9 +16,14 @@ from pyarrow import csv, fs
 
 from taxi.fetch import MAGIC, fetched, public
 from taxi.manifest import file_sha256, settle
+from taxi.scratch import scratch_folder
 from taxi.trips import BATCH_ROWS, READ_BYTES
 
 CSV_BYTES = 1 << 23  # of a CSV file in memory at a time
+HEADER_BYTES = 1 << 16  # of a CSV file's first line, at most
+DELIMITERS = ",;\t|"
+NAMES = (".csv", ".tsv", ".txt")  # of files of text; each also with .gz
+GZIP = b"\x1f\x8b"
 FORMS = "Give a Parquet or CSV file: a path, or a URI file://, s3://, gs:// or https://."
 
 
@@ -47,10 +54,13 @@ def opened(uri: str, columns: Sequence[str]) -> Iterator[Table]:
         with _blaming(said):
             store, key = _place(uri)
             with store.open_input_stream(key, compression=None) as stream:
-                parquet = stream.read(len(MAGIC)) == MAGIC
-            if not parquet and not key.endswith((".csv", ".csv.gz")):
+                first = stream.read(len(MAGIC))
+            if first != MAGIC and not key.lower().removesuffix(".gz").endswith(NAMES):
                 raise TableError(f"{said} is no Parquet file, and is not named .csv\n {FORMS}")
-            table = (_parquet if parquet else _csv)(files, store, key, said, list(columns))
+            if first == MAGIC:
+                table = _parquet(files, store, key, said, list(columns))
+            else:
+                table = _csv(store, key, said, list(columns), "gzip" if first.startswith(GZIP) else None)
         yield table
 
 
@@ -66,14 +76,41 @@ def _parquet(files: ExitStack, store: fs.FileSystem, key: str, said: str, column
     return Table(said, schema, file.metadata.num_rows, batches)
 
 
-def _csv(files: ExitStack, store: fs.FileSystem, key: str, said: str, columns: list[str]) -> Table:
-    stream = files.enter_context(store.open_input_stream(key, compression="detect"))
+def _csv(store: fs.FileSystem, key: str, said: str, columns: list[str], compression: str | None) -> Table:
+    with store.open_input_stream(key, compression=compression) as stream:
+        start = stream.read(HEADER_BYTES)
+    names, delimiter = _header(start, columns, said)
+    bare = len(start) < HEADER_BYTES and not start.partition(b"\n")[2].strip()  # in which Arrow finds no table
+    _chosen(pa.schema([(name, pa.string()) for name in names]), columns, said)
     # As text: a type guessed from the first rows would be refused by a later one.
-    convert = csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=True)
+    schema = pa.schema([(name, pa.string()) for name in columns])
+    convert = csv.ConvertOptions(column_types=schema, include_columns=columns, strings_can_be_null=True)
+    parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     read = csv.ReadOptions(use_threads=False, block_size=CSV_BYTES)
-    reader = files.enter_context(csv.open_csv(stream, read, convert_options=convert))
-    schema = _chosen(reader.schema, columns, said)
-    return Table(said, schema, None, lambda: (batch.select(columns) for batch in reader))
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        if bare:
+            return
+        with (
+            store.open_input_stream(key, compression=compression) as stream,
+            csv.open_csv(stream, read, parse, convert) as reader,
+        ):
+            yield from reader
+
+    return Table(said, schema, None, batches)
+
+
+def _header(start: bytes, columns: list[str], said: str) -> tuple[list[str], str]:
+    """The names in the first line of a CSV file, and what stands between them: that which gives the most columns."""
+    if not start.strip():
+        raise TableError(f"{said} is empty\n {FORMS}")
+    try:
+        line = start.splitlines()[0].decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TableError(f"{said} is not text in UTF-8\n Save it as CSV in UTF-8.") from error
+    rows = {delimiter: next(text_csv.reader([line], delimiter=delimiter), []) for delimiter in DELIMITERS}
+    best = max(DELIMITERS, key=lambda delimiter: (len({*rows[delimiter]} & {*columns}), len(rows[delimiter])))
+    return rows[best], best
 
 
 def _chosen(schema: pa.Schema, columns: list[str], said: str) -> pa.Schema:
@@ -99,25 +136,25 @@ def written(uri: str, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBatch], 
     if local and (local.is_dir() or not local.parent.is_dir()):
         what = "is a folder" if local.is_dir() else "is in a folder that is not there"
         raise TableError(f"{said} {what}\n Name a file in a folder that is there.")
-    with tempfile.TemporaryDirectory(prefix="predictions-") as scratch:
-        beside = local.with_name(f".{local.name}.{os.getpid()}.part") if local else Path(scratch, "part")
+    # Beside its place, for a rename that is at once; what a killed run left there goes first.
+    place = (f".{local.name[:100]}.part", local.parent) if local else ("predictions", None)
+    with ExitStack() as stack:
+        with _blaming(said, "written"):
+            beside = stack.enter_context(scratch_folder(*place)) / "part"
 
         def write(batch: pa.RecordBatch) -> None:
             with _blaming(said, "written"):
                 writer.write_batch(batch)
 
+        with _blaming(said, "written"):
+            writer = pq.ParquetWriter(beside, schema, compression="zstd")
         try:
-            with _blaming(said, "written"):
-                writer = pq.ParquetWriter(beside, schema, compression="zstd")
-            try:
-                yield write
-            finally:
-                with _blaming(said, "written"):
-                    writer.close()
-            with _blaming(said, "written"):
-                settle(beside, local) if local else _sent(beside, store, key)
+            yield write
         finally:
-            beside.unlink(missing_ok=True)
+            with _blaming(said, "written"):
+                writer.close()
+        with _blaming(said, "written"):
+            settle(beside, local) if local else _sent(beside, store, key)
 
 
 def _sent(path: Path, store: fs.FileSystem, key: str) -> None:
@@ -134,6 +171,16 @@ def _sent(path: Path, store: fs.FileSystem, key: str) -> None:
         raise
 
 
+def same_file(one: str, other: str) -> bool:
+    """Whether two paths or URIs name one file, however they spell it: links, also hard ones, and letters' case."""
+    with suppress(pa.ArrowException, OSError, TableError):
+        (store, key), (other_store, other_key) = _place(one, fetch=False), _place(other, fetch=False)
+        if not isinstance(store, fs.LocalFileSystem) or not isinstance(other_store, fs.LocalFileSystem):
+            return store.type_name == other_store.type_name and key == other_key
+        return os.path.realpath(key) == os.path.realpath(other_key) or os.path.samefile(key, other_key)
+    return one == other
+
+
 def sha256_of(uri: str) -> tuple[str, int]:
     """SHA-256, hex, and size in bytes of what lies at a path or URI. Raises TableError."""
     with _blaming(public(uri)):
@@ -148,13 +195,15 @@ def sha256_of(uri: str) -> tuple[str, int]:
         return digest.hexdigest(), size
 
 
-def _place(uri: str) -> tuple[fs.FileSystem, str]:
+def _place(uri: str, fetch: bool = True) -> tuple[fs.FileSystem, str]:
     """pyarrow's file system and the key in it; what only a web server has is fetched into the cache of months."""
     if "://" not in uri:
         return fs.LocalFileSystem(), os.path.abspath(uri)
-    if uri.split("://")[0] in ("http", "https"):
+    if uri.startswith("file://"):  # as people write it, too: with blanks and umlauts as they are
+        return fs.LocalFileSystem(), os.path.abspath("/" + unquote(uri.removeprefix("file://").partition("/")[2]))
+    if fetch and uri.split("://")[0] in ("http", "https"):
         prefix, _, name = uri.rpartition("/")
-        return fs.LocalFileSystem(), str(fetched(prefix, name))
+        return fs.LocalFileSystem(), str(fetched(prefix, name, parquet=False))
     return fs.FileSystem.from_uri(uri)
 
 

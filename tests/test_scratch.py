@@ -45,3 +45,17 @@ def test_a_living_owner_keeps_its_folder(temporary):
     """Two searches on one machine."""
     with scratch_folder("splits") as one, scratch_folder("splits") as two:
         assert one.is_dir() and two.is_dir() and one != two
+
+
+def test_a_scratch_folder_beside_a_file_is_cleared_up_as_well(temporary, tmp_path):
+    """In any place, also for names that a pattern would take for one."""
+    place = tmp_path / "out"
+    place.mkdir()
+    killed = KILLED.replace('"splits"', f"'.a [b]*.part', __import__('pathlib').Path({str(place)!r})")
+    assert subprocess.run([sys.executable, "-c", killed], check=False).returncode == -9
+    (place / ".a b.part-other").mkdir()
+    assert len(list(place.iterdir())) == 2
+    with scratch_folder(".a [b]*.part", place) as mine:
+        assert len(list(place.iterdir())) == 2
+        assert mine.is_relative_to(place)
+    assert [path.name for path in place.iterdir()] == [".a b.part-other"]
