@@ -189,19 +189,12 @@ class Dates:
 
 def _parts(text: pa.Array) -> dict[str, np.ndarray]:
     """What dates of the form _SLASHED are made of, arrays of shape (n,); `half` is "", "A" or "P"."""
-    found = pc.extract_regex(text, _SLASHED)
-    return {
-        name: np.array([part.upper()[:1] for part in found.field(name).to_pylist()], dtype="<U1")
-        if name == "half"
-        else np.array(
-            [
-                int((part or "0").ljust(6, "0")) if name == "micro" else int(part or 0)
-                for part in found.field(name).to_pylist()
-            ],
-            np.int64,
-        )  # fmt: skip
-        for name in ("one", "two", "year", "hour", "minute", "second", "micro", "half")
-    }
+    table = pc.extract_regex(text, _SLASHED)
+    found = {name: table.field(name).to_pylist() for name in ("one", "two", "year", "hour", "minute", "second")}
+    parts = {name: np.array([int(part or 0) for part in column], np.int64) for name, column in found.items()}
+    parts["micro"] = np.array([int((part or "").ljust(6, "0")) for part in table.field("micro").to_pylist()], np.int64)
+    parts["half"] = np.array([part.upper() for part in table.field("half").to_pylist()], dtype="<U1")
+    return parts
 
 
 def _slashed(parts: dict[str, np.ndarray], month_first: bool) -> np.ndarray:

@@ -26,6 +26,8 @@ def words(entry_point: str) -> list[str]:
 def test_every_declared_parameter_reaches_the_command(entry_point):
     """A declared parameter that the command leaves out would be logged and never delivered."""
     given = words(entry_point)
+    assert given[:3] == ["PYTHONSAFEPATH=", "PYTHONUTF8=1", "exec"]
+    given = given[3:]
     assert given[:3] == ["python", "-m", f"steps.{entry_point}"]
     pairs = dict(zip(given[3::2], given[4::2], strict=True))
     assert pairs == {f"--{name.replace('_', '-')}": f"{{{name}}}" for name in ENTRY_POINTS[entry_point]["parameters"]}

@@ -252,6 +252,16 @@ class _WhenImported:
         return spec
 
 
+def in_utf8() -> None:
+    """Begin anew in UTF-8 where the locale has nothing but ASCII: MLflow cannot write down a folder called `ä` then.
+
+    For the launcher, before anything else; MLproject says the same to the steps.
+    """
+    if sys.getfilesystemencoding() == "ascii" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, sys.orig_argv)
+
+
 def one_at_a_time() -> None:
     """Let MLflow, which this process has not imported yet, make nothing for the first time beside another process."""
     sys.meta_path.insert(0, _WhenImported())
