@@ -9,10 +9,11 @@ import click
 from steps.door import Refused, checked
 from steps.inquiry import given_repository, inquiry
 from steps.launcher import given_path
-from steps.options import options
+from steps.options import StepCommand, options
+from steps.output import echo
 
 
-@click.command()
+@click.command(cls=StepCommand)
 @options("run_id", "out", "data", "source", "repo", "quiet", source="recorded")
 @checked
 def bundle(**params) -> None:
@@ -34,11 +35,11 @@ def bundle(**params) -> None:
         projects = {item.run_id: code.project(item) for item in originals}
         months = raw_months(session, originals, params["source"]) if params["data"] else {}
         bundling.write(out, wanted, originals, projects, months)
-        click.echo(f"bundle {out}  {out.stat().st_size:,} bytes  sha256 {sha256_file(out)}")
+        echo(f"bundle {out}  {out.stat().st_size:,} bytes  sha256 {sha256_file(out)}")
         for item in originals:
-            click.echo(f"  {item.lineage.step:<10} {item.run_id}")
-        click.echo(f"  raw months: {', '.join(sorted(months)) or 'none (their digests are recorded)'}")
-        click.echo(f"run {session.run.info.run_id}")
+            echo(f"  {item.lineage.step:<10} {item.run_id}")
+        echo(f"  raw months: {', '.join(sorted(months)) or 'none (their digests are recorded)'}")
+        echo(f"run {session.run.info.run_id}")
 
 
 def writable(out: str) -> Path:

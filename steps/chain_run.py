@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from steps.door import session_for
+from steps.output import echo
 
 PLACEMENT = {"source", "workers", "engine", "reuse", "quiet"}
 
@@ -22,13 +23,13 @@ def run_chain(name: str, params: Mapping, steps: Callable, conclude: Callable, t
     from tracking import alive, names
     from tracking.inputs import same_inputs
     from tracking.lineage import normalise
-    from tracking.record import describe, finish, start
+    from tracking.record import describe, finish, named, start
 
     with mlflow.start_run() as run:
         session = session_for(params, run)
         client, run_id = session.client, run.info.run_id
         with alive.Heartbeat(client, run_id) as heartbeat:
-            describe(client, run_id, heartbeat.tags() | {names.RUN_NAME: name, names.CHAIN: run_id, **tags})
+            describe(client, run_id, heartbeat.tags() | named(run, name) | {names.CHAIN: run_id, **tags})
             alive.bury(client, session.experiments)
             given = {key: normalise(value) for key, value in params.items()}
             lineage = session.lineage(
@@ -56,6 +57,6 @@ def run_chain(name: str, params: Mapping, steps: Callable, conclude: Callable, t
             finished = replace(lineage, inputs=first.lineage.inputs, outputs=outputs).with_key()
             finish(session, finished, steps={step: hit.run_id for step, hit in made.items()})
             exit_code = conclude(session, made)
-        print(f"run {run_id}", flush=True)
+        echo(f"run {run_id}")
         if exit_code:
             sys.exit(exit_code)

@@ -7,12 +7,13 @@ import click
 
 from steps.door import Refused, checked
 from steps.inquiry import given_repository, inquiry, publish
-from steps.options import options
+from steps.options import StepCommand, options
+from steps.output import echo
 
 DIFF_LINES = 200  # of the code, in the report
 
 
-@click.command()
+@click.command(cls=StepCommand)
 @options("a", "b", "prove", "source", "repo", "patch", "env_manager", "workers", "quiet", source="recorded")
 @checked
 def compare(**params) -> None:
@@ -32,7 +33,7 @@ def compare(**params) -> None:
         lines = told(found)
         outcomes = proved(session, params, found, chains) if params["prove"] and found.found else []
         for line in [*lines, *outcomes]:
-            click.echo(line)
+            echo(line)
         report = markdown(params, [*lines, *outcomes], difference(session, chains, found.modules))
         detail = {
             "a": params["a"],
@@ -42,7 +43,7 @@ def compare(**params) -> None:
             "proved": outcomes,
         }
         publish(session, report, detail, {names.COMPARED_A: params["a"], names.COMPARED_B: params["b"]})
-        click.echo(f"run {session.run.info.run_id}")
+        echo(f"run {session.run.info.run_id}")
 
 
 def told(found) -> list[str]:
@@ -121,7 +122,7 @@ def difference(session, chains: dict, modules: list[str]) -> str:
 
 
 def markdown(params: dict, lines: list[str], diff: str) -> str:
-    from tracking.report import cell
+    from tracking.wellformed import cell
 
     text = [f"# Runs {cell(params['a'])} and {cell(params['b'])}", "", *(f"- {cell(line)}" for line in lines)]
     if diff:

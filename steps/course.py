@@ -5,7 +5,8 @@ import json
 import click
 
 from steps.door import checked
-from steps.options import RUN, options
+from steps.options import RUN, StepCommand, options
+from steps.output import echo
 
 # Published by the MLOps Zoomcamp (module 2, experiment tracking; module 1 for LinearRegression), digits as printed.
 SEARCHED = {
@@ -38,7 +39,7 @@ PUBLISHED = {
 }
 
 
-@click.command()
+@click.command(cls=StepCommand)
 @options("source", "model_name", "workers", *RUN, source="tlc", model_name="nyc-taxi-duration-course")
 @checked
 def course(**params) -> None:
@@ -71,14 +72,12 @@ def conclude(session, made: dict) -> int:
         "lowest test RMSE": f"{made['register'].metrics['test_rmse']:.3f}",
         "LinearRegression validation RMSE": f"{made['linear train'].metrics['val_rmse']:.4f}",
     }
-    click.echo(f"{'':34}{'published':>10} {'reproduced':>10}")
+    echo(f"{'':34}{'published':>10} {'reproduced':>10}")
     for name, published in PUBLISHED.items():
-        click.echo(
-            f"{name:34}{published:>10} {reproduced[name]:>10}{'' if reproduced[name] == published else '  DIFFERS'}"
-        )
+        echo(f"{name:34}{published:>10} {reproduced[name]:>10}{'' if reproduced[name] == published else '  DIFFERS'}")
     if reproduced == PUBLISHED:
         return 0
-    click.echo("The answers differ: compare the months' sha256 in the runs' lineage with the course's files.", err=True)
+    echo("The answers differ: compare the months' sha256 in the runs' lineage with the course's files.", err=True)
     return 1
 
 

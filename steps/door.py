@@ -14,7 +14,8 @@ from pathlib import Path
 
 import click
 
-from steps.ending import end_well
+from steps.ending import end_well, interrupted
+from steps.output import echo
 from taxi.fault import fault
 
 
@@ -42,6 +43,8 @@ def checked(command: Callable | None = None, *, early: Callable[..., object] = l
 
     @functools.wraps(command)
     def guarded(*args, **kwargs):
+        run_id = os.environ.get("MLFLOW_RUN_ID")  # of `mlflow run`; MLflow takes it away when the run ends
+        by_launcher = os.getppid() if run_id else 0
         end_well()
         _check_tracking_uri()
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # our own progress says enough
@@ -52,12 +55,21 @@ def checked(command: Callable | None = None, *, early: Callable[..., object] = l
             return command(*args, **kwargs)
         except click.ClickException:
             raise
+        except KeyboardInterrupt:
+            raise interrupted(run_id, by_launcher) from None
         except Exception as error:
-            if (line := _said(error)) is None:
+            if (text := _said(error)) is None:
                 raise
-            raise Refused(line) from error
+            raise Refused(clean(text)) from error
 
     return guarded
+
+
+def clean(text: str) -> str:
+    """A message of several lines without anything that a terminal takes for an order."""
+    from tracking.wellformed import printable
+
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _import_mlflow() -> None:
@@ -76,6 +88,7 @@ def _said(error: Exception) -> str | None:
 
     from tracking.git import without_credentials
     from tracking.outage import outage
+    from tracking.wellformed import one_line
 
     # A door that was started as `python -m steps.train` is called __main__, and so are its own errors.
     ours = type(error).__module__.split(".")[0] in ("taxi", "tracking", "steps", "__main__")
@@ -86,7 +99,7 @@ def _said(error: Exception) -> str | None:
     if line := fault(error) or outage(error):
         return line
     if isinstance(error, MlflowException):
-        return f"MLflow: {without_credentials(error.message.partition(_SQL)[0])}"
+        return f"MLflow: {one_line(without_credentials(error.message.partition(_SQL)[0]))}"
     if isinstance(error, OSError) and error.errno in _FORBIDDEN:
         return f"{error.filename or 'a write'}: {_FORBIDDEN[error.errno]}"
     return None
@@ -196,14 +209,14 @@ def run_step(step, params: dict, work: Callable, report: Callable, tags: Mapping
     from steps.graph import Graph
     from tracking import alive, names
     from tracking.cache import Hit
-    from tracking.record import describe, finish, start, upload_patch
+    from tracking.record import describe, finish, named, start, upload_patch
 
     with mlflow.start_run() as run:
         session = session_for(params, run)
         client, run_id = session.client, run.info.run_id
         with alive.Heartbeat(client, run_id) as heartbeat:
             chain = run.data.tags.get(names.PARENT, run_id)
-            describe(client, run_id, heartbeat.tags() | {names.RUN_NAME: step.name, names.CHAIN: chain, **(tags or {})})
+            describe(client, run_id, heartbeat.tags() | named(run, step.name) | {names.CHAIN: chain, **(tags or {})})
             alive.bury(client, session.experiments)
             graph = Graph(session, params)
             start(session, graph.bare(step))  # before anything can fail
@@ -229,8 +242,8 @@ def run_step(step, params: dict, work: Callable, report: Callable, tags: Mapping
                 finish(session, finished, note=open_step.note)
                 found = Hit(run_id, "", 0, finished, dict(client.get_run(run_id).data.metrics))
         for line in report(session, found):
-            click.echo(line)
-        click.echo(f"run {run_id}")
+            echo(line)
+        echo(f"run {run_id}")
 
 
 def link(session, lineage, found) -> None:

@@ -8,10 +8,11 @@ import click
 
 from steps.door import Refused, checked
 from steps.inquiry import inquiry, publish
-from steps.options import options
+from steps.options import StepCommand, options
+from steps.output import echo
 
 
-@click.command()
+@click.command(cls=StepCommand)
 @options("registered", "source", "months", "fail_above", "quiet")
 @checked
 def drift(**params) -> None:
@@ -39,10 +40,10 @@ def drift(**params) -> None:
         publish(session, report, found.to_dict(), {names.TAXI: found.taxi}, file=names.DRIFT_FILE)
         finish(session, lineage, note=report)
         for line in found.lines():
-            click.echo(line)
-        click.echo(f"run {run_id}")
+            echo(line)
+        echo(f"run {run_id}")
     if params["fail_above"] and found.change > params["fail_above"]:
-        click.echo(f"RMSE rose by {found.change:.1f} %, more than the {params['fail_above']:g} % allowed.", err=True)
+        echo(f"RMSE rose by {found.change:.1f} %, more than the {params['fail_above']:g} % allowed.", err=True)
         sys.exit(1)
 
 

@@ -3,10 +3,11 @@
 import click
 
 from steps.door import checked, session_for
-from steps.options import options
+from steps.options import StepCommand, options
+from steps.output import echo
 
 
-@click.command()
+@click.command(cls=StepCommand)
 @options("keep_days", "delete", "quiet")
 @checked
 def gc(**params) -> None:
@@ -15,25 +16,25 @@ def gc(**params) -> None:
 
     from taxi.progress import counted
     from tracking import garbage
-    from tracking.record import describe
+    from tracking.record import describe, named
 
     with mlflow.start_run() as run:
         session = session_for(params, run)
-        describe(session.client, run.info.run_id, {"mlflow.runName": "gc"})
+        describe(session.client, run.info.run_id, named(run, "gc"))
         unneeded = garbage.unneeded(session.client, session.experiments, params["keep_days"], {run.info.run_id})
         verb = "delete" if params["delete"] else "list"
         for item in counted(unneeded, verb, len(unneeded), "runs"):
-            click.echo(f"run {item.info.run_id}  {garbage.age_days(item):6.1f} days  {garbage.describe(item)}")
+            echo(f"run {item.info.run_id}  {garbage.age_days(item):6.1f} days  {garbage.describe(item)}")
             if params["delete"]:
                 garbage.delete(session.client, item)
         verb = "deleted" if params["delete"] else "could be deleted with -P delete=true"
-        click.echo(f"{len(unneeded)} runs {verb}")
-        click.echo("environments (delete a folder to have it built again):")
+        echo(f"{len(unneeded)} runs {verb}")
+        echo("environments (delete a folder to have it built again):")
         for folder in garbage.environments(session.client, session.experiments):
-            click.echo(f"  {folder}")
-        click.echo("temporary clones that `mlflow run <git URL>` left:")
+            echo(f"  {folder}")
+        echo("temporary clones that `mlflow run <git URL>` left:")
         for folder in garbage.clones(session.root):
-            click.echo(f"  {folder}")
+            echo(f"  {folder}")
 
 
 if __name__ == "__main__":

@@ -186,5 +186,5 @@ class Graph:
                 with fetched(given) as folder:
                     output = record(folder, output_name, given)
         except (ArtifactError, DigestError, InputError, RunError) as error:
-            raise InputError(f"--{role} {given!r:.200}: {error}") from error
+            raise InputError(f"{role} {given!r:.200}: {error}") from error
         return Input(role, output.uri, output.digest)

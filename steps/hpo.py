@@ -6,7 +6,7 @@ import threading
 import click
 
 from steps.door import StepRun, checked, run_step
-from steps.options import DATA, RUN, TRIALS, options
+from steps.options import DATA, RUN, TRIALS, StepCommand, options
 
 
 def workers_begin(engine: str, model: str, **params) -> None:
@@ -18,7 +18,7 @@ def workers_begin(engine: str, model: str, **params) -> None:
         prepare(modules(model))
 
 
-@click.command()
+@click.command(cls=StepCommand)
 @options("dataset", "model", *TRIALS, *DATA, *RUN)
 @checked(early=workers_begin)
 def hpo(**params) -> None:

@@ -17,13 +17,13 @@ def inquiry(name: str, params: Mapping[str, object]) -> Iterator[object]:
     """The open run's session, under a heartbeat."""
     import mlflow
 
-    from tracking import alive, names
-    from tracking.record import clean_addresses, describe
+    from tracking import alive
+    from tracking.record import clean_addresses, describe, named
 
     with mlflow.start_run() as run:
         session = session_for(params, run)
         with alive.Heartbeat(session.client, run.info.run_id) as heartbeat:
-            describe(session.client, run.info.run_id, heartbeat.tags() | {names.RUN_NAME: name} | clean_addresses(run))
+            describe(session.client, run.info.run_id, heartbeat.tags() | named(run, name) | clean_addresses(run))
             alive.bury(session.client, session.experiments)
             yield session
 

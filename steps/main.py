@@ -3,10 +3,11 @@
 import click
 
 from steps.door import checked
-from steps.options import DATA, RUN, TRIALS, options
+from steps.options import DATA, RUN, TRIALS, StepCommand, options
+from steps.output import echo
 
 
-@click.command()
+@click.command(cls=StepCommand)
 @options(*DATA, "model", "params", *TRIALS, "select", "refit", "model_name", *RUN)
 @checked
 def main(**params) -> None:
@@ -29,7 +30,7 @@ def main(**params) -> None:
 
     def conclude(session, made: dict) -> int:
         for line in summary(session, made):
-            click.echo(line)
+            echo(line)
         return 0
 
     run_chain("main", params, steps, conclude, {**data_tags(params), names.FAMILY: params["model"]})

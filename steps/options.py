@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 
@@ -91,6 +92,35 @@ class YesNoType(click.types.BoolParamType):
         if isinstance(value, str) and not value.strip():
             self.fail("it is empty: give true or false", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class StepCommand(click.Command):
+    """An entry point. What is wrong with its parameters is said as they were given: to `mlflow run`, -P max_evals=."""
+
+    def parse_args(self, ctx, args):
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if "MLFLOW_RUN_ID" not in os.environ:
+                raise
+            raise WrongParameter(self._as_given(error)) from None
+
+    def _as_given(self, error: click.UsageError) -> str:
+        if isinstance(error, click.NoSuchOption):
+            name = error.option_name.lstrip("-").replace("-", "_")
+            names = ", ".join(sorted(param.name for param in self.params))
+            return f"-P {name:.100} is no parameter of {self.name}; it has: {names}"
+        text = error.format_message()
+        for param in self.params:
+            for flag in param.opts:
+                text = text.replace(f"'{flag}'", f"-P {param.name}", 1)
+        return text
+
+
+class WrongParameter(click.ClickException):
+    """Said without the usage of a command that the user did not type."""
+
+    exit_code = 2
 
 
 OPTIONS: dict[str, Callable] = {}

@@ -8,14 +8,15 @@ import sys
 import click
 
 from steps.door import checked, session_for
-from steps.options import DATA, RUN, TRIALS, options
+from steps.options import DATA, RUN, TRIALS, StepCommand, options
+from steps.output import echo
 
 
 class NotYet(Exception):
     """A step's input does not exist yet: the step before will make it."""
 
 
-@click.command()
+@click.command(cls=StepCommand)
 @options(*DATA, "model", "params", *TRIALS, "select", "refit", "model_name", *RUN, "draw", "json")
 @checked
 def plan(**params) -> None:
@@ -35,13 +36,14 @@ def plan(**params) -> None:
     if params["json"]:
         click.echo(json.dumps(rows, indent=1))
     elif params["draw"]:
-        click.echo(drawing(rows))
+        for line in drawing(rows):
+            echo(line)
     else:
         for row in rows:
             made = f"reuse run {row['run_id']} ({row['when']}, {row['user']})" if row["reuse"] else "run"
-            click.echo(f"{row['step']:12}{made}")
+            echo(f"{row['step']:12}{made}")
             for reason in row["why"]:
-                click.echo(f"{'':12}- {reason}")
+                echo(f"{'':12}- {reason}")
 
 
 def forget(run_id: str) -> None:
@@ -99,15 +101,21 @@ def reasons(session, lineage) -> list[str]:
     return cache.changes(nearest, lineage) or ["the nearest run's record is the same: its outputs were deleted"]
 
 
-def drawing(rows: list[dict]) -> str:
+def drawing(rows: list[dict]) -> list[str]:
     """The chain as a Mermaid graph: reused steps green, steps to run orange."""
+    from tracking.wellformed import cell
+
     lines = ["graph LR"]
     for row in rows:
-        text = f"reuse {row['run_id'][:8]}" if row["reuse"] else "run: " + "; ".join(row["why"])[:80].replace('"', "'")
+        text = (
+            f"reuse {row['run_id'][:8]}"
+            if row["reuse"]
+            else "run: " + cell("; ".join(row["why"])[:80]).replace('"', "'")
+        )
         lines.append(f'  {row["step"]}["{row["step"]}<br/>{text}"]:::{"reuse" if row["reuse"] else "run"}')
     lines += ["  preprocess --> train", "  preprocess --> hpo", "  hpo --> register"]
     lines += ["  classDef reuse fill:#d5f0d5,stroke:#2a7a2a", "  classDef run fill:#fde3c4,stroke:#b36200"]
-    return "\n".join(lines)
+    return lines
 
 
 if __name__ == "__main__":

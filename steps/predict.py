@@ -8,10 +8,11 @@ import click
 
 from steps.door import Refused, checked
 from steps.inquiry import inquiry
-from steps.options import options
+from steps.options import StepCommand, options
+from steps.output import echo
 
 
-@click.command()
+@click.command(cls=StepCommand)
 @options("registered", "trips", "out", "quiet")
 @checked
 def predict(**params) -> None:
@@ -36,7 +37,7 @@ def predict(**params) -> None:
         describe(session.client, session.run.info.run_id, {names.TAXI: model.predictor.taxi})
         finish(session, finished, note="\n".join(f"- {line}" for line in told))
         for line in [*told, f"predictions {finished.outputs[0].uri}", f"run {session.run.info.run_id}"]:
-            click.echo(line)
+            echo(line)
 
 
 def apart(trips: str, out: str) -> None:

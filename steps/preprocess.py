@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 
 from steps.door import StepRun, checked, run_step
-from steps.options import DATA, RUN, options
+from steps.options import DATA, RUN, StepCommand, options
 
 
-@click.command()
+@click.command(cls=StepCommand)
 @options(*DATA, "engine", *RUN)
 @checked
 def preprocess(**params) -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 import click
 
 from steps.door import StepRun, checked, run_step
-from steps.options import DATA, RUN, TRIALS, options
+from steps.options import DATA, RUN, TRIALS, StepCommand, options
 
 
 class RegisterError(ValueError):
     """An hpo run from which nothing can be registered."""
 
 
-@click.command()
+@click.command(cls=StepCommand)
 @options("search", "select", "refit", "model_name", "model", *TRIALS, *DATA, *RUN)
 @checked
 def register(**params) -> None:

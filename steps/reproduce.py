@@ -10,12 +10,13 @@ import click
 from steps.door import Refused, checked
 from steps.inquiry import given_repository, inquiry, publish
 from steps.launcher import given_path
-from steps.options import options
+from steps.options import StepCommand, options
+from steps.output import echo
 
 DEPTH = {"step": "step: from the recorded inputs", "all": "all: everything upstream too, from the raw months"}
 
 
-@click.command()
+@click.command(cls=StepCommand)
 @options("run_id", "bundle", "depth", "source", "repo", "patch", "env_manager", "workers", "require", "tolerance",
          "quiet", source="recorded")  # fmt: skip
 @checked
@@ -37,8 +38,8 @@ def reproduce(**params) -> None:
         tell(session, params, verdict, originals)
         if bundle is None:
             link(session, params["run_id"], verdict)
-        click.echo(verdict.line())
-        click.echo(f"run {session.run.info.run_id}")
+        echo(verdict.line())
+        echo(f"run {session.run.info.run_id}")
         passed = passes(verdict, params["require"])
     if not passed:
         sys.exit(1)
@@ -74,9 +75,9 @@ def tell(session, params: dict, verdict, originals: list) -> None:
     from tracking.reproduction import passes
 
     for step in verdict.steps:
-        click.echo(f"{step.step:<10}  {step.grade:<9}  of run {step.original}  by run {step.repeated or 'none'}")
+        echo(f"{step.step:<10}  {step.grade:<9}  of run {step.original}  by run {step.repeated or 'none'}")
         for cause in step.blamed:
-            click.echo(f"            - {cause}")
+            echo(f"            - {cause}")
     of = params["run_id"] if params["bundle"] == "none" else originals[-1].run_id
     passed = passes(verdict, params["require"])
     facts = {"of run": of, "required": f"{params['require']}: {'passes' if passed else 'does not pass'}",

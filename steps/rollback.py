@@ -4,16 +4,18 @@ import click
 
 from steps.door import checked
 from steps.inquiry import inquiry
-from steps.options import options
+from steps.options import StepCommand, options
+from steps.output import echo
 
 
-@click.command()
+@click.command(cls=StepCommand)
 @options("model_name", "quiet")
 @checked
 def rollback(**params) -> None:
     """Undo the last promotion; a second rollback goes further back. No version is deleted."""
     from tracking import aliases, names, registry
     from tracking.record import describe
+    from tracking.wellformed import cell
 
     with inquiry("rollback", params) as session:
         client, run_id = session.client, session.run.info.run_id
@@ -25,12 +27,12 @@ def rollback(**params) -> None:
                 session, name, back, f"rollback from version {held}" if held else "rollback", rollback=True
             )
         lines = [entry.line() for entry in registry.history(client, name)]
-        note = f"Champion of {name}: version {held} -> {back}\n\n" + "\n".join(f"- {line}" for line in lines)
+        note = f"Champion of {name}: version {held} -> {back}\n\n" + "\n".join(f"- {cell(line)}" for line in lines)
         describe(client, run_id, {names.NOTE: note})
         for line in lines:
-            click.echo(line)
-        click.echo(f"{name} version {back} (champion), was version {held}")
-        click.echo(f"run {run_id}")
+            echo(line)
+        echo(f"{name} version {back} (champion), was version {held}")
+        echo(f"run {run_id}")
 
 
 if __name__ == "__main__":

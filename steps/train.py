@@ -6,10 +6,10 @@ from contextlib import closing
 import click
 
 from steps.door import StepRun, checked, run_step
-from steps.options import DATA, RUN, options
+from steps.options import DATA, RUN, StepCommand, options
 
 
-@click.command()
+@click.command(cls=StepCommand)
 @options("dataset", "model", "params", "seed", "fit_workers", *DATA, "engine", *RUN)
 @checked
 def train(**params) -> None:
@@ -20,7 +20,7 @@ def train(**params) -> None:
     params["params"] = params_text(params["params"])
     if params["fit_workers"] > 1 and params["model"] != "xgboost":
         raise NotSharedError(
-            f"--fit-workers {params['fit_workers']}: a {params['model']} fit cannot be shared\n"
+            f"fit_workers {params['fit_workers']}: a {params['model']} fit cannot be shared\n"
             " Give model=xgboost, or fit_workers=1."
         )
     run_step(TRAIN, params, work, report, tags={names.FAMILY: params["model"]})
@@ -47,14 +47,14 @@ def params_text(given: str) -> str:
                 text = path.read_text()
         except (ArtifactError, OSError, UnicodeDecodeError) as error:
             raise ParamsUriError(
-                f"--params {given!r:.200}: {error}\n Give default, inline JSON such as '{{\"max_depth\": 6}}', or the "
+                f"params {given!r:.200}: {error}\n Give default, inline JSON such as '{{\"max_depth\": 6}}', or the "
                 "URI of a JSON artifact such as runs:/<hpo run id>/search/best_params.json."
             ) from error
     try:
         parsed = json.loads(text)
     except json.JSONDecodeError as error:
         raise ParamsUriError(
-            f"--params is not JSON ({error})\n Quote it for the shell: -P params='{{\"max_depth\": 6}}'"
+            f"params is not JSON ({error})\n Quote it for the shell: -P params='{{\"max_depth\": 6}}'"
         ) from error
     if not isinstance(parsed, dict):
         raise ParamsUriError('--params is JSON, but not an object\n Give {"name": value, ...}.')

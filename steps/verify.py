@@ -11,10 +11,11 @@ import click
 
 from steps.door import checked
 from steps.inquiry import inquiry, publish
-from steps.options import options
+from steps.options import StepCommand, options
+from steps.output import echo
 
 
-@click.command()
+@click.command(cls=StepCommand)
 @options("require", "tolerance", "workers", "write", "quiet")
 @checked
 def verify(**params) -> None:
@@ -28,21 +29,21 @@ def verify(**params) -> None:
         wanted = {} if params["write"] else expected.read(session.root)
         made = run_main(session, params)
         if params["write"]:
-            click.echo(f"wrote {expected.write(session.root, made)}")
-            click.echo(f"run {session.run.info.run_id}")
+            echo(f"wrote {expected.write(session.root, made)}")
+            echo(f"run {session.run.info.run_id}")
             return
         by_step = {step.lineage.step: step for step in made}
         verdict = Verdict(tuple(judge(wanted[name], by_step[name], params["tolerance"]) for name in wanted))
         for step in verdict.steps:
-            click.echo(f"{step.step:<10}  {step.grade:<9}  by run {step.repeated}")
+            echo(f"{step.step:<10}  {step.grade:<9}  by run {step.repeated}")
             for cause in step.blamed:
-                click.echo(f"            - {cause}")
+                echo(f"            - {cause}")
         facts = {"required": params["require"], "tolerance": f"{params['tolerance']:g} (relative)"}
         detail = {"grade": str(verdict.grade), **facts, "steps": [step.to_dict() for step in verdict.steps]}
         report = markdown(verdict, "Verification of this commit", facts)
         publish(session, report, detail, {names.REPRODUCTION_GRADE: str(verdict.grade)})
-        click.echo(verdict.line())
-        click.echo(f"run {session.run.info.run_id}")
+        echo(verdict.line())
+        echo(f"run {session.run.info.run_id}")
         passed = passes(verdict, params["require"])
     if not passed:
         sys.exit(1)

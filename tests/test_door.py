@@ -14,7 +14,7 @@ def test_a_doors_own_error_is_one_clear_line():
     command = [sys.executable, "-m", "steps.train", "--params", "{'max_depth': 6}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.startswith("Error: --params is not JSON (")
+    assert done.stderr.startswith("Error: params is not JSON (")
     assert "Traceback" not in done.stderr
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from tracking import names
 from tracking.digest import Listing, digest_json
-from tracking.wellformed import malformed
+from tracking.wellformed import code, malformed, printable
 
 SCHEMA_VERSION = 1
 TAG_LENGTH = 5000  # characters MLflow keeps of a tag
@@ -164,16 +164,16 @@ class Lineage:
             ("code", f"commit {commit}{patch}, digest `{self.code_digest[:12]}`"),
             ("environment", _environment_text(environment)),
             ("machine", f"{environment.get('platform')}, {environment.get('cpu')}, {environment.get('cores')} cores"),
-            *(("parameter " + name, f"`{value}`") for name, value in sorted(self.params.items())),
-            *((f"({name})", f"`{value}`") for name, value in sorted(self.placement.items())),
-            *(("input " + item.role, f"`{item.uri}` sha256 `{item.digest[:12]}`") for item in self.inputs),
-            *(("output " + item.name, f"`{item.uri}` sha256 `{item.digest[:12]}`") for item in self.outputs),
+            *(("parameter " + name, code(value)) for name, value in sorted(self.params.items())),
+            *((f"({name})", code(value)) for name, value in sorted(self.placement.items())),
+            *(("input " + item.role, f"{code(item.uri)} sha256 {code(item.digest[:12])}") for item in self.inputs),
+            *(("output " + item.name, f"{code(item.uri)} sha256 {code(item.digest[:12])}") for item in self.outputs),
         ]
         return "\n".join(["| lineage | |", "| --- | --- |", *(f"| {name} | {_cell(text)} |" for name, text in rows)])
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return re.sub(r"(?<!\\)\|", r"\\|", printable(text))
 
 
 def _environment_text(environment: Mapping[str, object]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from mlflow import MlflowClient
 from mlflow.entities import Run, RunTag
+from mlflow.utils.name_utils import _GENERATOR_NOUNS, _GENERATOR_PREDICATES
 
 from tracking import names, notes
 from tracking.git import without_credentials
@@ -20,6 +21,19 @@ from tracking.session import Session
 def describe(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
     """Set several tags in one call."""
     client.log_batch(run_id, tags=[RunTag(name, str(value)) for name, value in tags.items()])
+
+
+def named(run: Run, name: str) -> dict[str, str]:
+    """The tag that calls `run` by its step, unless its user named it (``mlflow run --run-name``)."""
+    given = run.data.tags.get(names.RUN_NAME, "")
+    return {} if given and not _made_up(given) else {names.RUN_NAME: name}
+
+
+def _made_up(name: str) -> bool:
+    """Whether MLflow thought of this name itself: one of its adjectives, one of its nouns, a number."""
+    adjective, _, rest = name.partition("-")
+    noun, _, number = rest.partition("-")
+    return adjective in _GENERATOR_PREDICATES and noun in _GENERATOR_NOUNS and number.isdecimal()
 
 
 def start(session: Session, lineage: Lineage) -> None:

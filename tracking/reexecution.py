@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 
 from tracking import cache, names
 from tracking.artifacts import ArtifactError
-from tracking.chain import children
+from tracking.chain import addressed, children, ending
 from tracking.lineage import Lineage, LineageError
 from tracking.loading import settings
 from tracking.original import Original
@@ -110,15 +110,12 @@ def launch(session: Session, project: Path, step: str, given: Mapping[str, str],
     before = {run.info.run_id for run in children(client, parent)}
     error = None
     try:
-        mlflow.projects.run(str(project), step, parameters=dict(given), experiment_id=parent.info.experiment_id,
-                            env_manager=env_manager)  # fmt: skip
+        with addressed(project) as uri, ending(client, parent):
+            mlflow.projects.run(uri, step, parameters=dict(given), experiment_id=parent.info.experiment_id,
+                                env_manager=env_manager)  # fmt: skip
     except MlflowException as raised:
         error = raised.message
-    finally:
-        started = [run for run in children(client, parent) if run.info.run_id not in before]
-        for run in started:
-            if run.info.status == "RUNNING":
-                client.set_terminated(run.info.run_id, "FAILED")
+    started = [run for run in children(client, parent) if run.info.run_id not in before]
     run_id = started[0].info.run_id if started else None
     if run_id and not error:
         try:

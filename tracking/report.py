@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tracking.verdict import Grade, StepVerdict, Verdict, relative
-from tracking.wellformed import one_line
+from tracking.wellformed import cell, code
 
 MEANING = {
     Grade.IDENTICAL: "Every output and every metric came out again, bit for bit, and so did the code in its models.",
@@ -23,7 +23,7 @@ def markdown(verdict: Verdict, title: str, facts: Mapping[str, str]) -> str:
     lines += ["| step | grade | outputs equal | metrics equal | recorded | repeated |", "| --- " * 6 + "|"]
     for step in verdict.steps:
         lines.append(f"| {step.step} | {step.grade} | {_equal(step.outputs)} | {_equal(step.metrics)} "
-                     f"| `{step.original}` | `{step.repeated or 'none'}` |")  # fmt: skip
+                     f"| {code(step.original)} | {code(step.repeated or 'none')} |")  # fmt: skip
     for step in verdict.steps:
         if step.grade is not Grade.IDENTICAL:
             lines += ["", *_section(step)]
@@ -38,7 +38,7 @@ def _section(step: StepVerdict) -> list[str]:
     apart = [row for row in (*step.outputs, *step.loaded, *step.metrics) if repr(row[1]) != repr(row[2])]
     if apart:
         lines += ["| differs | recorded | repeated | apart |", "| --- " * 4 + "|"]
-        lines += [f"| {cell(str(name))} | `{before}` | `{after}` | {_apart(before, after)} |" for name, before, after
+        lines += [f"| {cell(name)} | {code(before)} | {code(after)} | {_apart(before, after)} |" for name, before, after
                   in apart]  # fmt: skip
     return lines
 
@@ -50,8 +50,3 @@ def _apart(before: object, after: object) -> str:
 
 def _equal(rows: tuple) -> str:
     return f"{sum(repr(before) == repr(after) for _, before, after in rows)} of {len(rows)}"
-
-
-def cell(text: str) -> str:
-    """Text of a record in a Markdown table: one line, no markup of its own."""
-    return one_line(str(text)).replace("|", "\\|").replace("<", "&lt;")

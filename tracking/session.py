@@ -18,6 +18,7 @@ from tracking import cache, code, environment, names, source
 from tracking.cache import Hit, Miss
 from tracking.chain import ROOT
 from tracking.lineage import Input, Lineage
+from tracking.wellformed import printable
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -40,7 +41,7 @@ class Session:
     def say(self, line: str) -> None:
         """One line of progress on stderr."""
         if not self.quiet:
-            click.echo(line, err=True)
+            click.echo(printable(line), err=True)
 
     @property
     def progress(self) -> bool:

@@ -24,6 +24,24 @@ def malformed(lineage) -> str | None:
     return None if elsewhere is None else f"an output lies at {elsewhere}, not in the tracking store"
 
 
+def printable(text: str) -> str:
+    """`text` with a blank for each line end, control character, direction mark or half of a letter in it.
+
+    What a server, a record or a user says reaches a terminal by this alone: no colours, no moves, no second line.
+    """
+    return "".join(letter if letter.isprintable() else " " for letter in str(text))
+
+
 def one_line(text: str) -> str:
-    """`text` without line ends and control characters: records come from a server."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    """`text` as `printable` gives it, words one blank apart."""
+    return " ".join(printable(text).split())
+
+
+def cell(text: str) -> str:
+    """`text` in a Markdown table or list: one line, no markup of its own."""
+    return one_line(text).replace("|", "\\|").replace("<", "&lt;").replace("`", "'").replace("[", "\\[")
+
+
+def code(text: str) -> str:
+    """`text` in a Markdown table, as code: nothing in it can end the code or the cell."""
+    return f"`{one_line(text).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
