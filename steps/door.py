@@ -6,6 +6,7 @@ import contextlib
 import errno
 import functools
 import gc
+import io
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -46,6 +47,9 @@ def checked(command: Callable | None = None, *, early: Callable[..., object] = l
         run_id = os.environ.get("MLFLOW_RUN_ID")  # of `mlflow run`; MLflow takes it away when the run ends
         by_launcher = os.getppid() if run_id else 0
         end_well()
+        for stream in (sys.stdout, sys.stderr):  # a shell may know fewer letters than a path or a name has
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         _check_tracking_uri()
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # our own progress says enough
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is the result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import py_compile
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -96,10 +97,17 @@ def another_builder(folder: Path) -> None:
     (folder / "python_env.yaml").write_text(yaml.safe_dump(said))
 
 
+def bytecode_that_is_never_checked(folder: Path) -> None:
+    source = folder / "code" / "taxi" / "predictor.py"
+    target = source.parent / "__pycache__" / "predictor.cpython-311.pyc"
+    py_compile.compile(str(source), str(target), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+
+
 DIVERGED = {other_code: "model code/taxi/predictor.py", other_source: "model served.py",
             another_file: "model code/sitecustomize.py", without_a_file: "model code/taxi/holidays.py",
             a_pickle_by_another_name: "model weights.txt", other_flavor: "model MLmodel",
-            aliases_without_end: "model MLmodel"}  # fmt: skip
+            aliases_without_end: "model MLmodel",
+            bytecode_that_is_never_checked: "model code/taxi/__pycache__/predictor.cpython-311.pyc"}  # fmt: skip
 METRICS_ONLY = {other_requirements: "model requirements.txt", another_builder: "model python_env.yaml"}
 
 
@@ -125,6 +133,7 @@ def test_what_no_loading_reads_does_not_count(logged, tmp_path):
 
     def harmless(copy: Path) -> None:
         (copy / "code" / "taxi" / ".DS_Store").write_bytes(b"x")
+        py_compile.compile(str(copy / "code" / "taxi" / "predictor.py"))  # as Python does where it is loaded
         (copy / "registered_model_meta").write_text("model_name: x\n")
         for name in ("conda.yaml", "python_env.yaml"):
             (copy / name).write_text((copy / name).read_text().replace("pip==", "pip==9").replace("pip<=", "pip<=9"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from steps.door import checked
 from steps.options import OPTIONS, StepCommand, options
 from steps.output import echo
 from steps.plan import drawing
+from tests.project import environment
 from tests.records import METRICS, RECORD
 from tracking.cache import Hit
 from tracking.notes import page
@@ -42,6 +45,17 @@ def test_what_a_step_prints_is_one_line(capsys):
     for text, lines in zip(capsys.readouterr(), (1, 2), strict=True):
         assert sound(text) and text.count("\n") == lines, text
         assert "red" in text and "back" in text
+
+
+def test_a_shell_without_the_letter_ends_no_step():
+    """A strict ASCII terminal: no UnicodeEncodeError, neither of our lines nor of a library's."""
+    program = "import click\nfrom steps.door import checked\nfrom steps.output import echo\n"
+    program += "@click.command()\n@checked\n"
+    program += "def step():\n echo('a ä')\n print('b ö')\nstep()"
+    shell = {**environment(), "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii:strict"}
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=shell, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [line[:1] for line in done.stdout.splitlines()] == [b"a", b"b"]
 
 
 def test_steps_print_by_no_other_way():

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 
 from taxi.progress import bar
+from taxi.scratch import scratch_folder
 from tracking.bundle import BLOCK, CODE, LOCKS, MANIFEST, MONTHS, PATCHES, RECORDS, SCHEMA, BundleError
 from tracking.digest import sha256_file
 from tracking.git import git
@@ -42,8 +42,7 @@ def write(out: Path, wanted: Iterable[str], originals: Iterable[Original], proje
     projects: run id -> its project folder in a checkout of its commit. months: file name -> raw month to carry.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bundle-", dir=out.parent) as name:
-        work = Path(name)
+    with scratch_folder(f".{out.name[:100]}.part", out.parent) as work:
         members: dict[str, Path] = {}
 
         def text(member: str, content: bytes) -> None:

@@ -7,12 +7,12 @@ model has other code must not be called identical for that: MLflow's `load_model
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import PurePath, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 import yaml
 
-from tracking.artifacts import REGISTRATION, ArtifactError, fetched
-from tracking.digest import digest_json
+from tracking.artifacts import REGISTRATION, ArtifactError, address, fetched
+from tracking.digest import DigestError, digest_json, sha256_file
 from tracking.lineage import Output
 
 MODEL = "MLmodel"
@@ -48,8 +48,25 @@ def settings(outputs: Iterable[Output]) -> dict[str, str]:
                     for name in (MODEL, *REQUIREMENTS):
                         if name in output.volatile:
                             found[f"{output.name} {name}"] = _digest(name, (folder / name).read_bytes())
-            except (ArtifactError, OSError):
+                    at_home = address(output.uri) == str(folder)
+                    found |= {f"{output.name} {name}": digest for name, digest in _bytecode(folder, at_home).items()}
+            except (ArtifactError, DigestError, OSError):
                 continue  # said where its damage is
+    return found
+
+
+def _bytecode(folder: Path, at_home: bool) -> dict[str, str]:
+    """Compiled code that Python did not leave there itself, path -> SHA-256: it would run instead of its source.
+
+    Where a store is a folder, Python leaves some beside a model that is loaded from it, which says of which source it
+    is; a server has none, and none is ever of no source.
+    """
+    found = {}
+    for path in sorted(folder.rglob("*.pyc")):
+        with path.open("rb") as file:
+            checked = file.read(8)[4:] != (1).to_bytes(4, "little")  # PEP 552: 1 is "by hash, never checked"
+        if not (at_home and checked):
+            found[path.relative_to(folder).as_posix()] = sha256_file(path)
     return found
 
 

@@ -170,8 +170,9 @@ def how_loaded(original: Made, repeated: Made) -> tuple[dict, dict]:
     both = [name for name in listed[0] if name in listed[1]]
     code = [loading.files(outputs[name] for name in both) for outputs in listed]
     loaded = {name: (code[0].get(name), code[1].get(name)) for name in code[0] | code[1]}
-    known = {name: (original.settings[name], repeated.settings[name])
-             for name in original.settings.keys() & repeated.settings.keys()}  # fmt: skip
+    old, new = original.settings, repeated.settings
+    at_hand = tuple(f"{name} " for name in both if f"{name} {loading.MODEL}" in old.keys() & new.keys())
+    known = {name: (old.get(name), new.get(name)) for name in old | new if name.startswith(at_hand)}
     required = {name: pair for name, pair in known.items() if name.endswith(loading.REQUIREMENTS)}
     return loaded | {name: pair for name, pair in known.items() if name not in required}, required
 
