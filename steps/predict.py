@@ -97,7 +97,7 @@ def answered(session, predictor, trips, out: str) -> tuple[int, Counter, dict[st
         if rows and sum(reasons.values()) == rows:
             (reason, _), *_ = reasons.most_common()
             raise TableError(f"{table.uri}: none of its {rows:,} rows can be predicted: "
-                             f"{reason}, first {firsts[reason]!r:.80}\n {WANTED_TIMES} Numbers: 1234.5.")  # fmt: skip
+                             f"{shown(reason, firsts)}\n {WANTED_TIMES} Numbers: 1234.5.")  # fmt: skip
     return rows, reasons, firsts
 
 
@@ -125,10 +125,12 @@ def lines(rows: int, reasons: Counter, firsts: dict[str, str]) -> list[str]:
     """How many rows have a prediction, and why the others have none."""
     without = sum(reasons.values())
     found = [f"predicted {rows - without:,} of {rows:,} trips"]
-    return found + [
-        f"no prediction for {count:,}: {reason}, first {firsts[reason]!r:.80}"
-        for reason, count in reasons.most_common()
-    ]
+    return found + [f"no prediction for {count:,}: {shown(reason, firsts)}" for reason, count in reasons.most_common()]
+
+
+def shown(reason: str, firsts: dict[str, str]) -> str:
+    """The reason, with the first value it was given for where there was any."""
+    return f"{reason}, first {firsts[reason]!r:.80}" if firsts[reason] else reason
 
 
 if __name__ == "__main__":
