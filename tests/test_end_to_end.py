@@ -277,7 +277,7 @@ WRONG = {
     "overlapping months": ("preprocess", {"val_months": "2023-01"}, "2023-01 is both a train and a val month"),
     "a misspelt value": ("train", {"model": "xgbost"}, "'xgbost' is not one of 'linear', 'random_forest', 'xgboost'"),
     "a number that is none": ("hpo", {"max_evals": "abc"}, "'abc' is not a valid integer"),
-    "an unknown parameter": ("train", {"modle": "linear"}, "-P modle is no parameter of train; it has: dataset, engine"),
+    "an unknown parameter": ("train", {"modle": "linear"}, "-P modle is no parameter of train; it has: dataset"),
     "a dataset that is none": ("train", {"dataset": "{empty}"}, "is not a dataset"),
     "a search that is none": (
         "register",
