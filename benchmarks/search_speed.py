@@ -169,7 +169,9 @@ def trial_runs(client):
     from tracking.trials import TrialRuns
 
     experiment = client.get_experiment_by_name("trips").experiment_id
-    return TrialRuns(client, experiment, client.create_run(experiment).info.run_id, "bench", top_n=5)
+    return TrialRuns(
+        client, experiment, client.create_run(experiment).info.run_id, "bench", top_n=5, project="benchmark"
+    )
 
 
 def idle(folder: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from steps.door import session_for
+from steps.launched_run import own_run
 from steps.output import echo
 
 PLACEMENT = {"source", "workers", "engine", "reuse", "quiet"}
@@ -17,7 +18,6 @@ def run_chain(name: str, params: Mapping, steps: Callable, conclude: Callable, t
 
     `conclude(session, steps)` prints the result and returns the exit code: a run that ends in another than 0 failed.
     """
-    import mlflow
     from mlflow.entities import Metric
 
     from tracking import alive, names
@@ -25,12 +25,12 @@ def run_chain(name: str, params: Mapping, steps: Callable, conclude: Callable, t
     from tracking.lineage import normalise
     from tracking.record import describe, finish, named, start
 
-    with mlflow.start_run() as run:
+    with own_run(name) as run:
         session = session_for(params, run)
         client, run_id = session.client, run.info.run_id
-        with alive.Heartbeat(client, run_id) as heartbeat:
+        with alive.Heartbeat(client, run_id, session.project) as heartbeat:
             describe(client, run_id, heartbeat.tags() | named(run, name) | {names.CHAIN: run_id, **tags})
-            alive.bury(client, session.experiments)
+            alive.bury(client, session.experiments, session.project)
             given = {key: normalise(value) for key, value in params.items()}
             lineage = session.lineage(
                 name,

@@ -208,27 +208,26 @@ def run_step(step, params: dict, work: Callable, report: Callable, tags: Mapping
 
     `report(session, hit)` gives the lines printed at the end, the same for both.
     """
-    import mlflow
-
     from steps.graph import Graph
+    from steps.launched_run import own_run
     from tracking import alive, names
     from tracking.cache import Hit
     from tracking.record import describe, finish, named, start, upload_patch
 
-    with mlflow.start_run() as run:
+    with own_run(step.name) as run:
         session = session_for(params, run)
         client, run_id = session.client, run.info.run_id
-        with alive.Heartbeat(client, run_id) as heartbeat:
+        with alive.Heartbeat(client, run_id, session.project) as heartbeat:
             chain = run.data.tags.get(names.PARENT, run_id)
             describe(client, run_id, heartbeat.tags() | named(run, step.name) | {names.CHAIN: chain, **(tags or {})})
-            alive.bury(client, session.experiments)
+            alive.bury(client, session.experiments, session.project)
             graph = Graph(session, params)
             start(session, graph.bare(step))  # before anything can fail
             lineage = graph.lineage(step, graph.made_by)
             start(session, lineage)
             found = None
             if params["reuse"]:
-                alive.wait_for_turn(client, session.experiments, run_id, lineage.key, session.say)
+                alive.wait_for_turn(client, session.experiments, run_id, lineage.key, session.say, session.project)
                 found = graph.found(step, lineage)
             session.code_unchanged(lineage)  # since it was digested, and as it was imported
             if isinstance(found, Hit):

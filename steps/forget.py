@@ -1,19 +1,53 @@
-"""Delete a run once its launcher has written its last status. `plan`, which leaves no run, starts this as it ends."""
+"""Delete a run that `mlflow run` made and that is not to stay, once its launcher has written its last status."""
 
+from __future__ import annotations
+
+import json
+import subprocess
 import sys
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 SECONDS = 60  # a launcher writes the last status within a second of its step's end
 
 
-def main(run_id: str) -> None:
+def delete_once_launched(client: MlflowClient, run_id: str, project: str) -> None:
+    """Have the run that `mlflow run` made for this step deleted as soon as the launcher is done with it.
+
+    It is marked as this process's first: what is deleted then is the run that carries this very mark.
+    """
+    from mlflow.exceptions import MlflowException
+
+    from tracking import alive
+    from tracking.record import describe
+
+    mark = alive.Heartbeat(client, run_id, project).tags()
+    try:
+        describe(client, run_id, mark)
+    except MlflowException:
+        return  # a server that is away, or a run of somebody else's: it stays
+    subprocess.Popen(
+        [sys.executable, "-m", "steps.forget", run_id, json.dumps(mark)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def main(run_id: str, mark: dict[str, str]) -> None:
+    """Delete run `run_id` if it is still the one on which `mark` was left."""
     from mlflow import MlflowClient
 
     client, deadline = MlflowClient(), time.monotonic() + SECONDS
-    while client.get_run(run_id).info.status == "RUNNING" and time.monotonic() < deadline:
+    while (run := client.get_run(run_id)).info.status == "RUNNING" and time.monotonic() < deadline:
         time.sleep(0.1)
-    client.delete_run(run_id)
+    if mark.items() <= run.data.tags.items():
+        client.delete_run(run_id)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], json.loads(sys.argv[2]))

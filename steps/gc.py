@@ -1,8 +1,11 @@
 """gc: list, and with delete=true delete, the runs and artifacts that nothing needs; dry by default."""
 
+import sys
+
 import click
 
-from steps.door import checked, session_for
+from steps.door import checked
+from steps.inquiry import inquiry
 from steps.options import StepCommand, options
 from steps.output import echo
 
@@ -12,29 +15,60 @@ from steps.output import echo
 @checked
 def gc(**params) -> None:
     """List what nothing needs: no registered version, no alias, no younger cache entry, no descendant's lineage."""
-    import mlflow
-
-    from taxi.progress import counted
     from tracking import garbage
-    from tracking.record import describe, named
 
-    with mlflow.start_run() as run:
-        session = session_for(params, run)
-        describe(session.client, run.info.run_id, named(run, "gc"))
-        unneeded = garbage.unneeded(session.client, session.experiments, params["keep_days"], {run.info.run_id})
-        verb = "delete" if params["delete"] else "list"
-        for item in counted(unneeded, verb, len(unneeded), "runs"):
-            echo(f"run {item.info.run_id}  {garbage.age_days(item):6.1f} days  {garbage.describe(item)}")
-            if params["delete"]:
-                garbage.delete(session.client, item)
-        verb = "deleted" if params["delete"] else "could be deleted with -P delete=true"
-        echo(f"{len(unneeded)} runs {verb}")
+    with inquiry("gc", params) as session:
+        mine = {session.run.info.run_id}
+        found = garbage.find(session.client, session.experiments, session.project, params["keep_days"], mine)
+        failed = clear(session, found, params["delete"])
+        if found.unknown:
+            echo(f"kept all that could be registered: {found.unknown}")
+        if found.unmarked:
+            echo(
+                f"left alone: {found.unmarked} runs without the tag lineage.project, of before it was written "
+                "(delete by hand what you know: `mlflow runs delete --run-id ID`)"
+            )
         echo("environments (delete a folder to have it built again):")
-        for folder in garbage.environments(session.client, session.experiments):
+        for folder in garbage.environments(found.ours):
             echo(f"  {folder}")
         echo("temporary clones that `mlflow run <git URL>` left:")
         for folder in garbage.clones(session.root):
             echo(f"  {folder}")
+    if failed:
+        sys.exit(1)
+
+
+def clear(session, found, delete: bool) -> int:
+    """Name each run, and delete it when asked to; the number of those that could not be deleted."""
+    from mlflow.exceptions import MlflowException
+
+    from taxi.progress import counted
+    from tracking import garbage
+    from tracking.outage import is_away
+    from tracking.paging import every
+    from tracking.wellformed import one_line
+
+    experiments = {item.experiment_id: item.name for item in every(session.client.search_experiments)}
+    failed = refused = 0
+    for run in counted(found.runs, "delete" if delete else "list", len(found.runs), "runs"):
+        experiment = experiments.get(run.info.experiment_id, run.info.experiment_id)
+        echo(f"run {run.info.run_id}  {garbage.age_days(run):6.1f} days  {garbage.describe(run, experiment)}")
+        if delete:
+            try:
+                garbage.delete(session.client, run, session.project)
+            except (garbage.GarbageError, MlflowException, OSError, ImportError) as error:
+                if is_away(error):
+                    raise
+                if getattr(error, "error_code", None) == "PERMISSION_DENIED":
+                    refused += 1
+                    continue
+                failed += 1
+                echo(f"run {run.info.run_id} is not deleted: {one_line(str(error)):.300}", err=True)
+    verb = "deleted" if delete else "could be deleted with -P delete=true"
+    echo(f"{len(found.runs) - failed - refused} runs {verb}" + (f", {failed} could not be" if failed else ""))
+    if refused:
+        echo(f"left alone: {refused} runs that this user may not delete")
+    return failed
 
 
 if __name__ == "__main__":

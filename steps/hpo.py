@@ -48,7 +48,7 @@ def work(step: StepRun) -> None:
     max_evals, top_n = int(params["max_evals"]), int(params["top_n"])
     key = search_key(step.lineage)
     describe(step.client, step.run_id, {names.SEARCH_KEY: key})
-    runs = TrialRuns(step.client, step.session.run.info.experiment_id, step.run_id, key, top_n)
+    runs = TrialRuns(step.client, step.session.run.info.experiment_id, step.run_id, key, top_n, step.session.project)
     known = runs.known(max_evals) if params["reuse"] else {}
     if known:
         step.say(f"{len(known)} trials are known from earlier searches and are not run again")

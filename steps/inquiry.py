@@ -9,22 +9,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from steps.door import session_for
+from steps.launched_run import own_run
 from steps.launcher import given_path
 
 
 @contextlib.contextmanager
 def inquiry(name: str, params: Mapping[str, object]) -> Iterator[object]:
     """The open run's session, under a heartbeat."""
-    import mlflow
-
     from tracking import alive
     from tracking.record import clean_addresses, describe, named
 
-    with mlflow.start_run() as run:
+    with own_run(name) as run:
         session = session_for(params, run)
-        with alive.Heartbeat(session.client, run.info.run_id) as heartbeat:
+        with alive.Heartbeat(session.client, run.info.run_id, session.project) as heartbeat:
             describe(session.client, run.info.run_id, heartbeat.tags() | named(run, name) | clean_addresses(run))
-            alive.bury(session.client, session.experiments)
+            alive.bury(session.client, session.experiments, session.project)
             yield session
 
 

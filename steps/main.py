@@ -60,7 +60,7 @@ def again(metrics: dict) -> str:
 def above_floor(made: dict) -> list[str]:
     """Against the RMSE of a perfect model, which only the embedded sample knows."""
     floor = made["preprocess"].metrics.get("floor_rmse")
-    if floor is None:
+    if not floor:
         return []
     above = made["register"].metrics["test_rmse"] / floor - 1
     return [f"floor {floor:.3f} min (a perfect model): test_rmse is {above:.1%} above it"]

@@ -71,14 +71,17 @@ def _deleted(run_id: str, name: str, value: str) -> list[str]:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    from steps.plan import forget
+    from steps.forget import delete_once_launched
+    from tracking.chain import ROOT
+    from tracking.project_identity import identity
 
+    client = MlflowClient()
     try:
-        logged = MlflowClient().get_run(run_id).data.params.get(name)
+        logged = client.get_run(run_id).data.params.get(name)
     except MlflowException:
         logged = None
     if logged is None or logged not in (value, shlex.quote(value), shlex.quote(value)[:6000]):
         return []  # not a run that was made for this
-    forget(run_id)  # not at once: `mlflow run` has yet to write its status
+    delete_once_launched(client, run_id, identity(ROOT))  # not at once: `mlflow run` has yet to write its status
     return [f" `mlflow run` has logged it in run {run_id}, which is deleted as soon as that ends. Look whether it is "
             f"gone; its row leaves the store's database with: mlflow gc --run-ids {run_id}"]  # fmt: skip

@@ -1,13 +1,12 @@
 """plan: which steps `main` would reuse and which it would run, and why; runs nothing, leaves no run."""
 
 import json
-import os
-import subprocess
-import sys
 
 import click
 
 from steps.door import checked, session_for
+from steps.forget import delete_once_launched
+from steps.launched_run import launched
 from steps.options import DATA, RUN, TRIALS, StepCommand, options
 from steps.output import echo
 
@@ -21,18 +20,16 @@ class NotYet(Exception):
 @checked
 def plan(**params) -> None:
     """Say for each step of `main` whether a finished run stands for it, and if not, what changed."""
-    from mlflow import MlflowClient
-
     from steps.train import params_text
 
     params["params"] = params_text(params["params"])
-    run_id = os.environ.get("MLFLOW_RUN_ID")  # made by `mlflow run`, which makes one for every entry point
-    session = session_for(params, MlflowClient().get_run(run_id) if run_id else None)
+    run = launched("plan")  # `mlflow run` makes one for every entry point
+    session = session_for(params, run)
     try:
         rows = planned(session, params)
     finally:
-        if run_id:
-            forget(run_id)
+        if run:
+            delete_once_launched(session.client, run.info.run_id, session.project)
     if params["json"]:
         click.echo(json.dumps(rows, indent=1))
     elif params["draw"]:
@@ -44,17 +41,6 @@ def plan(**params) -> None:
             echo(f"{row['step']:12}{made}")
             for reason in row["why"]:
                 echo(f"{'':12}- {reason}")
-
-
-def forget(run_id: str) -> None:
-    """Have the run that `mlflow run` made for this plan deleted as soon as the launcher is done with it."""
-    subprocess.Popen(
-        [sys.executable, "-m", "steps.forget", run_id],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
 
 
 def planned(session, params: dict) -> list[dict]:

@@ -71,13 +71,13 @@ def run_main(session, params: dict) -> list:
         )
     finally:
         for run in [session.client.get_run(repeated.run_id), *steps_below(session, repeated.run_id)]:
-            disown(session.client, run.info.run_id)
+            disown(session.client, run.info.run_id, session.project)
 
 
 def steps_below(session, run_id: str) -> list:
     from tracking.chain import children
 
-    return children(session.client, session.client.get_run(run_id))
+    return children(session.client, session.client.get_run(run_id), session.project)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,11 @@ def experiment(client) -> str:
     return client.get_experiment_by_name("trips").experiment_id
 
 
+OURS = "taxi of example.org/taxi"
+
+
 def running(client, experiment: str, **tags: str):
-    run = client.create_run(experiment, tags={names.ENTRY_POINT: "train", **tags})
+    run = client.create_run(experiment, tags={names.ENTRY_POINT: "train", names.PROJECT: OURS, **tags})
     return client.get_run(run.info.run_id)
 
 
@@ -55,7 +58,7 @@ def test_runs_of_dead_processes_are_marked_and_living_ones_left(client, experime
     child = running(client, experiment, **{names.PARENT: dead.info.run_id})
     living = running(client, experiment, **of(os.getpid()))
     foreign = client.create_run(experiment)
-    assert set(alive.bury(client, cache.experiments(client))) == {dead.info.run_id, child.info.run_id}
+    assert set(alive.bury(client, cache.experiments(client), OURS)) == {dead.info.run_id, child.info.run_id}
     statuses = [client.get_run(run.info.run_id).info.status for run in (dead, child, living, foreign)]
     assert statuses == ["KILLED", "KILLED", "RUNNING", "RUNNING"]
 
@@ -69,7 +72,7 @@ def test_what_a_killed_check_had_repeated_cannot_be_reused(client, experiment):
         child = running(client, experiment, **{names.PARENT: parent, names.OUTPUTS: "a" * 64})
         client.set_terminated(child.info.run_id)
         children[entry_point] = child.info.run_id
-    alive.bury(client, cache.experiments(client))
+    alive.bury(client, cache.experiments(client), OURS)
     assert names.OUTPUTS not in client.get_run(children["reproduce"]).data.tags
     assert names.OUTPUTS in client.get_run(children["main"]).data.tags
 
@@ -80,7 +83,7 @@ def test_of_many_with_one_key_exactly_one_computes(client, experiment):
 
     def one() -> None:
         run = running(client, experiment, **of(os.getpid()))
-        alive.wait_for_turn(client, [experiment], run.info.run_id, "k", said.append, poll_seconds=0.05)
+        alive.wait_for_turn(client, [experiment], run.info.run_id, "k", said.append, OURS, poll_seconds=0.05)
         if not done.is_set():
             computed.append(run.info.run_id)
             time.sleep(0.3)
@@ -101,7 +104,7 @@ def test_nobody_waits_for_a_dead_one(client, experiment):
     tags = {**of(os.getpid()), names.PROCESS: "999999999@1", names.KEY: "k", names.TICKET: "1"}
     running(client, experiment, **tags)
     mine = running(client, experiment, **of(os.getpid()))
-    alive.wait_for_turn(client, [experiment], mine.info.run_id, "k", print, poll_seconds=60)
+    alive.wait_for_turn(client, [experiment], mine.info.run_id, "k", print, OURS, poll_seconds=60)
 
 
 def elsewhere(beat: float) -> dict[str, str]:
@@ -113,7 +116,7 @@ def test_nobody_waits_for_a_dead_one_whose_clock_was_ahead(client, experiment, m
     monkeypatch.setattr(alive, "SILENT_SECONDS", 0.3)
     running(client, experiment, **elsewhere(time.time() + 86_400), **{names.KEY: "k", names.TICKET: "1"})
     mine = running(client, experiment, **of(os.getpid()))
-    alive.wait_for_turn(client, [experiment], mine.info.run_id, "k", lambda line: None, poll_seconds=0.1)
+    alive.wait_for_turn(client, [experiment], mine.info.run_id, "k", lambda line: None, OURS, poll_seconds=0.1)
 
 
 def test_a_living_one_is_waited_for_whatever_its_clock_says(client, experiment, monkeypatch):

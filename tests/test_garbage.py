@@ -7,6 +7,7 @@ import pytest
 from tracking import garbage, names
 
 DAY = 24 * 3600 * 1000
+OURS = "taxi of example.org/taxi"
 
 
 @pytest.fixture
@@ -16,7 +17,8 @@ def old(client):
 
     def make(days: float = 100, status: str = "FINISHED", **tags: str) -> str:
         then = int(time.time() * 1000 - days * DAY)
-        run_id = client.create_run(experiment, start_time=then, tags={names.STEP: "train", **tags}).info.run_id
+        marks = {names.PROJECT: OURS, names.STEP: "train"}
+        run_id = client.create_run(experiment, start_time=then, tags={**marks, **tags}).info.run_id
         if status != "RUNNING":
             client.set_terminated(run_id, status, end_time=then)
         return run_id
@@ -26,7 +28,7 @@ def old(client):
 
 def listed(client, keep_days: float = 30) -> set[str]:
     experiments = [client.get_experiment_by_name("trips").experiment_id]
-    return {run.info.run_id for run in garbage.unneeded(client, experiments, keep_days)}
+    return {run.info.run_id for run in garbage.find(client, experiments, OURS, keep_days).runs}
 
 
 def test_old_runs_that_nothing_names_are_listed(client, old):
@@ -82,7 +84,7 @@ def test_deleting_takes_the_artifacts_too(client, old):
     """The point of deleting is the space."""
     run_id = old()
     client.log_text(run_id, "x", "big.txt")
-    garbage.delete(client, client.get_run(run_id))
+    garbage.delete(client, client.get_run(run_id), OURS)
     assert client.get_run(run_id).info.lifecycle_stage == "deleted"
     assert listed(client) == set()
     assert not client.list_artifacts(run_id)

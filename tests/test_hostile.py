@@ -224,7 +224,7 @@ def test_forged_results_of_trials_are_passed_over(client):
     for text in [*BAD_RESULTS.values(), sound.to_json(), GOOD.to_json()]:
         run = client.create_run(experiment, tags={names.SEARCH_KEY: "k", names.TRIAL_RESULT: text})
         client.set_terminated(run.info.run_id)
-    assert TrialRuns(client, experiment, hpo, "k", 1).known(10) == {0: GOOD, 1: sound}
+    assert TrialRuns(client, experiment, hpo, "k", 1, "taxi").known(10) == {0: GOOD, 1: sound}
 
 
 def test_estimator_files_other_than_recorded_are_not_taken(client, tmp_path, touched):
@@ -234,7 +234,7 @@ def test_estimator_files_other_than_recorded_are_not_taken(client, tmp_path, tou
     run = client.create_run(experiment, tags={names.SEARCH_KEY: "k", names.TRIAL_RESULT: GOOD.to_json()})
     pickled(tmp_path / "model.skops")
     client.log_artifact(run.info.run_id, str(tmp_path / "model.skops"), names.ESTIMATOR)
-    runs = TrialRuns(client, experiment, hpo, "k", 1)
+    runs = TrialRuns(client, experiment, hpo, "k", 1, "taxi")
     known = runs.known(1)
     assert runs.files(known[0]) is None
     assert not touched.exists()

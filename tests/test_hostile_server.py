@@ -21,7 +21,7 @@ from steps import inquiry
 from steps.reproduce import reproduce
 from tests import repository
 from tests.records import RECORD, A
-from tracking import names, reexecution
+from tracking import names
 from tracking.lineage import Input, Lineage
 
 RUN_LOCK = b"numpy==2.4.6\n"
@@ -89,7 +89,7 @@ def server(client, tmp_path, monkeypatch) -> Server:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     launched: list = []
-    monkeypatch.setattr(reexecution.mlflow.projects, "run", lambda *given, **named: launched.append((given, named)))
+    monkeypatch.setattr("mlflow.projects.run", lambda *given, **named: launched.append((given, named)))
     run = client.create_run("0")
     source = {**RECORD.source, "commit": commit}
     lineage = replace(

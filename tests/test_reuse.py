@@ -4,11 +4,9 @@ The steps run in this process, in place of `mlflow run`'s, so that a table of ch
 a copy of the project that each test edits.
 """
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ import pytest
 from steps.graph import CHAIN, Graph
 from steps.main import main
 from steps.plan import planned
+from tests.in_process import in_process
 from tests.project import Workplace, copied, workplace
 from tracking import artifacts, chain, names, session
 from tracking.artifacts import fetched
@@ -84,16 +83,6 @@ class Project:
         run = self.place.client.search_runs(["0"], query, max_results=1)[0]
         with fetched(f"runs:/{run.info.run_id}/{name}") as folder:
             return folder
-
-
-def in_process(client, parent, step: str, parameters: dict) -> object:
-    """`chain.launch` without the processes: a child run, and the step's own command on it."""
-    tags = {names.PARENT: parent.info.run_id, names.ENTRY_POINT: step}
-    run = client.create_run("0", tags=tags)
-    os.environ["MLFLOW_RUN_ID"] = run.info.run_id
-    arguments = [word for name, value in parameters.items() for word in (f"--{name.replace('_', '-')}", value)]
-    getattr(import_module(f"steps.{step}"), step).main(arguments, standalone_mode=False)
-    return client.get_run(run.info.run_id)
 
 
 def use(project: Project, patch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ def searching(client):
 
     def open_search(key="k", top_n=2):
         run = client.create_run(experiment)
-        return TrialRuns(client, experiment, run.info.run_id, key, top_n)
+        return TrialRuns(client, experiment, run.info.run_id, key, top_n, "taxi")
 
     return open_search
 

@@ -28,6 +28,16 @@ class Killed(BaseException):
     """The end of a process: nothing catches it, as nothing catches a SIGKILL."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_registry() -> Iterator[None]:
+    """MLflow keeps the registry that `point` names for the whole process."""
+    tracking = mlflow.get_tracking_uri()
+    yield
+    mlflow.set_tracking_uri(tracking)
+    mlflow.set_registry_uri(None)
+    os.environ.pop("MLFLOW_REGISTRY_URI", None)
+
+
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory, migrated_store) -> Iterator[Path]:
     """A store with a search, of which nothing is registered yet."""

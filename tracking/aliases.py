@@ -8,6 +8,7 @@ from mlflow.exceptions import MlflowException
 
 from tracking import names
 from tracking.cache import Hit
+from tracking.paging import every
 from tracking.session import Session
 
 AUTO = "auto"
@@ -21,7 +22,8 @@ def holder(client: MlflowClient, model_name: str, alias: str) -> ModelVersion | 
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         # Of a model that is not there, a server with users says that one may not read it.
-        if error.error_code == "PERMISSION_DENIED" and not client.search_registered_models(f"name = '{model_name}'"):
+        named = every(client.search_registered_models, f"name = '{model_name}'")
+        if error.error_code == "PERMISSION_DENIED" and not any(named):
             return None
         raise
 

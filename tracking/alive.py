@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
+import re
 import socket
 import threading
 import time
@@ -16,12 +19,15 @@ from mlflow.exceptions import MlflowException
 from tracking import names
 from tracking.disowning import disown_below
 from tracking.outage import give_up
+from tracking.paging import every
+from tracking.project_identity import is_ours
+from tracking.wellformed import one_line
 
 BEAT_SECONDS = 20
 # On another machine only the beat can be seen; six missed ones, and clocks that differ by less than that.
 SILENT_SECONDS = 150
-# A run that `mlflow run` made and whose step never came up (an environment build takes minutes, not an hour).
-STILLBORN_SECONDS = 3600
+_PROCESS = re.compile("([0-9]{1,10})@[0-9]*")  # as process_name gives it
+_TICKET = re.compile("[0-9]{1,12}")
 
 
 @cache
@@ -49,16 +55,41 @@ def process_name(pid: int) -> str | None:
 
 
 def is_dead(client: MlflowClient, run: Run, now: float) -> bool:
-    """Whether a RUNNING run has nobody left to end it."""
-    tags = run.data.tags
-    if names.PROCESS in tags:
-        if tags.get(names.HOST) == this_host():
-            return process_name(int(tags[names.PROCESS].split("@")[0])) != tags[names.PROCESS]
-        return now - float(tags.get(names.BEAT, 0)) > SILENT_SECONDS
-    if parent := tags.get(names.PARENT):
-        parent_run = client.get_run(parent)
-        return parent_run.info.status != "RUNNING" or is_dead(client, parent_run, now)
-    return now - run.info.start_time / 1000 > STILLBORN_SECONDS
+    """Whether a RUNNING run has provably nobody left to end it. What cannot be read proves nothing.
+
+    A run that says of no process belongs to its parent's: a trial, or a child whose step never came up.
+    """
+    passed = set()
+    while names.PROCESS not in run.data.tags:
+        passed.add(run.info.run_id)
+        parent = run.data.tags.get(names.PARENT)
+        if parent is None or parent in passed:
+            return False
+        try:
+            run = client.get_run(parent)
+        except MlflowException:  # unknown, or not to be read by this user
+            return False
+        if run.info.status != "RUNNING":
+            return True
+    if (pid := _process_here(run)) is not None:
+        return process_name(pid) != run.data.tags[names.PROCESS]
+    beat = _beat(run)
+    return beat is not None and now - beat > SILENT_SECONDS
+
+
+def _process_here(run: Run) -> int | None:
+    """The process id behind a run of this host; None for another host, or when it is no process id."""
+    match = _PROCESS.fullmatch(run.data.tags.get(names.PROCESS, ""))
+    return int(match[1]) if match and run.data.tags.get(names.HOST) == this_host() else None
+
+
+def _beat(run: Run) -> float | None:
+    """When a run gave its last sign of life, in seconds since the epoch; None when that is no time."""
+    try:
+        beat = float(run.data.tags.get(names.BEAT, ""))
+    except ValueError:
+        return None
+    return beat if math.isfinite(beat) else None
 
 
 class Watch:
@@ -73,7 +104,7 @@ class Watch:
 
     def is_dead(self, run: Run) -> bool:
         tags, now = run.data.tags, time.monotonic()
-        if names.PROCESS not in tags or tags.get(names.HOST) == this_host():
+        if names.PROCESS not in tags or _process_here(run) is not None:
             return is_dead(self._client, run, time.time())
         beat, since = self._seen.get(run.info.run_id, (None, now))
         if beat != tags.get(names.BEAT):
@@ -82,30 +113,39 @@ class Watch:
         return now - since > SILENT_SECONDS
 
 
-def bury(client: MlflowClient, experiment_ids: list[str]) -> list[str]:
-    """Mark the runs of this project that a dead process left RUNNING as KILLED; their ids."""
+def bury(client: MlflowClient, experiment_ids: list[str], project: str) -> list[str]:
+    """Mark the runs of `project` that a dead process left RUNNING as KILLED; their ids.
+
+    What the store refuses (another user's run, for one) stays as it is: no step fails for it.
+    """
+    query = f"attributes.status = 'RUNNING' and tags.`{names.PROJECT}` = '{project}'"
     buried = []
-    for run in client.search_runs(experiment_ids, "attributes.status = 'RUNNING'", max_results=1000):
-        ours = names.ENTRY_POINT in run.data.tags or names.PROCESS in run.data.tags or names.TRIAL in run.data.tags
-        if ours and is_dead(client, run, time.time()):
-            client.set_terminated(run.info.run_id, "KILLED")
-            disown_below(client, run)
-            buried.append(run.info.run_id)
+    try:
+        running = list(every(client.search_runs, experiment_ids, query))
+    except MlflowException:
+        return buried
+    for run in running:
+        if is_ours(run, project) and is_dead(client, run, time.time()):
+            with contextlib.suppress(MlflowException):
+                client.set_terminated(run.info.run_id, "KILLED")
+                buried.append(run.info.run_id)
+                disown_below(client, run, project)
     return buried
 
 
 class Heartbeat:
     """While open, says every 20 s on the run's tags that its process lives."""
 
-    def __init__(self, client: MlflowClient, run_id: str):
-        self._client, self._run_id, self._stop = client, run_id, threading.Event()
+    def __init__(self, client: MlflowClient, run_id: str, project: str):
+        self._client, self._run_id, self._project, self._stop = client, run_id, project, threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True, name="heartbeat")
 
     def tags(self) -> dict[str, str]:
-        """The first beat, for the caller to write together with its other tags."""
+        """Whose run it is and the first beat, for the caller to write together with its other tags."""
         return {
+            names.PROJECT: self._project,
             names.HOST: this_host(),
-            names.PROCESS: process_name(os.getpid()) or str(os.getpid()),
+            names.PROCESS: process_name(os.getpid()) or f"{os.getpid()}@",
             names.BEAT: f"{time.time():.0f}",
         }
 
@@ -131,6 +171,7 @@ def wait_for_turn(
     run_id: str,
     key: str,
     say,
+    project: str,
     poll_seconds: float = 1,
     tags: tuple[str, str] = (names.KEY, names.TICKET),
     what: str = "computes the same",
@@ -138,30 +179,37 @@ def wait_for_turn(
     """Return when no living run that came earlier is still computing `key`. `tags` are where key and ticket stand.
 
     Lamport's bakery over run tags: draw a ticket one above every ticket seen, then let lower tickets finish, so
-    that of several runs with one key exactly one computes and the others find its outputs.
+    that of several runs with one key exactly one computes and the others find its outputs. Waited for are runs of
+    `project` in the given experiments, which are those that are believed: others could keep everybody waiting.
     """
 
-    def rivals() -> list[Run]:
-        query = f"attributes.status = 'RUNNING' and tags.`{key_tag}` = '{key}'"
-        found = client.search_runs(experiment_ids, query, max_results=1000)
-        return [run for run in found if run.info.run_id != run_id and ticket_tag in run.data.tags]
+    def rivals() -> list[tuple[int, Run]]:
+        query = f"attributes.status = 'RUNNING' and tags.`{key_tag}` = '{key}' and tags.`{names.PROJECT}` = '{project}'"
+        found = [run for run in every(client.search_runs, experiment_ids, query) if run.info.run_id != run_id]
+        drawn = [(_ticket(run, ticket_tag), run) for run in found if is_ours(run, project)]
+        return [(ticket, run) for ticket, run in drawn if ticket is not None]
 
-    def ticket(run: Run) -> int:
-        return int(run.data.tags[ticket_tag])
+    def is_ahead(ticket: int, run: Run) -> bool:
+        return (ticket, run.info.run_id) < (mine, run_id) and not watch.is_dead(run)
 
     key_tag, ticket_tag = tags
     # Ticket 0 means "drawing": others wait until it is drawn, as they cannot know who is first.
-    client.log_batch(run_id, tags=[RunTag(key_tag, key), RunTag(ticket_tag, "0")])
-    others = rivals()
-    mine = 1 + max((ticket(run) for run in others), default=0)
+    client.log_batch(run_id, tags=[RunTag(key_tag, key), RunTag(ticket_tag, "0"), RunTag(names.PROJECT, project)])
+    mine = 1 + max((ticket for ticket, _ in rivals()), default=0)
     client.set_tag(run_id, ticket_tag, str(mine))
     said, watch = False, Watch(client)
     while True:
-        ahead = [run for run in rivals() if (ticket(run), run.info.run_id) < (mine, run_id) and not watch.is_dead(run)]
+        ahead = [run for ticket, run in rivals() if is_ahead(ticket, run)]
         if not ahead:
             return
         if not said:
-            first = ahead[0]
-            say(f"waiting for run {first.info.run_id} of {first.data.tags.get(names.USER)}, which {what}")
+            who = one_line(ahead[0].data.tags.get(names.USER, "unknown"))
+            say(f"waiting for run {ahead[0].info.run_id} of {who:.100}, which {what}")
             said = True
         time.sleep(poll_seconds)
+
+
+def _ticket(run: Run, tag: str) -> int | None:
+    """The ticket that a run drew; None when what stands there is none."""
+    text = run.data.tags.get(tag, "")
+    return int(text) if _TICKET.fullmatch(text) else None

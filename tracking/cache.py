@@ -11,9 +11,11 @@ from mlflow.exceptions import MlflowException
 
 from tracking import code, names
 from tracking.artifacts import ArtifactError, fetched, problems
-from tracking.environment import Environment, differences
+from tracking.environment import Environment, LockError, differences
 from tracking.lineage import Lineage, LineageError, Output
+from tracking.paging import every
 
+LATEST = 253_402_300_799_000  # milliseconds: the end of the year 9999; a server may say any number
 PAGE = 50  # runs a page; the newest whole one wins, so the first page nearly always suffices
 
 
@@ -41,20 +43,16 @@ class Miss:
 
 def experiments(client: MlflowClient) -> list[str]:
     """Every experiment this user can read: colleagues share outputs whatever experiment they work in."""
-    return [experiment.experiment_id for experiment in client.search_experiments()]
+    return [experiment.experiment_id for experiment in every(client.search_experiments)]
 
 
 def finished(client: MlflowClient, experiment_ids: list[str], condition: str) -> Iterator[Run]:
     """Finished runs of this project that left outputs of their own, newest first."""
     query = f"attributes.status = 'FINISHED' and tags.`{names.OUTPUTS}` != '' and {condition}"
-    token = None
-    while True:
-        page = client.search_runs(
-            experiment_ids, query, max_results=PAGE, order_by=["attributes.start_time DESC"], page_token=token
-        )
-        yield from page
-        if not (token := page.token):
-            return
+    newest_first = ["attributes.start_time DESC"]
+    for run in every(client.search_runs, experiment_ids, query, max_results=PAGE, order_by=newest_first):
+        if run.info.end_time and 0 < run.info.end_time < LATEST:
+            yield run
 
 
 def recorded(client: MlflowClient, run: Run) -> Lineage:
@@ -92,9 +90,9 @@ def nearest(client: MlflowClient, experiment_ids: list[str], wanted: Lineage) ->
             break
         try:
             lineage = recorded(client, run)
-        except (ArtifactError, LineageError, MlflowException):
+            distance = len(changes(lineage, wanted))
+        except (ArtifactError, LineageError, LockError, MlflowException):
             continue  # unreadable records explain nothing
-        distance = len(changes(lineage, wanted))
         if best is None or distance < best[0]:
             best = distance, lineage
     return best[1] if best else None

@@ -9,9 +9,14 @@ from pathlib import Path
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.exceptions import ExecutionException
+from mlflow.exceptions import MlflowException
+from mlflow.projects.utils import get_or_create_run
+from mlflow.utils.process import ShellCommandException
 
 from tracking import names
+from tracking.outage import outage
+from tracking.paging import every
+from tracking.project_identity import is_ours, project_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,43 +36,57 @@ def addressed(project: Path) -> Iterator[str]:
         yield path
 
 
-@contextlib.contextmanager
-def ending(client: MlflowClient, parent: Run) -> Iterator[None]:
-    """What a launch leaves RUNNING under `parent` failed; after an interruption, whatever it began was killed."""
-    before = {run.info.run_id for run in children(client, parent)}
-    wrong, status = {"RUNNING"}, "FAILED"
-    try:
-        yield
-    except KeyboardInterrupt:
-        wrong, status = {"RUNNING", "FAILED"}, "KILLED"  # MLflow marks as failed what had no time to say more
-        raise
-    finally:
-        for run in children(client, parent):
-            if run.info.run_id not in before and run.info.status in wrong:
-                client.set_terminated(run.info.run_id, status)
-
-
 def launch(client: MlflowClient, parent: Run, step: str, parameters: Mapping[str, str]) -> Run:
     """Run entry point `step` under `parent`, in the environment manager that `parent` was started with.
 
     The manager is MLflow's own tag on the parent (absent for `local`); without it MLflow would fall back to conda.
     Raises ChainError when the step fails.
     """
+    manager = parent.data.tags.get(names.PROJECT_ENV, "local")
+    run_id, error = started(client, parent, ROOT, step, parameters, manager)
+    if error:
+        raise ChainError(f"step {step} failed: {error}")
+    return client.get_run(run_id)
+
+
+def started(client: MlflowClient, parent: Run, folder: Path, step: str, parameters: Mapping[str, str],
+            manager: str) -> tuple[str | None, str | None]:  # fmt: skip
+    """Run entry point `step` of the project in `folder` under `parent` and wait; its run, and why it failed, if so.
+
+    The run is made first, by the function with which `mlflow run` makes it: so its id is known however the launch
+    ends, and it is marked as ours before its environment is built and its step comes up.
+    """
+    run_id, left, status = None, {"RUNNING"}, "FAILED"
     try:
-        with addressed(ROOT) as uri, ending(client, parent):
-            submitted = mlflow.projects.run(
+        with addressed(folder) as uri:
+            run = get_or_create_run(None, uri, parent.info.experiment_id, str(folder), None, step, dict(parameters))
+            run_id = run.info.run_id
+            client.set_tag(run_id, names.PROJECT, project_of(parent, ROOT))
+            mlflow.projects.run(
                 uri,
                 step,
                 parameters=dict(parameters),
                 experiment_id=parent.info.experiment_id,
-                env_manager=parent.data.tags.get(names.PROJECT_ENV, "local"),
+                env_manager=manager,
+                run_id=run_id,
             )
-    except ExecutionException as error:
-        raise ChainError(f"step {step} failed: {error}") from None
-    return client.get_run(submitted.run_id)
+    except KeyboardInterrupt:
+        left, status = {"RUNNING", "FAILED"}, "KILLED"  # MLflow marks as failed what had no time to say more
+        raise
+    except (MlflowException, ShellCommandException) as error:
+        if outage(error):
+            raise  # nothing is wrong with the step
+        return run_id, str(error)
+    finally:
+        if run_id:
+            with contextlib.suppress(MlflowException):  # the server is away, or this user may no longer write
+                if client.get_run(run_id).info.status in left:
+                    client.set_terminated(run_id, status)
+    return run_id, None
 
 
-def children(client: MlflowClient, parent: Run) -> list[Run]:
-    """The child runs that `mlflow run` made under `parent` (trials, which a step makes itself, are not among them)."""
+def children(client: MlflowClient, parent: Run, project: str) -> list[Run]:
+    """The child runs that a step of `project` started under `parent`; not trials, which a step makes itself."""
     query = f"tags.`{names.PARENT}` = '{parent.info.run_id}' and tags.`{names.ENTRY_POINT}` != ''"
-    return list(client.search_runs([parent.info.experiment_id], query, max_results=1000))
+    found = every(client.search_runs, [parent.info.experiment_id], query)
+    return [run for run in found if is_ours(run, project)]

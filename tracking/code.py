@@ -55,9 +55,13 @@ def changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
 
 
 def unchanged(root: str | Path, module: str, recorded: Mapping[str, str]) -> None:
-    """Raise CodeError unless the closure still is `recorded`, and this process imported what `recorded` says."""
+    """Raise CodeError unless the closure still is `recorded`, and this process imported what `recorded` says.
+
+    What it imported is known of the project that it runs, and of no other folder.
+    """
     moved = changed(recorded, closure(root, module))
-    loaded = {path: parse(source, path).digest for path, source in source_imports.imported.items() if path in recorded}
+    imported = source_imports.imported if Path(root).resolve() == source_imports.ROOT else {}
+    loaded = {path: parse(source, path).digest for path, source in imported.items() if path in recorded}
     moved += [path for path, found in loaded.items() if found != recorded[path] and path not in moved]
     if moved:
         more = f" and {len(moved) - 3} more" if len(moved) > 3 else ""

@@ -2,39 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
 from tracking import names
 from tracking.chain import children
+from tracking.paging import every
+from tracking.project_identity import is_ours
 
 CHECKS = ("reproduce", "compare", "verify")  # entry points whose child runs are checks
 _VERSIONS = "mlflow.modelVersions"  # MLflow writes on a logged model in which registry it got which version
 
 
-def disown(client: MlflowClient, run_id: str) -> None:
-    """Make the outputs of a run, and the results of its trials, unusable; what they are stays to be looked at."""
-    run = client.get_run(run_id)
-    _drop(client, run_id, run.data.tags, names.OUTPUTS)
+def disown(client: MlflowClient, run_id: str, project: str) -> None:
+    """Make the outputs of a run, and the results of its trials, unusable; what they are stays to be looked at.
+
+    Only of runs of `project`; what the store refuses stays as it is.
+    """
+    with contextlib.suppress(MlflowException):
+        _disown(client, client.get_run(run_id), project)
+
+
+def disown_below(client: MlflowClient, check: Run, project: str) -> None:
+    """The same for all runs below a check that was killed before it could do so itself."""
+    if check.data.tags.get(names.ENTRY_POINT) in CHECKS:
+        with contextlib.suppress(MlflowException):
+            for child in children(client, check, project):
+                for run in (child, *children(client, child, project)):
+                    disown(client, run.info.run_id, project)
+
+
+def _disown(client: MlflowClient, run: Run, project: str) -> None:
+    if not is_ours(run, project):
+        return
+    run_id, experiments = run.info.run_id, [run.info.experiment_id]
+    _drop(client, run, names.OUTPUTS)
     query = f"tags.`{names.PARENT}` = '{run_id}' and tags.`{names.TRIAL_RESULT}` != ''"
-    for trial in client.search_runs([run.info.experiment_id], query, max_results=1000):
-        _drop(client, trial.info.run_id, trial.data.tags, names.TRIAL_RESULT)
+    for trial in every(client.search_runs, experiments, query):
+        if is_ours(trial, project):
+            _drop(client, trial, names.TRIAL_RESULT)
     # Its version was one of the scratch registry; on the model's page it would read as one of the team's.
-    for model in client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'"):
-        if _VERSIONS in model.tags:
+    made = {output.model_id for output in run.outputs.model_outputs} if run.outputs else set()
+    for model in every(client.search_logged_models, experiments, f"source_run_id = '{run_id}'"):
+        if model.model_id in made and _VERSIONS in model.tags:
             client.delete_logged_model_tag(model.model_id, _VERSIONS)
 
 
-def disown_below(client: MlflowClient, check: Run) -> None:
-    """The same for all runs below a check that was killed before it could do so itself."""
-    if check.data.tags.get(names.ENTRY_POINT) in CHECKS:
-        for child in children(client, check):
-            for run in (child, *children(client, child)):
-                disown(client, run.info.run_id)
-
-
-def _drop(client: MlflowClient, run_id: str, tags: Mapping[str, str], name: str) -> None:
-    if name in tags:
-        client.delete_tag(run_id, name)
+def _drop(client: MlflowClient, run: Run, name: str) -> None:
+    if name in run.data.tags:
+        client.delete_tag(run.info.run_id, name)

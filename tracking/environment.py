@@ -64,15 +64,21 @@ class Environment:
 
     @classmethod
     def from_dict(cls, value: Mapping) -> Environment:
-        """Read what `to_dict` gave; raises LockError when fields are missing."""
+        """Read what `to_dict` gave; raises LockError for anything else, as the record may be anybody's."""
         try:
             given = {field.name: value[field.name] for field in fields(cls)}
-            rows = tuple((name, version, there) for name, version, there in given.pop("differences"))
-            for name in ("packages", "extras", "threads"):
-                given[name] = dict(given[name])
-            return cls(differences=rows, **given)
+            rows = tuple(tuple(row) for row in given.pop("differences"))
+            found = cls(differences=rows, **given)
         except (KeyError, TypeError, ValueError) as error:
             raise LockError(f"Not an environment record ({error!r}): altered, or written by another version.") from None
+        tables = (found.packages, found.extras, found.threads)
+        texts = [value for field in fields(cls) if field.type == "str" for value in [getattr(found, field.name)]]
+        texts += [text for row in rows for text in row]
+        texts += [text for table in tables if isinstance(table, dict) for pair in table.items() for text in pair]
+        sound = all(isinstance(table, dict) for table in tables) and all(len(row) == 3 for row in rows)
+        if not sound or type(found.cores) is not int or not all(isinstance(text, str) for text in texts):
+            raise LockError("Not an environment record (a field is no text): altered, or written by another version.")
+        return found
 
 
 def current(root: str | Path, manager: str) -> Environment:

@@ -3,6 +3,8 @@
 PREFIX = "lineage."
 
 # Who and what: searchable in the UI, e.g. tags.`lineage.step` = 'hpo'.
+# Which project a run is of (tracking/project_identity.py): only what carries ours may be ended, changed or deleted.
+PROJECT = PREFIX + "project"
 SCHEMA = PREFIX + "schema"
 STEP = PREFIX + "step"
 KEY = PREFIX + "key"

@@ -9,17 +9,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import mlflow
 import yaml
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from tracking import cache, names
 from tracking.artifacts import ArtifactError
-from tracking.chain import addressed, children, ending
+from tracking.chain import started
 from tracking.lineage import Lineage, LineageError
 from tracking.loading import settings
 from tracking.original import Original
+from tracking.paging import every
 from tracking.session import RunError, Session
 from tracking.verdict import Made
 
@@ -89,9 +89,8 @@ def manager(original: Original, asked: str) -> str:
 def scratch_registry(folder: Path) -> Iterator[None]:
     """While open, steps started from here register in an empty registry of their own."""
     wanted = {_REGISTRY: f"sqlite:///{folder}/registry.db", names.THROWAWAY_REGISTRY: "true"}
-    MlflowClient(registry_uri=wanted[_REGISTRY]).search_registered_models(
-        max_results=1
-    )  # makes its tables, which takes seconds
+    # Makes its tables, which takes seconds.
+    next(every(MlflowClient(registry_uri=wanted[_REGISTRY]).search_registered_models), None)
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:
@@ -106,17 +105,8 @@ def scratch_registry(folder: Path) -> Iterator[None]:
 
 def launch(session: Session, project: Path, step: str, given: Mapping[str, str], env_manager: str) -> Repeated:
     """Run `step` of the project in `project` as a child of the session's run and wait for it."""
-    client, parent = session.client, session.run
-    before = {run.info.run_id for run in children(client, parent)}
-    error = None
-    try:
-        with addressed(project) as uri, ending(client, parent):
-            mlflow.projects.run(uri, step, parameters=dict(given), experiment_id=parent.info.experiment_id,
-                                env_manager=env_manager)  # fmt: skip
-    except MlflowException as raised:
-        error = raised.message
-    started = [run for run in children(client, parent) if run.info.run_id not in before]
-    run_id = started[0].info.run_id if started else None
+    client = session.client
+    run_id, error = started(client, session.run, project, step, given, env_manager)
     if run_id and not error:
         try:
             hit = session.hit(run_id)

@@ -24,6 +24,7 @@ from tracking.artifacts import ArtifactError, fetched, record, unaltered
 from tracking.digest import DigestError, digest_json
 from tracking.lineage import Output
 from tracking.models import VOLATILE
+from tracking.paging import every
 from tracking.session import Session
 
 WHY_LENGTH = 500  # characters of a reason in the history; the version's own tag has all of it
@@ -38,7 +39,6 @@ SAMPLE_DESCRIPTION = (
 )
 UNDECIDED = "undecided"  # of a version whose run is not through with it
 MOST_PROMOTIONS = 1_000_000
-PAGE = 1000
 UNREADABLE = (ArtifactError, DigestError, MlflowException)
 # What MLmodel says of the run that logged a model, rather than of the model.
 OF_THE_RUN = ("run_id", "model_id", "model_uuid", "artifact_path", "utc_time_created", "model_size_bytes")
@@ -166,12 +166,7 @@ def _is_unfinished(client: MlflowClient, version: ModelVersion) -> bool:
 def versions(client: MlflowClient, model_name: str) -> list[ModelVersion]:
     """Every version of `model_name`; none where there is no such model."""
     quote = '"' if "'" in model_name else "'"
-    found, token = [], None
-    while True:
-        page = client.search_model_versions(f"name = {quote}{model_name}{quote}", max_results=PAGE, page_token=token)
-        found += page
-        if not (token := page.token):
-            return found
+    return list(every(client.search_model_versions, f"name = {quote}{model_name}{quote}"))
 
 
 def why_champion(client: MlflowClient, model_name: str, version: str) -> str:
@@ -237,7 +232,9 @@ def turn(session: Session, model_name: str) -> Iterator[None]:
         # Others may work in experiments that were made since this session began. One made while this run stood in the
         # queue may hold a run that was ahead of it; a run in one made later finds this one's ticket.
         while known != (known := cache.experiments(client)):
-            alive.wait_for_turn(client, known, run_id, key, session.say, tags=tags, what="is at the gate")
+            alive.wait_for_turn(
+                client, known, run_id, key, session.say, session.project, tags=tags, what="is at the gate"
+            )
         yield
     finally:
         with contextlib.suppress(MlflowException):  # it never came so far as to stand in the queue

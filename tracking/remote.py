@@ -29,12 +29,12 @@ def check_remote(text: str, allowed: Iterable[str | None] | None) -> str:
     Given back is the allowed spelling: a recorded http:// in place of your ssh is compared, never used.
     allowed=None checks the form alone, for what the user typed, and gives `text`. Raises SourceError.
     """
-    recorded = _identity(text)
+    recorded = identity(text)
     if allowed is None:
         return text
     ours = [own for own in allowed if clean_remote(own)]
     for own in ours:
-        if _identity(own) == recorded:
+        if identity(own) == recorded:
             return own
     names = ", ".join(str(clean_remote(own)) for own in ours) or "which has no remote"
     raise SourceError(
@@ -45,7 +45,7 @@ def check_remote(text: str, allowed: Iterable[str | None] | None) -> str:
 
 def same_repository(a: str, b: str) -> bool:
     """Whether two remotes name one repository, however they are spelled. Raises SourceError for a bad spelling."""
-    return _identity(a) == _identity(b)
+    return identity(a) == identity(b)
 
 
 def clean_remote(remote: str | None, base: Path | None = None) -> str | None:
@@ -105,7 +105,7 @@ def _host(host: str) -> tuple[str, str, str]:
     return (name + bracket, "", rest.removeprefix(":")) if bracket else host.partition(":")
 
 
-def _identity(remote: str | None) -> tuple[str, str]:
+def identity(remote: str | None) -> tuple[str, str]:
     """(host, path), the same for every spelling of one repository; host is "" for a folder of this machine."""
     scheme, _, host, path = split_remote(remote)
     if scheme == "file":

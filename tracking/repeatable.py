@@ -40,6 +40,14 @@ def _why_not(session: Session, run: Run) -> str | None:
         return "is no run of this project\n Give a run of main or of one of its steps."
     if names.OUTPUTS in tags or names.REUSED in tags:
         return None
-    if parent and session.client.get_run(parent).data.tags.get(names.ENTRY_POINT) in OWN:
+    if parent and _entry_point(session, parent) in OWN:
         return f"is a repetition that run {parent} made to check another\n Give the run that it checked."
     return "left no finished outputs\n Give a finished run."
+
+
+def _entry_point(session: Session, run_id: str) -> str | None:
+    """What a run was started as; None when nobody can say."""
+    try:
+        return session.client.get_run(run_id).data.tags.get(names.ENTRY_POINT)
+    except MlflowException:
+        return None

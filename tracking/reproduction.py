@@ -62,7 +62,7 @@ def reproduce(session: Session, originals: list[Original], code: RecordedCode, w
                         break
         finally:
             for run_id in made.values():
-                disown(session.client, run_id)
+                disown(session.client, run_id, session.project)
     return Verdict(tuple(steps))
 
 

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from tracking import cache, code, environment, names, source
+from tracking import cache, code, environment, names, project_identity, source
 from tracking.cache import Hit, Miss
 from tracking.chain import ROOT
 from tracking.lineage import Input, Lineage
@@ -51,6 +51,11 @@ class Session:
     @cached_property
     def experiments(self) -> list[str]:
         return cache.experiments(self.client)
+
+    @cached_property
+    def project(self) -> str:
+        """Which project this is: the mark of the runs that it may end, change or delete."""
+        return project_identity.project_of(self.run, self.root)
 
     @cached_property
     def environment(self) -> environment.Environment:

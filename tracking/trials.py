@@ -18,6 +18,7 @@ from tracking import cache, names
 from tracking.artifacts import ArtifactError, fetched
 from tracking.digest import digest_json
 from tracking.lineage import Lineage
+from tracking.paging import every
 
 # Parameters of a search that only say where it ends or what it keeps: the trials before that are the same.
 ENDS = ("max_evals", "stop_after", "top_n")
@@ -33,14 +34,9 @@ def search_key(lineage: Lineage) -> str:
 class TrialRuns:
     """The nested trial runs of one hpo run, and the trials of earlier searches that it continues."""
 
-    def __init__(self, client: MlflowClient, experiment_id: str, hpo_run_id: str, key: str, top_n: int):
-        self._client, self._experiment, self._hpo, self._key, self._top_n = (
-            client,
-            experiment_id,
-            hpo_run_id,
-            key,
-            top_n,
-        )
+    def __init__(self, client: MlflowClient, experiment_id: str, hpo_run_id: str, key: str, top_n: int, project: str):
+        self._client, self._experiment, self._hpo = client, experiment_id, hpo_run_id
+        self._key, self._top_n, self._project = key, top_n, project
         self.runs: dict[int, str] = {}  # trial number -> its nested run of this search
         self._files_in: dict[int, str] = {}  # trial number -> the run that holds its estimator files
         self._scores: list[tuple[float, int]] = []  # (val_rmse, number) of what was written, in no order
@@ -50,21 +46,14 @@ class TrialRuns:
         """Finished trials of any search with this key, also of a killed one: each becomes a nested run here, linked."""
         found: dict[int, tuple[str, TrialResult]] = {}
         query = f"tags.`{names.SEARCH_KEY}` = '{self._key}' and tags.`{names.TRIAL_RESULT}` != ''"
-        token = None
-        while True:
-            page = self._client.search_runs(
-                cache.experiments(self._client), query, max_results=1000, page_token=token,
-                order_by=["attributes.start_time ASC"],
-            )  # fmt: skip
-            for run in page:
-                if run.info.lifecycle_stage == "active" and names.REUSED not in run.data.tags:
-                    try:
-                        result = TrialResult.from_json(run.data.tags[names.TRIAL_RESULT])
-                    except ValueError:
-                        continue  # cut, altered or another version's: the trial is run again
-                    found.setdefault(result.number, (run.info.run_id, result))
-            if not (token := page.token):
-                break
+        oldest_first = ["attributes.start_time ASC"]
+        for run in every(self._client.search_runs, cache.experiments(self._client), query, order_by=oldest_first):
+            if run.info.lifecycle_stage == "active" and names.REUSED not in run.data.tags:
+                try:
+                    result = TrialResult.from_json(run.data.tags[names.TRIAL_RESULT])
+                except ValueError:
+                    continue  # cut, altered or another version's: the trial is run again
+                found.setdefault(result.number, (run.info.run_id, result))
         known = {number: found[number] for number in sorted(found) if number < max_evals}
         for number, (run_id, result) in known.items():
             self._files_in[number] = run_id
@@ -96,6 +85,7 @@ class TrialRuns:
         client, now = self._client, int(time.time() * 1000)
         begun = now - int(result.seconds * 1000)
         fixed = {
+            names.PROJECT: self._project,
             names.PARENT: self._hpo,
             names.RUN_NAME: f"trial {result.number}",
             names.TRIAL: str(result.number),
