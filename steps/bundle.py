@@ -59,13 +59,14 @@ def raw_months(session, originals: list, source: str) -> dict[str, Path]:
     """File name -> path, of every raw month the runs read, each checked against its recorded digest."""
     from taxi.months import file_name
     from taxi.sources import locate
+    from tracking.reproduction import recorded_source
 
     found = {}
     for item in originals:
         recorded = {month.role: month for month in item.months}
         if not recorded:
             continue
-        where = next(iter(recorded.values())).uri if source == "recorded" else source
+        where = recorded_source(item, session.is_own_store) if source == "recorded" else source
         if where.split(":")[0] == "sample":
             continue  # the code makes it
         taxi = item.lineage.params["taxi"]

@@ -80,7 +80,7 @@ def proved(session, params: dict, found, chains: dict) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="compare-") as folder:
         repo = given_repository(params["repo"])
         code = RecordedCode(session, Path(folder), repo, params["patch"])
-        wish = Wish(params["source"], params["workers"], params["env_manager"])
+        wish = Wish(params["source"], params["workers"], params["env_manager"], own=session.is_own_store)
         for outcome in prove(session, chains["a"], chains["b"], code, wish, wanted):
             lines.append(f"a with {outcome.factor.name}: {effect(outcome.verdict, found)}")
     return lines

@@ -53,7 +53,7 @@ def local(trips: str):
     from tracking.artifacts import fetched
 
     stored = trips.startswith(("runs:/", "models:/", "mlflow-artifacts:/"))
-    return fetched(trips) if stored else contextlib.nullcontext(trips)
+    return fetched(trips, given=True) if stored else contextlib.nullcontext(trips)
 
 
 def recorded(session, params: dict, trips, model):

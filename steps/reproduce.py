@@ -34,7 +34,7 @@ def reproduce(**params) -> None:
         originals, bundle = recorded(session, params, stack)
         repo = given_repository(params["repo"])
         code = RecordedCode(session, folder, repo, params["patch"], bundle)
-        verdict = repeat(session, originals, code, wish(params, bundle))
+        verdict = repeat(session, originals, code, wish(session, params, bundle))
         tell(session, params, verdict, originals)
         if bundle is None:
             link(session, params["run_id"], verdict)
@@ -59,13 +59,14 @@ def recorded(session, params: dict, stack: contextlib.ExitStack) -> tuple[list, 
     return original.in_order(list(bundle.wanted), bundle.original, True), bundle
 
 
-def wish(params: dict, bundle=None):
+def wish(session, params: dict, bundle=None):
     from tracking.reproduction import RECORDED, Wish
 
     source = params["source"]
     if source == RECORDED and bundle and bundle.months:
         source = str(bundle.months)
-    return Wish(source, params["workers"], params["env_manager"], params["tolerance"])
+    return Wish(source, params["workers"], params["env_manager"], params["tolerance"],
+                own=bundle is None and session.is_own_store)  # fmt: skip
 
 
 def tell(session, params: dict, verdict, originals: list) -> None:

@@ -40,11 +40,11 @@ def params_text(given: str) -> str:
         return given
     text = given
     if not given.lstrip().startswith("{"):
-        from tracking.artifacts import ArtifactError, fetched
+        from tracking.artifacts import ArtifactError, fetched, read_small
 
         try:
-            with fetched(given) as path:
-                text = path.read_text()
+            with fetched(given, given=True) as path:
+                text = read_small(path, given).decode()
         except (ArtifactError, OSError, UnicodeDecodeError) as error:
             raise ParamsUriError(
                 f"params {given!r:.200}: {error}\n Give default, inline JSON such as '{{\"max_depth\": 6}}', or the "
@@ -77,7 +77,7 @@ def work(step: StepRun) -> None:
 
     source, seed = step.input("dataset"), int(step.params["seed"])
     family = FAMILIES[str(step.params["model"])]
-    with unaltered(source) as folder, scratch_folder("bins") as scratch:
+    with unaltered(source, given=True) as folder, scratch_folder("bins") as scratch:
         dataset = Dataset.open(folder)
         manifest = dataset.manifest
         wanted = parameters(family, str(step.params["params"]), manifest.feature_set)

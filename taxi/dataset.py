@@ -24,6 +24,7 @@ from taxi.stored_split import WHOLE, StoredSplit
 
 __all__ = ["Dataset", "DatasetError", "Manifest", "build", "searched_splits"]
 
+MANIFEST_BYTES = 20_000_000  # at the very most; a real one has some kilobytes
 RAW = ("PULocationID", "DOLocationID", "trip_distance", "pickup_datetime")
 
 
@@ -137,6 +138,8 @@ def _read_manifest(folder: Path) -> tuple[Manifest, dict[str, str]]:
     try:
         if not (folder / MANIFEST).is_file():  # opening a pipe would wait for ever
             raise FileNotFoundError(folder / MANIFEST)
+        if (size := (folder / MANIFEST).stat().st_size) > MANIFEST_BYTES:
+            raise ValueError(f"{size:,} bytes")
         record = json.loads((folder / MANIFEST).read_bytes())
         version, manifest = record["schema"], Manifest(record)
         if version == SCHEMA_VERSION:

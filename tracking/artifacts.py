@@ -11,19 +11,19 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
-from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
-from mlflow.store.artifact.runs_artifact_repo import RunsArtifactRepository
 
 from taxi.fault import fault
 from taxi.progress import counted, growing
+from tracking import locations
 from tracking.digest import DigestError, list_tree, verify
 from tracking.lineage import Input, Output
+from tracking.locations import LocationError
 from tracking.outage import broke_off, is_away
 
 # MLflow adds this file to a logged model when it is registered, and rewrites it when it is registered again.
 REGISTRATION = "registered_model_meta"
 ATTEMPTS = 3  # at a copy from a server
+SMALL = 20_000_000  # bytes of a record, a list or a manifest at the very most; a real one has less than 100,000
 
 
 class ArtifactError(ValueError):
@@ -46,61 +46,109 @@ def record(folder: Path, name: str, uri: str, volatile: tuple[str, ...] = ()) ->
     return Output(name, uri, listing.digest, files, tuple(path for path in listing.volatile if path in files))
 
 
-def _local_folder(uri: str) -> Path | None:
-    """Where `uri` lies on this machine, when the artifact store is a folder."""
-    repository = get_artifact_repository(uri)
-    if isinstance(repository, RunsArtifactRepository | ModelsArtifactRepository):
-        repository = repository.repo
-    return Path(repository.artifact_dir) if isinstance(repository, LocalArtifactRepository) else None
+def _location(uri: str, given: bool = False) -> str:
+    """Where `uri` lies. Raises ArtifactError where no record may send a reader; `given`: nor he himself MLflow."""
+    try:
+        return locations.of_given(uri) if given else locations.of_stored(uri)
+    except LocationError as error:
+        raise ArtifactError(f"{error}\n Give runs:/<run id>/<artifact>.") from error
+    except MlflowException as error:
+        raise ArtifactError(f"{uri} cannot be resolved: {error.message}\n Give runs:/<run id>/<artifact>.") from error
+    except OSError as error:
+        raise ArtifactError(f"{uri:.200} cannot be read: {error.strerror}\n Give runs:/<run id>/<artifact>.") from error
+
+
+def _local_folder(location: str) -> Path | None:
+    """`location` on this machine, when the artifact store is a folder."""
+    return locations.folder(location)
 
 
 def address(uri: str) -> str:
     """Where other machines find the artifact at `uri`: its folder, or a URI of its store; http(s) through a server."""
-    if "://" not in uri and ":/" not in uri:
-        return str(Path(uri).absolute())
-    if (folder := _local_folder(uri)) is not None:
-        return str(folder)
-    repository = get_artifact_repository(uri)
-    if isinstance(repository, RunsArtifactRepository | ModelsArtifactRepository):
-        repository = repository.repo
-    return repository.artifact_uri
+    location = _location(uri, given=True)
+    if (folder := _local_folder(location)) is not None:
+        return str(folder.absolute())
+    return get_artifact_repository(location).artifact_uri
 
 
 @contextlib.contextmanager
-def fetched(uri: str) -> Iterator[Path]:
-    """The artifact at `uri` as a local folder or file: in place where the store is a folder, else a temporary copy."""
+def fetched(uri: str, given: bool = False) -> Iterator[Path]:
+    """The artifact at `uri` as a local folder or file: in place where the store is a folder, else a temporary copy.
+
+    Only what the tracking store keeps for a run or a model: `uri` may come from a record, and so from anybody.
+    `given`: the user himself named it, so it may be a folder or bucket of his. Raises ArtifactError.
+    """
+    with _at(_location(uri, given), uri) as path:
+        yield path
+
+
+@contextlib.contextmanager
+def _at(location: str, uri: str) -> Iterator[Path]:
     try:
-        path = Path(uri) if "://" not in uri and ":/" not in uri else _local_folder(uri)
+        path = _local_folder(location)
         there = path is None or path.exists()
     except OSError as error:
         raise ArtifactError(f"{uri:.200} cannot be read: {error.strerror}\n Give runs:/<run id>/<artifact>.") from error
-    except MlflowException as error:
-        raise ArtifactError(f"{uri} cannot be resolved: {error.message}\n Give runs:/<run id>/<artifact>.") from error
-    except ImportError as error:
-        raise _no_client(uri, error) from error
     if path is not None:
         if not there:
             raise ArtifactError(f"{uri} is not there ({path})\n Run the step that makes it again.")
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="artifact-") as folder:
-        try:
-            with growing(f"fetch {uri}", Path(folder), lambda: sum(_sizes(uri).values())):
-                copy = _copied(uri, Path(folder))
-        except (MlflowException, OSError) as error:
-            if fault(error) or is_away(error):
-                raise  # nothing is wrong with the artifact
-            raise ArtifactError(f"{uri} cannot be fetched: {error}\n Run the step that makes it again.") from error
-        except ImportError as error:
-            raise _no_client(uri, error) from error
+        with _asking(uri), growing(f"fetch {uri}", Path(folder), lambda: sum(_sizes(location).values())):
+            copy = _copied(location, Path(folder))
         yield copy
 
 
-def _copied(uri: str, folder: Path) -> Path:
+@contextlib.contextmanager
+def _asking(uri: str) -> Iterator[None]:
+    """What a store answers about one artifact, as an ArtifactError; that it is away stays what it is."""
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        if fault(error) or is_away(error):
+            raise  # nothing is wrong with the artifact
+        raise ArtifactError(f"{uri} cannot be fetched: {error}\n Run the step that makes it again.") from error
+    except ImportError as error:
+        raise _no_client(uri, error) from error
+
+
+def small_file(uri: str, most: int = SMALL) -> bytes:
+    """The content of a record, a list or a manifest at `uri`, which anybody may have made as large as he likes.
+
+    Raises ArtifactError when it has more than `most` bytes, before any of it is read.
+    """
+    location = _location(uri)
+    if _local_folder(location) is None:
+        folder, _, name = location.rpartition("/")
+        with _asking(uri):
+            listed = get_artifact_repository(folder).list_artifacts()
+        _check_size(uri, next((info.file_size for info in listed if info.path == name), None), most)
+    with _at(location, uri) as path:
+        return read_small(path, uri, most)
+
+
+def read_small(path: Path, uri: str, most: int = SMALL) -> bytes:
+    """The content of a file of the artifact at `uri`. Raises ArtifactError when it has more than `most` bytes."""
+    try:
+        _check_size(uri, path.stat().st_size, most)
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{uri}: {path.name} cannot be read: {error.strerror}\n Run its step again.") from error
+
+
+def _check_size(uri: str, size: int | None, most: int) -> None:
+    if size is not None and size > most:
+        raise ArtifactError(
+            f"{uri} has {size:,} bytes, more than any of its kind\n It was altered: do not use the run."
+        )
+
+
+def _copied(location: str, folder: Path) -> Path:
     """A copy in `folder`, begun anew when it breaks off: MLflow repeats what has no answer, not what has half of it."""
     for left in reversed(range(ATTEMPTS)):
         try:  # in a folder of its own: a copy must not hold what the one before left
-            return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder / str(left))))
+            return Path(mlflow.artifacts.download_artifacts(artifact_uri=location, dst_path=str(folder / str(left))))
         except (MlflowException, OSError) as error:
             if not left or fault(error) or (is_away(error) and not broke_off(error)):
                 raise  # on the next attempt it would be the same
@@ -114,12 +162,12 @@ def _no_client(uri: str, error: ImportError) -> ArtifactError:
 
 
 @contextlib.contextmanager
-def unaltered(item: Input | Output) -> Iterator[Path]:
+def unaltered(item: Input | Output, given: bool = False) -> Iterator[Path]:
     """The artifact `item` as `fetched` gives it, refused when its bytes are no longer those that were recorded.
 
     An earlier check may have seen another copy: what is checked here is what is read. Raises ArtifactError.
     """
-    with fetched(item.uri) as folder:
+    with fetched(item.uri, given) as folder:
         if isinstance(item, Output):
             damage = _damage(item, folder)
         else:
@@ -139,9 +187,10 @@ def problems(output: Output) -> list[str]:
     was deleted or truncated without moving a byte.
     """
     try:
-        if _local_folder(output.uri) is None and (found := _wrong_sizes(output)):
+        location = _location(output.uri)
+        if _local_folder(location) is None and (found := _wrong_sizes(output, location)):
             return found
-        with fetched(output.uri) as folder:
+        with _at(location, output.uri) as folder:
             return [f"output {output.name}: {problem}" for problem in _damage(output, folder)]
     except (ArtifactError, DigestError, MlflowException) as error:
         return [f"output {output.name}: {str(error).splitlines()[0]}"]
@@ -160,9 +209,9 @@ def _by_others(problem: str) -> bool:
     return path == REGISTRATION or (what == "extra:" and path.endswith(".pyc") and "__pycache__/" in path)
 
 
-def _sizes(uri: str) -> dict[str, int]:
-    """Path -> bytes of every file of the artifact at `uri`, as its store lists them."""
-    repository = get_artifact_repository(uri)
+def _sizes(location: str) -> dict[str, int]:
+    """Path -> bytes of every file at `location`, as its store lists them."""
+    repository = get_artifact_repository(location)
     sizes: dict[str, int] = {}
     folders: list[str | None] = [None]
     while folders:
@@ -174,8 +223,8 @@ def _sizes(uri: str) -> dict[str, int]:
     return sizes
 
 
-def _wrong_sizes(output: Output) -> list[str]:
-    sizes = _sizes(output.uri)
+def _wrong_sizes(output: Output, location: str) -> list[str]:
+    sizes = _sizes(location)
     return [
         f"output {output.name}: {path} {'missing' if path not in sizes else 'truncated or altered'}"
         for path, (size, _) in output.files.items()

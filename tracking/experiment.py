@@ -13,7 +13,7 @@ from tracking.comparison import Comparison, Found
 from tracking.environment import CONDA, LOCK
 from tracking.original import Original
 from tracking.recorded_code import RecordedCode
-from tracking.reproduction import Wish, reproduce
+from tracking.reproduction import Wish, recorded_source, reproduce
 from tracking.session import Session
 from tracking.verdict import Verdict
 
@@ -77,7 +77,8 @@ def prove(session: Session, a: list[Original], b: list[Original], code: Recorded
     outcomes = []
     for factor in [Factor(CONTROL), *wanted]:
         session.say(f"a with {factor.name}")
-        changed = replace(wish, changes=factor.changes, source=factor.source or wish.source, other_code=factor.code)
+        source = recorded_source(next(one for one in b if one.months), wish.own) if factor.source else wish.source
+        changed = replace(wish, changes=factor.changes, source=source, other_code=factor.code)
         with _variables(factor.variables):
             outcomes.append(Outcome(factor, reproduce(session, a, _Mixed(code, b, factor), changed)))
     return outcomes

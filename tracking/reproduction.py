@@ -38,6 +38,7 @@ class Wish:
     tolerance: float = 0.0
     changes: Mapping[str, str] = field(default_factory=dict)  # parameters to replace, for experiments
     other_code: bool = False  # than the recorded one, for experiments
+    own: bool = False  # the records are of one's own store
 
 
 def reproduce(session: Session, originals: list[Original], code: RecordedCode, wish: Wish) -> Verdict:
@@ -45,7 +46,9 @@ def reproduce(session: Session, originals: list[Original], code: RecordedCode, w
 
     Repeated runs are children of the session's run; afterwards nobody can reuse them, and the registry is as it was.
     """
-    projects = {original.run_id: code.project(original) for original in originals}  # refuse before anything runs
+    for original in originals:  # refuse before anything runs
+        check_inputs(original)
+    projects = {original.run_id: code.project(original) for original in originals}
     for original in originals:
         reexecution.manager(original, wish.env_manager)
         _check_months(session, original, wish)
@@ -70,6 +73,8 @@ def _step(session: Session, original: Original, project: Path, wish: Wish, made:
     changes = {**wish.changes, "workers": str(wish.workers), "quiet": str(session.quiet).lower()}
     if wish.source != RECORDED:
         changes["source"] = wish.source
+    elif original.months:  # what MLflow logged of it is another text, which nothing was compared with
+        changes["source"] = original.months[0].uri
     for item in original.lineage.inputs if original.lineage.step != "preprocess" else ():
         above, output = original.upstream.get(item.role, (None, None))
         if above in made:
@@ -97,8 +102,6 @@ def _step(session: Session, original: Original, project: Path, wish: Wish, made:
 def input_damage(session: Session, original: Original, role: str) -> tuple[str, ...]:
     """How an input artifact is not what it was when `original` read it."""
     item = next(item for item in original.lineage.inputs if item.role == role)
-    if role not in original.upstream:
-        return ()  # a folder of the user's: the step hashes it, and its record then tells
     above, output_name = original.upstream[role]
     try:
         output = session.hit(above).outputs.get(output_name)
@@ -110,12 +113,39 @@ def input_damage(session: Session, original: Original, role: str) -> tuple[str, 
     return tuple(f"input {role} was changed after it was made: {line}" for line in problems(output))
 
 
+def check_inputs(original: Original) -> None:
+    """Raise ReproductionError when a step but the first read anything else than the output of a run.
+
+    A record is followed to the tracking store alone: a folder or an address in it may be one of the reader's.
+    """
+    for item in original.lineage.inputs if original.lineage.step != "preprocess" else ():
+        if item.role not in original.upstream:
+            raise ReproductionError(
+                f"run {original.run_id} read its {item.role} at {item.uri:.200}, which no run made\n"
+                " No record is followed there: make the run again from a run of the step before."
+            )
+
+
+def recorded_source(original: Original, own: bool) -> str:
+    """Where the record says that the raw months were. Raises ReproductionError where no record may send a reader.
+
+    The sample and TLC's own are the same for everybody; a folder or an address is followed in a record of one's `own`.
+    """
+    source = original.months[0].uri
+    if own or source.split(":")[0] in ("sample", "tlc"):
+        return source
+    raise ReproductionError(
+        f"run {original.run_id} read its months at {source:.200}, says its record, which may send you anywhere\n"
+        " Say yourself where they are: -P source=FOLDER (or sample, tlc, a URI prefix)."
+    )
+
+
 def _check_months(session: Session, original: Original, wish: Wish) -> None:
     """Say before anything runs which raw months cannot be had, or are not the recorded ones."""
     months = original.months
     if not months:
         return
-    source = months[0].uri if wish.source == RECORDED else wish.source
+    source = recorded_source(original, wish.own) if wish.source == RECORDED else wish.source
     taxi = original.lineage.params.get("taxi")
     if taxi not in TAXIS or not all(MONTH.fullmatch(item.role) for item in months):
         raise ReproductionError(f"run {original.run_id} read {taxi!a:.40} trips of {months[0].role!a:.40}, "
