@@ -10,7 +10,7 @@ from steps.door import session_for
 from steps.launched_run import own_run
 from steps.output import echo
 
-PLACEMENT = {"source", "workers", "engine", "reuse", "quiet"}
+PLACEMENT = {"source", "workers", "engine", "trust", "reuse", "quiet"}
 
 
 def run_chain(name: str, params: Mapping, steps: Callable, conclude: Callable, tags: Mapping[str, str]) -> None:

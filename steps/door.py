@@ -200,7 +200,8 @@ def session_for(params: Mapping[str, object], run) -> object:
     fetch = {"base_url": base_url, "progress": not quiet}
     if run:  # the store of a server, which nobody could look at before
         check_address("the tracking store", run.info.artifact_uri)
-    return Session(MlflowClient(), run, quiet=quiet, fetch=fetch)
+    trust = str(params.get("trust", "experiment"))
+    return Session(MlflowClient(), run, quiet=quiet, fetch=fetch, trust=trust)
 
 
 def run_step(step, params: dict, work: Callable, report: Callable, tags: Mapping[str, str] | None = None) -> None:
@@ -227,7 +228,9 @@ def run_step(step, params: dict, work: Callable, report: Callable, tags: Mapping
             start(session, lineage)
             found = None
             if params["reuse"]:
-                alive.wait_for_turn(client, session.experiments, run_id, lineage.key, session.say, session.project)
+                alive.wait_for_turn(
+                    client, session.trusted_experiments, run_id, lineage.key, session.say, session.project
+                )
                 found = graph.found(step, lineage)
             session.code_unchanged(lineage)  # since it was digested, and as it was imported
             if isinstance(found, Hit):

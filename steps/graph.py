@@ -79,7 +79,7 @@ class InputError(ValueError):
 
 def parameters_for(step: Step, params: Mapping[str, object]) -> dict[str, str]:
     """What `mlflow run -e <step>` is given: what it takes, and for the record what the steps before it took."""
-    wanted, maker = {"reuse", "quiet"}, step
+    wanted, maker = {"trust", "reuse", "quiet"}, step
     while True:
         wanted |= {*maker.result, *maker.placement}
         if maker.needs is None:
@@ -159,7 +159,9 @@ class Graph:
         return self.session.lineage(
             step=step.name,
             params={name: normalise(self.params[name]) for name in step.result},
-            placement={name: normalise(self.params[name]) for name in step.placement if name in self.params},
+            placement={
+                name: normalise(self.params[name]) for name in (*step.placement, "trust") if name in self.params
+            },
             inputs=inputs,
             key_inputs=key_inputs,
         )
@@ -183,7 +185,7 @@ class Graph:
                 if damaged := problems(output):
                     raise InputError(f"{'; '.join(damaged)}\n Run {maker} again.")
             else:
-                with fetched(given) as folder:
+                with fetched(given, given=True) as folder:
                     output = record(folder, output_name, given)
         except (ArtifactError, DigestError, InputError, RunError) as error:
             raise InputError(f"{role} {given!r:.200}: {error}") from error

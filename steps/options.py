@@ -85,6 +85,18 @@ class ModelNameType(click.ParamType):
         return value
 
 
+class TrustType(click.ParamType):
+    """``experiment``, ``all``, or names of experiments, with commas between them."""
+
+    name = "experiments"
+
+    def convert(self, value, param, ctx):
+        words = [word.strip() for word in value.split(",")]
+        if not all(words) or ("all" in words and len(words) > 1):
+            self.fail(f"{value!r:.100} is not experiment, nor all, nor names of experiments: a,b", param, ctx)
+        return ",".join(words)
+
+
 class YesNoType(click.types.BoolParamType):
     """As click's own, but nothing at all is no answer."""
 
@@ -158,6 +170,7 @@ _option("top_n", 5, POSITIVE, "How many of the best trials are candidates.")
 _option("select", "val", click.Choice(["val", "test"]), "Which split chooses among the candidates.")
 _option("refit", "train+val", click.Choice(["train", "train+val"]), "Months that the registered model is fitted on.")
 _option("model_name", "auto", ModelNameType(), "Registered model; auto: nyc-taxi-duration, for the sample ...-sample.")
+_option("trust", "experiment", TrustType(), "Whose finished runs to take: experiment, all, or names of experiments.")
 _option("reuse", True, YesNoType(), "Take a finished run that did exactly this; false: run anyway.")
 _option("quiet", False, YesNoType(), "No progress on stderr.")
 _option("draw", False, YesNoType(), "Draw the chain as a Mermaid graph.")
@@ -201,4 +214,4 @@ def options(*wanted: str, **defaults: object) -> Callable:
 
 DATA = ("source", "taxi", "train_months", "val_months", "test_months", "features")
 TRIALS = ("max_evals", "batch", "workers", "engine", "trial_timeout", "stop_after", "seed", "top_n")
-RUN = ("reuse", "quiet")
+RUN = ("trust", "reuse", "quiet")

@@ -81,7 +81,7 @@ def reasons(session, lineage) -> list[str]:
     """What changed against the nearest earlier run of the step."""
     from tracking import cache
 
-    nearest = cache.nearest(session.client, session.experiments, lineage)
+    nearest = cache.nearest(session.client, session.trusted_experiments, lineage)
     if nearest is None:
         return ["no finished run of this step yet"]
     return cache.changes(nearest, lineage) or ["the nearest run's record is the same: its outputs were deleted"]

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from tracking import cache, code, environment, names, project_identity, source
+from tracking import cache, code, environment, names, project_identity, source, trust
 from tracking.cache import Hit, Miss
 from tracking.chain import ROOT
 from tracking.lineage import Input, Lineage
@@ -36,6 +36,7 @@ class Session:
     quiet: bool = False
     root: Path = ROOT
     fetch: Mapping[str, object] = field(default_factory=dict)  # how sources are fetched: base_url, progress
+    trust: str = trust.EXPERIMENT  # whose runs are taken instead of one's own: see tracking.trust
     _noted: set[str] = field(default_factory=set, repr=False)
 
     def say(self, line: str) -> None:
@@ -56,6 +57,23 @@ class Session:
     def project(self) -> str:
         """Which project this is: the mark of the runs that it may end, change or delete."""
         return project_identity.project_of(self.run, self.root)
+
+    @cached_property
+    def trusted_experiments(self) -> list[str]:
+        """Where finished runs and trials are looked for: see tracking.trust. Raises TrustError."""
+        own = self.run.info.experiment_id if self.run else None
+        return trust.experiments(self.client, self.trust, own)
+
+    @property
+    def is_own_store(self) -> bool:
+        """Whether nobody else writes to the tracking store."""
+        return trust.is_own_store(self.client.tracking_uri)
+
+    @cached_property
+    def own_experiments(self) -> list[str]:
+        """Where only oneself writes, or those one works with: all of one's own store, on a server one experiment."""
+        own = self.run.info.experiment_id if self.run else None
+        return trust.experiments(self.client, trust.EXPERIMENT, own)
 
     @cached_property
     def environment(self) -> environment.Environment:
@@ -101,7 +119,7 @@ class Session:
         environment.unchanged(self.root, self.environment)
 
     def find(self, lineage: Lineage) -> Hit | Miss:
-        return cache.find(self.client, self.experiments, lineage.key)
+        return cache.find(self.client, self.trusted_experiments, lineage)
 
     def hit(self, run_id: str, below: tuple[str, ...] = ()) -> Hit:
         """The outputs that run `run_id` left, or those of the run it reused. Raises RunError.
@@ -113,11 +131,15 @@ class Session:
         try:
             run = self.client.get_run(run_id)
             if reused := run.data.tags.get(names.REUSED):
-                return self.hit(reused, (*below, run_id))
+                hit = self.hit(reused, (*below, run_id))
+                if cache.read(run_id).outputs != hit.lineage.outputs:
+                    raise RunError(f"run {run_id} reused run {reused}, says a tag, and other outputs, says its record\n"
+                                   " One of them was changed after the run: do not use it.")  # fmt: skip
+                return hit
             if names.OUTPUTS not in run.data.tags or run.info.status != "FINISHED":
                 raise RunError(f"run {run_id} ({run.info.status}) left no finished outputs\n Run its step again.")
             return Hit(run_id, run.data.tags.get(names.USER, "unknown"), run.info.end_time,
-                       cache.recorded(self.client, run), dict(run.data.metrics))  # fmt: skip
+                       cache.recorded(run), dict(run.data.metrics))  # fmt: skip
         except MlflowException as error:
             raise RunError(f"run {run_id} cannot be read: {error.message}") from error
 
