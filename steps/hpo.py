@@ -2,6 +2,7 @@
 
 import json
 import threading
+from functools import partial
 
 import click
 
@@ -49,14 +50,12 @@ def work(step: StepRun) -> None:
     key = search_key(step.lineage)
     describe(step.client, step.run_id, {names.SEARCH_KEY: key})
     runs = TrialRuns(step.client, step.session.run.info.experiment_id, step.run_id, key, top_n, step.session.project)
-    known = runs.known(max_evals) if params["reuse"] else {}
-    if known:
-        step.say(f"{len(known)} trials are known from earlier searches and are not run again")
-    with unaltered(source) as folder:
+    with unaltered(source, given=True) as folder:
         dataset = Dataset.open(folder)
         manifest = dataset.manifest
         log_splits(step.client, step.run_id, manifest, source.uri, ("train", "val"))
         family = FAMILIES[str(params["model"])]
+        known = taken_up(step, runs, max_evals, family.name, dataset.split("val")) if params["reuse"] else {}
         step.explain(space_table(family.space_rows(manifest.feature_set)))
         timeout = float(params["trial_timeout"]) or None
         workers, most = int(params["workers"]), min(int(params["batch"]), max_evals)  # at once: wanted, possible
@@ -87,6 +86,19 @@ def work(step: StepRun) -> None:
         leave(step, dataset, family, objective, results, runs)
 
 
+def taken_up(step: StepRun, runs, max_evals: int, family: str, val) -> dict:
+    """Trials that earlier searches ran; see TrialRuns.known for what is believed of whom."""
+    from taxi.trials import rescored
+
+    session = step.session
+    known = runs.known(
+        max_evals, session.trusted_experiments, session.own_experiments, partial(rescored, family, val=val), step.say
+    )
+    if known:
+        step.say(f"{len(known)} trials are known from earlier searches and are not run again")
+    return known
+
+
 def needed_at_the_end() -> None:
     """A second of imports."""
     import taxi.plots  # noqa: F401
@@ -94,13 +106,14 @@ def needed_at_the_end() -> None:
 
 
 def report(session, hit) -> list[str]:
+    from tracking.outputs import candidates
+
     from tracking import names
-    from tracking.artifacts import fetched
+    from tracking.artifacts import small_file
 
     output = hit.outputs[names.SEARCH]
-    with fetched(output.uri) as folder:
-        best = json.loads((folder / names.CANDIDATES_FILE).read_text())["candidates"][0]
-        params = json.loads((folder / names.BEST_PARAMS_FILE).read_text())
+    best = candidates(output)["candidates"][0]
+    params = json.loads(small_file(f"{output.uri}/{names.BEST_PARAMS_FILE}"))
     return [
         f"best val_rmse {best['val_rmse']:.4f} min  trial {best['trial']}  params {json.dumps(params, sort_keys=True)}",
         f"search {output.uri}",

@@ -155,6 +155,24 @@ class Objective:
         )
 
 
+def rescored(family: str, files: dict[str, bytes], val: Any) -> tuple[dict[str, float], int | None] | None:
+    """(metrics, best iteration) of a saved estimator on `val`, to the last bit those of the trial that saved it.
+
+    The files may come from anybody: None for what is no estimator of the family, or does not fit the split.
+    """
+    from taxi.evaluation import measured, metrics
+    from taxi.models import load
+
+    try:
+        with written(files) as folder, one_thread():
+            estimator = load(family, folder)
+            return metrics(*measured(estimator, val), "val"), estimator.best_iteration
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, OSError) as error:
+        if fault(error):
+            raise  # nothing is wrong with the files
+        return None
+
+
 @cache
 def _controller():
     """Knows the thread pools of the libraries loaded by now; looking for them takes milliseconds, so once."""

@@ -224,7 +224,9 @@ def test_forged_results_of_trials_are_passed_over(client):
     for text in [*BAD_RESULTS.values(), sound.to_json(), GOOD.to_json()]:
         run = client.create_run(experiment, tags={names.SEARCH_KEY: "k", names.TRIAL_RESULT: text})
         client.set_terminated(run.info.run_id)
-    assert TrialRuns(client, experiment, hpo, "k", 1, "taxi").known(10) == {0: GOOD, 1: sound}
+    runs, lines = TrialRuns(client, experiment, hpo, "k", 1, "taxi"), []
+    assert runs.known(10, [experiment], [experiment], lambda files: None, lines.append) == {1: sound}
+    assert [line.split(" of ")[0] for line in lines] == ["trial 0"]  # what wins does so with its model alone
 
 
 def test_estimator_files_other_than_recorded_are_not_taken(client, tmp_path, touched):
@@ -235,8 +237,7 @@ def test_estimator_files_other_than_recorded_are_not_taken(client, tmp_path, tou
     pickled(tmp_path / "model.skops")
     client.log_artifact(run.info.run_id, str(tmp_path / "model.skops"), names.ESTIMATOR)
     runs = TrialRuns(client, experiment, hpo, "k", 1, "taxi")
-    known = runs.known(1)
-    assert runs.files(known[0]) is None
+    assert runs.known(1, [experiment], [experiment], lambda files: (GOOD.metrics, None), lambda line: None) == {}
     assert not touched.exists()
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from taxi.trials import TrialResult, files_digest
-from tracking import cache, names
+from tracking import names
 from tracking.artifacts import ArtifactError, fetched
 from tracking.digest import digest_json
 from tracking.lineage import Lineage
@@ -31,6 +31,21 @@ def search_key(lineage: Lineage) -> str:
     return digest_json({**components, "params": params})
 
 
+# (metrics, best iteration) of an estimator's files on the search's validation months; None when they hold no model.
+Rescored = Callable[[dict[str, bytes]], tuple[dict[str, float], int | None] | None]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A run that says what came of a trial."""
+
+    run_id: str
+    result: TrialResult
+
+    def score(self) -> tuple[float, int]:
+        return self.result.val_rmse, self.result.number
+
+
 class TrialRuns:
     """The nested trial runs of one hpo run, and the trials of earlier searches that it continues."""
 
@@ -42,23 +57,64 @@ class TrialRuns:
         self._scores: list[tuple[float, int]] = []  # (val_rmse, number) of what was written, in no order
         self._best: float | None = None  # of what was told, in order of number
 
-    def known(self, max_evals: int) -> dict[int, TrialResult]:
-        """Finished trials of any search with this key, also of a killed one: each becomes a nested run here, linked."""
-        found: dict[int, tuple[str, TrialResult]] = {}
+    def known(self, max_evals: int, trusted: Collection[str], own: Collection[str], rescored: Rescored,
+              say: Callable[[str], None]) -> dict[int, TrialResult]:  # fmt: skip
+        """Finished trials of any search with this key, also of a killed one: each becomes a nested run here, linked.
+
+        `trusted` are the experiments they are taken from. A trial that could be among the best is taken only together
+        with the model it states, from which `rescored` must give the scores it states: whoever may write a tag could
+        win with it otherwise. One that lost is believed without it in the experiments `own`, which are one's own or
+        where one works: after a crash a search goes on without scoring everything again. The others are run again.
+        """
+        found: dict[int, list[Found]] = {}
+        sound: set[str] = set()  # runs whose model is what they state
+        for run in self._finished(trusted):
+            try:
+                result = TrialResult.from_json(run.data.tags[names.TRIAL_RESULT])
+            except ValueError:
+                continue  # cut, altered or another version's: the trial is run again
+            one = Found(run.info.run_id, result)
+            if result.number < max_evals and run.info.experiment_id not in own and self._is_sound(one, rescored):
+                sound.add(one.run_id)
+            if result.number < max_evals and (run.info.experiment_id in own or one.run_id in sound):
+                found.setdefault(result.number, []).append(one)
+        while doubtful := next((one for one in self._leading(found) if one.run_id not in sound), None):
+            if self._is_sound(doubtful, rescored):
+                sound.add(doubtful.run_id)
+                continue
+            found[doubtful.result.number].remove(doubtful)
+            say(
+                f"trial {doubtful.result.number} of run {doubtful.run_id} is not taken: "
+                "its model was not kept, or does not score what the run says"
+            )
+        known = {number: runs[0] for number, runs in sorted(found.items()) if runs}
+        for number, one in known.items():
+            self._files_in[number] = one.run_id
+            self._write(one.result, {names.REUSED: one.run_id})
+        return {number: one.result for number, one in known.items()}
+
+    def _leading(self, found: Mapping[int, list[Found]]) -> list[Found]:
+        """Those that would be candidates if no other trial came."""
+        finished = [runs[0] for runs in found.values() if runs and runs[0].result.status == "ok"]
+        return sorted(finished, key=Found.score)[: self._top_n]
+
+    @staticmethod
+    def _is_sound(one: Found, rescored: Rescored) -> bool:
+        """Whether the run has the model that it states, and that one the scores. Never of a trial that failed."""
+        result = one.result
+        if result.status != "ok" or (files := _kept(one.run_id, result)) is None:
+            return False
+        return result.val_rmse == result.metrics.get("val_rmse") and rescored(files) == (
+            result.metrics,
+            result.best_iteration,
+        )
+
+    def _finished(self, experiments: Collection[str]) -> Iterator[Run]:
         query = f"tags.`{names.SEARCH_KEY}` = '{self._key}' and tags.`{names.TRIAL_RESULT}` != ''"
         oldest_first = ["attributes.start_time ASC"]
-        for run in every(self._client.search_runs, cache.experiments(self._client), query, order_by=oldest_first):
+        for run in every(self._client.search_runs, list(experiments), query, order_by=oldest_first):
             if run.info.lifecycle_stage == "active" and names.REUSED not in run.data.tags:
-                try:
-                    result = TrialResult.from_json(run.data.tags[names.TRIAL_RESULT])
-                except ValueError:
-                    continue  # cut, altered or another version's: the trial is run again
-                found.setdefault(result.number, (run.info.run_id, result))
-        known = {number: found[number] for number in sorted(found) if number < max_evals}
-        for number, (run_id, result) in known.items():
-            self._files_in[number] = run_id
-            self._write(result, {names.REUSED: run_id})
-        return {number: result for number, (_, result) in known.items()}
+                yield run
 
     def log(self, result: TrialResult) -> None:
         """Write a new result; its estimator's files too while it is among the best, so that nothing is fitted twice."""
@@ -135,15 +191,19 @@ class TrialRuns:
         """The estimator files of a finished trial; None when they were not kept or are not what the trial recorded."""
         if result.files:
             return dict(result.files)
-        if result.number not in self._files_in:
-            return None
-        try:
-            with fetched(f"runs:/{self._files_in[result.number]}/{names.ESTIMATOR}") as folder:
-                files = {
-                    path.relative_to(folder).as_posix(): path.read_bytes()
-                    for path in sorted(folder.rglob("*"))
-                    if path.is_file()
-                }
-        except ArtifactError:
-            return None
-        return files if files_digest(files) == result.model_digest else None
+        run_id = self._files_in.get(result.number)
+        return run_id and _kept(run_id, result)
+
+
+def _kept(run_id: str, result: TrialResult) -> dict[str, bytes] | None:
+    """The estimator files of trial run `run_id`; None when it has none, or others than `result` says."""
+    try:
+        with fetched(f"runs:/{run_id}/{names.ESTIMATOR}") as folder:
+            files = {
+                path.relative_to(folder).as_posix(): path.read_bytes()
+                for path in sorted(folder.rglob("*"))
+                if path.is_file()
+            }
+    except ArtifactError:
+        return None
+    return files if files_digest(files) == result.model_digest else None
