@@ -106,10 +106,9 @@ def needed_at_the_end() -> None:
 
 
 def report(session, hit) -> list[str]:
-    from tracking.outputs import candidates
-
     from tracking import names
     from tracking.artifacts import small_file
+    from tracking.outputs import candidates
 
     output = hit.outputs[names.SEARCH]
     best = candidates(output)["candidates"][0]

@@ -10,11 +10,16 @@ from tests.test_lineage import LINEAGE
 from tracking import cache, names
 from tracking.artifacts import ArtifactError, fetched, log_folder, unaltered
 from tracking.cache import Hit, Miss
-from tracking.lineage import Input
+from tracking.lineage import Input, Lineage
 
 
-def leave(client, key: str, status: str = "FINISHED", content: str = "trips") -> str:
-    """A run with `key` and one output of two files, recorded as a door records it."""
+def wanted(seed: str) -> Lineage:
+    """The record that a step starts with; another seed is another key."""
+    return replace(LINEAGE, params={**LINEAGE.params, "seed": seed}).with_key()
+
+
+def leave(client, seed: str, status: str = "FINISHED", content: str = "trips") -> str:
+    """A run of `wanted` with one output of two files, recorded as a door records it."""
     import tempfile
 
     experiment = client.get_experiment_by_name("trips").experiment_id
@@ -24,7 +29,7 @@ def leave(client, key: str, status: str = "FINISHED", content: str = "trips") ->
         Path(folder, "part", "rows.txt").write_text(content)
         Path(folder, "manifest.json").write_text("{}")
         output = log_folder(client, run_id, Path(folder), "dataset", last="manifest.json")
-    lineage = replace(LINEAGE, key=key, outputs=(output,))
+    lineage = replace(wanted(seed), outputs=(output,))
     client.log_text(run_id, lineage.to_json(), names.LINEAGE_FILE)
     for name, value in (lineage.tags() | {names.OUTPUTS: lineage.outputs_digest()}).items():
         client.set_tag(run_id, name, value)
@@ -32,14 +37,14 @@ def leave(client, key: str, status: str = "FINISHED", content: str = "trips") ->
     return run_id
 
 
-def find(client, key: str) -> Hit | Miss:
-    return cache.find(client, cache.experiments(client), key)
+def find(client, seed: str) -> Hit | Miss:
+    return cache.find(client, cache.experiments(client), wanted(seed))
 
 
 def test_a_finished_run_with_whole_outputs_is_found(client):
     """The plain case: same key, everything there."""
-    run_id = leave(client, "k1")
-    found = find(client, "k1")
+    run_id = leave(client, "1")
+    found = find(client, "1")
     assert isinstance(found, Hit)
     assert found.run_id == run_id
     assert found.outputs["dataset"].uri == f"runs:/{run_id}/dataset"
@@ -47,15 +52,15 @@ def test_a_finished_run_with_whole_outputs_is_found(client):
 
 def test_another_key_is_not_found(client):
     """A key that differs is other work."""
-    leave(client, "k1")
-    assert find(client, "k2") == Miss(())
+    leave(client, "1")
+    assert find(client, "2") == Miss(())
 
 
 @pytest.mark.parametrize("status", ["FAILED", "KILLED", "RUNNING"])
 def test_a_run_that_did_not_finish_is_not_found(client, status):
     """Only FINISHED runs count, whatever they had already written."""
-    leave(client, "k1", status)
-    assert isinstance(find(client, "k1"), Miss)
+    leave(client, "1", status)
+    assert isinstance(find(client, "1"), Miss)
 
 
 DAMAGES = {
@@ -74,31 +79,31 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_outputs_that_are_not_whole_never_hit(client, damage):
     """Deleted, truncated, altered, extended, missing and linked-away outputs are named and not used."""
-    run_id = leave(client, "k1")
+    run_id = leave(client, "1")
     with fetched(f"runs:/{run_id}/dataset") as folder:
         DAMAGES[damage](folder)
-    found = find(client, "k1")
+    found = find(client, "1")
     assert isinstance(found, Miss)
     assert "output dataset" in found.reasons[0]
 
 
 def test_an_older_whole_run_stands_in_for_a_damaged_newer_one(client):
     """Damage to one run does not cost the work of another."""
-    older = leave(client, "k1")
-    newer = leave(client, "k1")
+    older = leave(client, "1")
+    newer = leave(client, "1")
     with fetched(f"runs:/{newer}/dataset") as folder:
         DAMAGES["altered"](folder)
-    assert find(client, "k1").run_id == older
+    assert find(client, "1").run_id == older
 
 
 def test_an_altered_record_does_not_hit(client):
     """lineage.json and the outputs swapped together are still not what the run's tag stands for."""
-    run_id = leave(client, "k1")
+    run_id = leave(client, "1")
     with fetched(f"runs:/{run_id}/{names.LINEAGE_FILE}") as path:
         record = json.loads(path.read_text())
         record["outputs"][0]["uri"] = "runs:/elsewhere/dataset"
         path.write_text(json.dumps(record))
-    found = find(client, "k1")
+    found = find(client, "1")
     assert isinstance(found, Miss)
     assert "altered" in found.reasons[0]
 
@@ -113,20 +118,20 @@ def test_compiled_code_beside_a_models_own_does_not_count_as_damage(client):
     """Serving a model from the store itself leaves __pycache__ in its code folder; any other extra file counts."""
     import shutil
 
-    run_id = leave(client, "k1")
+    run_id = leave(client, "1")
     with fetched(f"runs:/{run_id}/dataset") as folder:
         compiled = folder / "code" / "taxi" / "__pycache__"
         compiled.mkdir(parents=True)
         (compiled / "trips.cpython-311.pyc").write_bytes(b"x")
-        assert isinstance(find(client, "k1"), Hit)
+        assert isinstance(find(client, "1"), Hit)
         shutil.move(compiled / "trips.cpython-311.pyc", folder / "code" / "taxi" / "trips.py")
-    assert isinstance(find(client, "k1"), Miss)
+    assert isinstance(find(client, "1"), Miss)
 
 
 @pytest.mark.parametrize("by", ["listing", "digest"])
 def test_what_is_read_is_what_was_recorded(client, by):
     """A check before the step is no check of what the step then reads: the same number of other bytes is refused."""
-    output = find(client, "k1").outputs["dataset"] if leave(client, "k1") else None
+    output = find(client, "1").outputs["dataset"] if leave(client, "1") else None
     item = output if by == "listing" else Input("dataset", output.uri, output.digest)
     with unaltered(item) as folder:
         path = folder / "part" / "rows.txt"

@@ -9,8 +9,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from tracking import code, names
-from tracking.artifacts import ArtifactError, fetched, problems
+from tracking import code, names, outputs
+from tracking.artifacts import ArtifactError, problems, small_file
 from tracking.environment import Environment, LockError, differences
 from tracking.lineage import Lineage, LineageError, Output
 from tracking.paging import every
@@ -55,31 +55,50 @@ def finished(client: MlflowClient, experiment_ids: list[str], condition: str) ->
             yield run
 
 
-def recorded(client: MlflowClient, run: Run) -> Lineage:
-    """The run's lineage.json, refused when its outputs are not those its tag stands for."""
-    with fetched(f"runs:/{run.info.run_id}/{names.LINEAGE_FILE}") as path:
-        lineage = Lineage.from_json(path.read_bytes())
-    wanted = run.data.tags.get(names.OUTPUTS)
-    if wanted is not None and lineage.outputs_digest() != wanted:
+def read(run_id: str) -> Lineage:
+    """The lineage.json of any run, of which nothing is known yet. Raises ArtifactError, LineageError."""
+    return Lineage.from_json(small_file(f"runs:/{run_id}/{names.LINEAGE_FILE}"))
+
+
+def recorded(run: Run) -> Lineage:
+    """The record of a finished run, refused when its outputs are not those that its tag stands for.
+
+    A run without the tag left nothing, or somebody took it away. Raises ArtifactError, LineageError.
+    """
+    lineage = read(run.info.run_id)
+    if lineage.outputs_digest() != run.data.tags.get(names.OUTPUTS):
         raise LineageError(f"lineage.json of run {run.info.run_id} was altered after the run\n Do not use the run.")
     return lineage
 
 
-def find(client: MlflowClient, experiment_ids: list[str], key: str) -> Hit | Miss:
-    """The newest run with `key` whose outputs are whole. Every file is checked against its recorded digest."""
+def find(client: MlflowClient, experiment_ids: list[str], wanted: Lineage) -> Hit | Miss:
+    """The newest run with the key of `wanted` whose record has that key and whose outputs are whole.
+
+    A tag is set by anybody who may write: the key is computed anew from the record. Every file of every output is
+    checked against its recorded digest, and what records and artifacts say of each other must agree.
+    """
     reasons: list[str] = []
-    for run in finished(client, experiment_ids, f"tags.`{names.KEY}` = '{key}'"):
+    for run in finished(client, experiment_ids, f"tags.`{names.KEY}` = '{wanted.key}'"):
         try:
-            lineage = recorded(client, run)
-        except (ArtifactError, LineageError, MlflowException) as error:
-            reasons.append(str(error).splitlines()[0])
-            continue
-        damaged = [problem for output in lineage.outputs for problem in problems(output)]
-        if not damaged:
+            lineage = recorded(run)
+            found = disagreements(client, run.info.run_id, lineage, wanted)
+        except (ArtifactError, LineageError, LockError, MlflowException) as error:
+            found = [str(error).splitlines()[0]]
+        if not found:
             user = run.data.tags.get(names.USER, "unknown")
             return Hit(run.info.run_id, user, run.info.end_time, lineage, dict(run.data.metrics))
-        reasons += damaged
+        reasons += [reason for reason in found if reason not in reasons]
     return Miss(tuple(reasons))
+
+
+def disagreements(client: MlflowClient, run_id: str, lineage: Lineage, wanted: Lineage) -> list[str]:
+    """Why a run's record is not that of `wanted`, or its outputs are not what the record says."""
+    if lineage.components() != wanted.components() or lineage.key != wanted.key:
+        changed = ", ".join(changes(lineage, wanted)) or "its key"
+        return [f"run {run_id} has the key of this one, says a tag, but was made of other things ({changed:.200})"]
+    return [problem for output in lineage.outputs for problem in problems(output)] or outputs.inconsistent(
+        client, run_id, lineage
+    )
 
 
 def nearest(client: MlflowClient, experiment_ids: list[str], wanted: Lineage) -> Lineage | None:
@@ -89,7 +108,7 @@ def nearest(client: MlflowClient, experiment_ids: list[str], wanted: Lineage) ->
         if count == PAGE:
             break
         try:
-            lineage = recorded(client, run)
+            lineage = recorded(run)
             distance = len(changes(lineage, wanted))
         except (ArtifactError, LineageError, LockError, MlflowException):
             continue  # unreadable records explain nothing

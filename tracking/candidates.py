@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 
 from taxi.dataset import Dataset
@@ -12,9 +11,11 @@ from taxi.predictor import Predictor
 from taxi.slices import Rows
 from tracking import names
 from tracking.artifacts import unaltered
+from tracking.cache import Hit
 from tracking.lineage import Input, Output
-from tracking.models import PREDICTOR
-from tracking.session import Session
+from tracking.locations import is_stored
+from tracking.outputs import PREDICTOR, candidates, inconsistent
+from tracking.session import RunError, Session
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,10 @@ class Candidates:
     def read(cls, session: Session, search_uri: str) -> Candidates:
         """Of the output ``runs:/<id>/search``. Raises RunError or ArtifactError."""
         made = session.hit(search_uri.split("/")[1])
-        dataset = next(item for item in made.lineage.inputs if item.role == names.DATASET)
-        with unaltered(made.outputs[names.SEARCH]) as folder:
-            found = json.loads((folder / names.CANDIDATES_FILE).read_text())
+        if wrong := inconsistent(session.client, made.run_id, made.lineage):
+            raise RunError(f"{'; '.join(wrong)}\n Do not register anything of it: run hpo again.")
+        dataset = _dataset(session, made)
+        found = candidates(made.outputs[names.SEARCH])
         best = tuple(
             Candidate(
                 row["trial"],
@@ -77,3 +79,17 @@ class Candidates:
             return metrics(rows.y, predicted, "test")["test_rmse"]
 
         return min(best, key=test_rmse)
+
+
+def _dataset(session: Session, made: Hit) -> Input:
+    """The dataset that a search read, which must be what a preprocess run left with the same digest. Or RunError."""
+    dataset = next(item for item in made.lineage.inputs if item.role == names.DATASET)
+    if not is_stored(dataset.uri):
+        raise RunError(f"run {made.run_id} read its dataset at {dataset.uri:.200}, which is no artifact of this store\n"
+                       " Make it with preprocess, and search again: nothing else is followed.")  # fmt: skip
+    if not (maker := session.named(dataset.uri, "preprocess", names.DATASET)):
+        raise RunError(f"{dataset.uri} is no output of a preprocess run\n Search again on one.")
+    if (now := maker.outputs[names.DATASET].digest) != dataset.digest:
+        raise RunError(f"run {made.run_id} searched on dataset {dataset.digest:.12}, and run {maker.run_id} left "
+                       f"{now:.12}, say their records\n One of them was altered: run hpo again.")  # fmt: skip
+    return dataset

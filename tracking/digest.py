@@ -97,6 +97,11 @@ def list_file(name: str, size: int, sha256: str) -> Listing:
     return Listing(_digest({name: (size, sha256)}, ()), {name: (size, sha256)})
 
 
+def digest_files(files: Mapping[str, tuple[int, str]]) -> str:
+    """The digest that files of these names and (bytes, SHA-256) have; also taxi.trials.files_digest of an estimator."""
+    return _digest(files, ())
+
+
 def verify(folder: str | os.PathLike, listing: Listing, deep: bool = True) -> list[str]:
     """What is wrong with `folder` against `listing`, a line each; empty when nothing is.
 

@@ -22,6 +22,7 @@ from tracking.artifacts import fetched, record
 from tracking.chain import ROOT
 from tracking.code import closure
 from tracking.lineage import Output
+from tracking.outputs import PREDICTOR as PREDICTOR  # where a logged model keeps what `log` is given
 
 DATA_FILES = ("served.py",)  # the model's source: MLflow loads it by path, nothing here imports it
 # What of a model must be the same when it is made again; the rest carries ids, times and comments.
@@ -36,7 +37,6 @@ VOLATILE = (
     "*.pyc",
     "registered_model_meta",
 )
-PREDICTOR = "artifacts/predictor"
 LOCK = "requirements.lock"
 LOCK_FILE = "requirements-lock.txt"  # the lock inside a model, beside MLflow's requirements.txt
 

@@ -118,7 +118,7 @@ def launch(session: Session, project: Path, step: str, given: Mapping[str, str],
 
 def _tried(client: MlflowClient, run_id: str) -> Lineage | None:
     try:
-        lineage = cache.recorded(client, client.get_run(run_id))
+        lineage = cache.read(run_id)
     except (ArtifactError, LineageError, MlflowException):
         return None
     return lineage if lineage.inputs else None  # it failed before it knew them

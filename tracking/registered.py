@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -13,13 +13,15 @@ from mlflow.exceptions import MlflowException
 
 from taxi.predictor import Predictor
 from tracking import aliases, names
-from tracking.artifacts import fetched, record, unaltered
-from tracking.lineage import Input, Output
-from tracking.models import PREDICTOR, VOLATILE
+from tracking.artifacts import ArtifactError, record, unaltered
+from tracking.lineage import Input, LineageError, Output
+from tracking.models import VOLATILE
+from tracking.outputs import PREDICTOR
 from tracking.session import RunError, Session
 
 _MODEL_ID = re.compile(r"models:/(m-[0-9a-f]{32})/?")
 _VERSION = re.compile(r"models:/([^/@]+)(?:/(\d+)|@([\w-]+))/?")
+RECORD_SECONDS = 60  # from a champion's promotion to the record of its run, at the very most
 _STEPS_BACK = 8  # a trial, its search, what registered it: three; more is a record that was altered
 
 
@@ -55,21 +57,20 @@ def registered(session: Session, given: str) -> Registered:
     if given == aliases.AUTO:
         given = f"models:/{aliases.model_name(session, given)}@{names.CHAMPION}"
     try:
-        uri, model_id, by = _pinned(session.client, given)
+        uri, model_id = _pinned(session.client, given)
         logged = session.client.get_logged_model(model_id)
     except MlflowException as error:
         raise ModelUriError(f"{given!r:.200}: {error.message}\n Give the URI of a model that register made.") from error
     run_id, learned = logged.source_run_id or "", tuple(logged.tags.get("refit", "train").split("+"))
-    recorded = _recorded(session, [by, run_id], {uri, f"models:/{model_id}"})
-    with unaltered(recorded) if recorded else fetched(uri) as folder:
+    with unaltered(_recorded(session, uri, model_id, run_id)) as folder:
         digest = record(folder, names.MODEL, uri, VOLATILE).digest
         return Registered(uri, model_id, digest, run_id, Predictor.load(folder / PREDICTOR), learned)
 
 
-def _pinned(client: MlflowClient, given: str) -> tuple[str, str, str | None]:
-    """The URI without an alias, the model's id, and the run that registered it."""
+def _pinned(client: MlflowClient, given: str) -> tuple[str, str]:
+    """The URI without an alias, and the model's id."""
     if match := _MODEL_ID.fullmatch(given):
-        return f"models:/{match[1]}", match[1], None
+        return f"models:/{match[1]}", match[1]
     match = _VERSION.fullmatch(given)
     if not match:
         raise ModelUriError(
@@ -81,17 +82,49 @@ def _pinned(client: MlflowClient, given: str) -> tuple[str, str, str | None]:
     source = _MODEL_ID.fullmatch(version.source or "")
     if not source:
         raise ModelUriError(f"{given!r:.200} was not registered by this project\n Give a model that register made.")
-    return f"models:/{name}/{version.version}", source[1], version.tags.get("run_id")
+    return f"models:/{name}/{version.version}", source[1]
 
 
-def _recorded(session: Session, run_ids: list[str | None], uris: set[str]) -> Output | None:
-    """The model among the outputs of the finished runs, with the digest of each of its files."""
-    for run_id in filter(None, run_ids):
-        with contextlib.suppress(RunError):  # a trial, whose models are outputs of its search
-            for output in session.hit(run_id).outputs.values():
-                if output.uri in uris:
-                    return output
-    return None
+def _recorded(session: Session, uri: str, model_id: str, run_id: str) -> Output:
+    """The record of the model, with the digest of each of its files, by the run that logged it or the search it is of.
+
+    Raises ModelUriError when none has one: whoever took the record away may have changed the model, too.
+    """
+    why = f"run {run_id or 'none'} left no record of it"
+    try:
+        for run in _back(session.client, run_id):
+            _wait_for_record(session.client, run)
+            try:
+                outputs = session.hit(run.info.run_id).lineage.outputs
+            except RunError as error:  # a trial, whose models are outputs of its search
+                why = str(error).splitlines()[0]
+                continue
+            for output in outputs:
+                if output.uri in (uri, f"models:/{model_id}") or _made_of(session.client, output) == model_id:
+                    return replace(output, uri=uri)
+    except (RunError, LineageError, ArtifactError) as error:
+        why = str(error).splitlines()[0]
+    raise ModelUriError(f"{uri} cannot be checked: {why}\n Register the model again.")
+
+
+def _wait_for_record(client: MlflowClient, run: Run) -> None:
+    """A version may become champion seconds before the run that registered it writes its record and ends."""
+    last = time.monotonic() + RECORD_SECONDS
+    while run.info.status == "RUNNING" and run.data.tags.get(names.STEP) == "register" and time.monotonic() < last:
+        time.sleep(0.5)
+        run = client.get_run(run.info.run_id)
+
+
+def _made_of(client: MlflowClient, output: Output) -> str | None:
+    """The id of the logged model that a version among a run's outputs was made of; None for any other output."""
+    if not _VERSION.fullmatch(output.uri):
+        return None
+    name, number, _ = _VERSION.fullmatch(output.uri).groups()
+    try:
+        source = _MODEL_ID.fullmatch(client.get_model_version(name, number).source or "")
+    except MlflowException:
+        return None  # deleted meanwhile
+    return source[1] if source else None
 
 
 def dataset_of(session: Session, model: Registered) -> Input:
