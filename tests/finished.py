@@ -61,8 +61,8 @@ SEARCH = replace(
 ).with_key()
 
 
-def searched(client, lineage: Lineage = SEARCH, estimator: str = "trees", **changes: object) -> str:
-    """A run of `lineage` with ``search`` and the model of trial 3; `changes` are of candidates.json alone."""
+def searched(client, lineage: Lineage = SEARCH, estimator: str = "trees", uri: str = "", **changes: object) -> str:
+    """A run of `lineage` with ``search`` and the model of trial 3, at `uri`; `changes` are of candidates.json alone."""
     from taxi.trials import files_digest
 
     run_id = begin(client)
@@ -70,5 +70,5 @@ def searched(client, lineage: Lineage = SEARCH, estimator: str = "trees", **chan
     row = {"trial": 3, "model_digest": files_digest({"model.json": estimator.encode()}), "val_rmse": 5.0}
     listed = {"family": "xgboost", "features": "full", "dataset": lineage.inputs[0].digest, "candidates": [row]}
     search = folder_of(client, run_id, "search", {"candidates.json": json.dumps({**listed, **changes})})
-    finish(client, run_id, lineage, search, model)
+    finish(client, run_id, lineage, search, replace(model, uri=uri or model.uri))
     return run_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from tracking.session import RunError, Session
 _MODEL_ID = re.compile(r"models:/(m-[0-9a-f]{32})/?")
 _VERSION = re.compile(r"models:/([^/@]+)(?:/(\d+)|@([\w-]+))/?")
 RECORD_SECONDS = 60  # from a champion's promotion to the record of its run, at the very most
-_STEPS_BACK = 8  # a trial, its search, what registered it: three; more is a record that was altered
+_STEPS_BACK = 8  # a trial, its search, a main: three; more is a tag that was altered
 
 
 class ModelUriError(ValueError):
@@ -128,27 +129,32 @@ def _made_of(client: MlflowClient, output: Output) -> str | None:
 
 
 def dataset_of(session: Session, model: Registered) -> Input:
-    """The dataset that the model was made from, as the runs behind it recorded it. Raises RunError."""
+    """The dataset that the model was made from, as the records of the runs behind it have it. Raises RunError."""
     for run in _back(session.client, model.run_id):
-        uri, digest = (run.data.tags.get(f"{names.INPUT}dataset{which}") for which in (".uri", ""))
-        if uri and digest:
-            return Input("dataset", uri, digest)
+        with contextlib.suppress(RunError):  # a trial, which its search speaks for; any other leads nowhere, too
+            made = session.hit(run.info.run_id)
+            read = {item.role: item for item in made.lineage.inputs}
+            if names.SEARCH in read:
+                search = session.named(read[names.SEARCH].uri, "hpo", names.SEARCH)
+                if search and search.outputs[names.SEARCH].digest == read[names.SEARCH].digest:
+                    read |= {item.role: item for item in search.lineage.inputs}
+            speaks = names.TRIAL not in run.data.tags and (
+                run.info.run_id == model.run_id
+                or any(output.uri == f"models:/{model.model_id}" for output in made.lineage.outputs)
+            )
+            if speaks and names.DATASET in read:
+                return read[names.DATASET]
     raise RunError(f"no run behind {model.uri} says from which dataset it was made\n Give a model that register made.")
 
 
 def _back(client: MlflowClient, run_id: str) -> Iterator[Run]:
-    """The run that logged a model, then the runs it belongs to or was made from: trial, search; register, search."""
+    """The run that logged a model, then the runs it belongs to: of a trial, its search."""
     for _ in range(_STEPS_BACK):
         try:
             run = client.get_run(run_id)
         except MlflowException as error:
             raise RunError(f"run {run_id or 'none'} cannot be read: {error.message}") from error
         yield run
-        tags = run.data.tags
-        search = re.match(r"runs:/([0-9a-f]{32})/", tags.get(f"{names.INPUT}search.uri", ""))
-        if search:
-            run_id = search[1]
-        elif names.PARENT in tags:
-            run_id = tags[names.PARENT]
-        else:
+        if names.PARENT not in run.data.tags:
             return
+        run_id = run.data.tags[names.PARENT]
