@@ -80,6 +80,7 @@ def work(step: StepRun) -> None:
                 workers=engine.workers,
                 stop_after=int(params["stop_after"]),
                 known=known,
+                on_unlike=lambda result: unlike(step, runs, result),
                 on_finished=runs.log,
                 on_told=on_told,
             )
@@ -97,6 +98,12 @@ def taken_up(step: StepRun, runs, max_evals: int, family: str, val) -> dict:
     if known:
         step.say(f"{len(known)} trials are known from earlier searches and are not run again")
     return known
+
+
+def unlike(step: StepRun, runs, result) -> None:
+    """A known trial whose parameters this search does not suggest: its result was altered, or another's before it."""
+    step.say(f"trial {result.number} is run again: the earlier one had other parameters than this search suggests")
+    runs.forget(result)
 
 
 def needed_at_the_end() -> None:

@@ -26,7 +26,7 @@ Submit = Callable[[int, Params], "Future[TrialResult]"]
 
 
 class SearchError(ValueError):
-    """Earlier trials that this search would not have made, or a number it cannot work with."""
+    """A number that a search cannot work with."""
 
 
 @dataclass(frozen=True)
@@ -102,18 +102,19 @@ def search(
     tuning: Tuning | None = None,
     stop_after: int = 0,
     known: Mapping[int, TrialResult] | None = None,
+    on_unlike: Callable[[TrialResult], None] = lambda result: None,
     on_finished: Callable[[TrialResult], None] = lambda result: None,
     on_told: Callable[[TrialResult], None] = lambda result: None,
 ) -> list[TrialResult]:
     """The trials by number: `max_evals` of them, or up to the one that makes `stop_after` in a row without a new best.
 
     `submit(number, params)` starts a trial and returns its Future; at most min(workers, batch) run at once. `known`
-    trials (of an interrupted or a shorter search) are not run again: what is suggested must equal what they had, else
-    SearchError. `on_finished` gets every new result as soon as there is one, in whatever order, so that it can be kept:
-    it alone gets the saved model. `on_told` gets every result, known ones too, in order of number, before anything is
-    suggested from it. Both are called by this thread. `tuning` is hyperopt's at batch=1, so that it is plain `fmin`,
-    and ours above 1. The answer depends on seed, batch, tuning and the results alone; max_evals and stop_after only
-    cut it off.
+    trials (of an interrupted or a shorter search) are not run again where they had what is suggested; one that had not
+    is given to `on_unlike` and run. `on_finished` gets every new result as soon as there is one, in whatever order, so
+    that it can be kept: it alone gets the saved model. `on_told` gets every result, known ones too, in order of number,
+    before anything is suggested from it. All three are called by this thread. `tuning` is hyperopt's at batch=1, so
+    that it is plain `fmin`, and ours above 1. The answer depends on seed, batch, tuning and the results alone;
+    max_evals and stop_after only cut it off.
     """
     if max_evals < 1 or batch < 1 or workers < 1 or stop_after < 0:
         raise SearchError(
@@ -147,9 +148,12 @@ def search(
         while len(told) < max_evals and not _stalled(told, stop_after):
             while suggested < min(len(told) + batch, max_evals):
                 params = suggestions.next()
-                if suggested in known:
-                    finished[suggested] = _same(known[suggested], suggested, params)
+                result = known.get(suggested)
+                if result and (result.number, result.params) == (suggested, params):
+                    finished[suggested] = result
                 else:
+                    if result:
+                        on_unlike(result)
                     ready.append((suggested, params))
                     start()
                 suggested += 1
@@ -176,17 +180,6 @@ def _stalled(told: list[TrialResult], stop_after: int) -> bool:
         return False
     last_best = best(told)[0].number if best(told) else -1
     return len(told) - 1 - last_best >= stop_after
-
-
-def _same(result: TrialResult, number: int, params: Params) -> TrialResult:
-    if result.number != number or result.params != params:
-        changed = {name for name in params.keys() | result.params.keys() if params.get(name) != result.params.get(name)}
-        name = min(changed, default="number")
-        raise SearchError(
-            f"trial {number} of the earlier search has {name}={result.params.get(name)!r} where this one suggests "
-            f"{params.get(name)!r}.\nResume with the seed, batch, space and data it had, or start a new search."
-        )
-    return result
 
 
 def _plain(value: Any, digits: int | None) -> Any:

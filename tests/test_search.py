@@ -247,16 +247,13 @@ def test_the_answer_depends_on_seed_batch_and_tuning(changed, undisturbed):
     assert search(SPACE, at_once(), **arguments) != undisturbed
 
 
-def test_earlier_trials_of_another_search_are_refused(undisturbed):
-    """A resume with other settings would mix two searches in silence."""
-    known = {0: replace(undisturbed[0], params={**undisturbed[0].params, "kind": "other"})}
-    with pytest.raises(SearchError) as error:
-        search(SPACE, at_once(), max_evals=3, known=known)
-    here = undisturbed[0].params["kind"]
-    assert str(error.value) == (
-        f"trial 0 of the earlier search has kind='other' where this one suggests {here!r}.\n"
-        "Resume with the seed, batch, space and data it had, or start a new search."
-    )
+def test_an_earlier_trial_of_other_parameters_is_run_again(undisturbed):
+    """Whoever wrote it: it neither enters the search nor ends it."""
+    forged = replace(undisturbed[0], params={**undisturbed[0].params, "kind": "other"}, val_rmse=-1.0)
+    known, unlike = {0: forged, 1: undisturbed[1]}, []
+    made = search(SPACE, at_once(), max_evals=20, known=known, on_unlike=unlike.append)
+    assert made == undisturbed[:20]
+    assert unlike == [forged]
 
 
 def scripted(losses):

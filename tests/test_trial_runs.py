@@ -211,3 +211,16 @@ def test_only_trusted_experiments_are_looked_in(searching, client, others):
     others(trial(0), trial(0).files)
     assert searching().known(8, [mine], [mine], as_logged, lambda line: None) == {}
     assert list(searching().known(8, [mine, others.experiment], [mine], as_logged, lambda line: None)) == [0]
+
+
+def test_a_trial_of_other_parameters_is_taken_back(searching, client):
+    """Its link goes, and the one that is run instead stands in its place."""
+    searching().log(trial(4))
+    runs = searching()
+    known = take_up(client, runs)
+    link = runs.runs[4]
+    runs.forget(known[4])
+    assert client.get_run(link).info.lifecycle_stage == "deleted"
+    runs.log(trial(4))
+    assert runs.runs[4] != link
+    assert runs.files(trial_without_files(4)) == trial(4).files

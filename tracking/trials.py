@@ -122,6 +122,13 @@ class TrialRuns:
         keep = ok and self._among_best(result)
         self._write(result, {}, files=result.files if keep else {})
 
+    def forget(self, result: TrialResult) -> None:
+        """A known trial is not one of this search: its link is taken back, and the trial runs."""
+        self._client.delete_run(self.runs.pop(result.number))
+        self._files_in.pop(result.number, None)
+        if result.status == "ok":
+            self._scores.remove((result.val_rmse, result.number))
+
     def _among_best(self, result: TrialResult) -> bool:
         """Among itself and those before it: so is every trial that is among the best in the end, wherever that is."""
         mine = (result.val_rmse, result.number)
