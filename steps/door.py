@@ -189,10 +189,13 @@ def session_for(params: Mapping[str, object], run) -> object:
     from mlflow import MlflowClient
 
     from taxi import progress
+    from tracking import locations
     from tracking.managers import check_interpreter
     from tracking.session import Session
     from tracking.store_check import check_address
 
+    if run:
+        locations.check_own(run)
     base_url = os.environ.get("TLC_BASE_URL")
     check_interpreter(run)
     quiet = bool(params.get("quiet"))

@@ -5,6 +5,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from steps.door import session_for
 from tests.evil import evil_server
 from tests.records import RECORD, A
 from tracking import artifacts, locations, names
@@ -77,6 +78,14 @@ def test_no_uri_of_a_record_leads_to_another_server(client, evil, at):
                "an artifact service": f"mlflow-artifacts://{host}/x"}[at]  # fmt: skip
     read_everything(uri)
     assert evil.asked == []
+
+
+def test_a_step_leaves_nothing_at_another_server(client, evil):
+    """Its own experiment was made by somebody else."""
+    run = client.get_run(run_at(client, evil.uri + ELSEWHERE))
+    with pytest.raises(LocationError, match="nothing is sent there"):
+        session_for({}, run)
+    assert session_for({}, client.create_run("0")).run
 
 
 def test_a_user_who_names_another_server_sends_it_no_password_either(client, evil):

@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import append_to_uri_path
 
@@ -69,6 +70,14 @@ def of_given(uri: str) -> str:
         return Path(uri).absolute().as_uri()
     _allowed(uri, uri)
     return uri
+
+
+def check_own(run: Run) -> None:
+    """Raise LocationError when what `run` is to leave would go, with user and password, to another server.
+
+    Whoever made the experiment that one works in chose where its artifacts lie.
+    """
+    _allowed(f"experiment {run.info.experiment_id}, which the run is in,", run.info.artifact_uri)
 
 
 def folder(location: str) -> Path | None:

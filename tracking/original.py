@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from tracking import loading, names, repeatable
-from tracking.artifacts import ArtifactError, fetched, problems
+from tracking.artifacts import ArtifactError, problems, small_file
 from tracking.lineage import Input, Lineage
 from tracking.session import RunError, Session
 from tracking.verdict import Made
@@ -125,7 +124,6 @@ def in_order(wanted: list[str], read_one: Callable[[str], Original], everything:
 
 def _patch(run_id: str) -> bytes | None:
     try:
-        with fetched(f"runs:/{run_id}/{names.PATCH_FILE}") as path:
-            return path.read_bytes() if Path(path).stat().st_size <= _PATCH_BYTES else None
+        return small_file(f"runs:/{run_id}/{names.PATCH_FILE}", _PATCH_BYTES)
     except ArtifactError:
         return None
