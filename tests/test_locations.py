@@ -110,6 +110,14 @@ def test_a_private_folder_is_not_read_whatever_leads_there(client, private, uri)
         pass
 
 
+def test_a_bucket_whose_client_is_not_installed_is_a_reason(client):
+    """An experiment of anybody's may lie in one: its runs are passed over."""
+    run_id = run_at(client, "gs://bucket/taxi")
+    assert "output dataset: " in problems(Output("dataset", f"runs:/{run_id}/dataset", A, {}))[0]
+    with pytest.raises(ArtifactError, match="not installed here"), fetched(f"runs:/{run_id}/dataset"):
+        pass
+
+
 def test_a_link_in_the_place_of_an_artifact_is_not_followed(client, private, tmp_path):
     """Neither for the whole folder of a run nor for one artifact: somebody with an account on the machine made it."""
     store = tmp_path / "theirs"

@@ -192,7 +192,7 @@ def problems(output: Output) -> list[str]:
             return found
         with _at(location, output.uri) as folder:
             return [f"output {output.name}: {problem}" for problem in _damage(output, folder)]
-    except (ArtifactError, DigestError, MlflowException) as error:
+    except (ArtifactError, DigestError, MlflowException, ImportError) as error:
         return [f"output {output.name}: {str(error).splitlines()[0]}"]
 
 
