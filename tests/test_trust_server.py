@@ -55,6 +55,12 @@ def test_an_outsiders_record_sends_nobody_to_another_server(team, run, search):
             lineage = cache.read(search)
             elsewhere = replace(lineage, inputs=(replace(lineage.inputs[0], uri=evil.uri + EVIL_PATH),))
             theirs = client.create_run(client.create_experiment("oscar's records")).info.run_id
+            with fetched(f"runs:/{search}/{names.SEARCH}") as folder:
+                client.log_artifacts(theirs, str(folder), names.SEARCH)
+            place = f"runs:/{theirs}/{names.SEARCH}"
+            outputs = tuple(replace(output, uri=place) if output.name == names.SEARCH else output
+                            for output in elsewhere.outputs)  # fmt: skip
+            elsewhere = replace(elsewhere, outputs=outputs)
             client.log_text(theirs, elsewhere.to_json(), names.LINEAGE_FILE)
             for name, value in (elsewhere.tags() | {names.OUTPUTS: elsewhere.outputs_digest()}).items():
                 client.set_tag(theirs, name, value)
