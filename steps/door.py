@@ -194,8 +194,6 @@ def session_for(params: Mapping[str, object], run) -> object:
     from tracking.session import Session
     from tracking.store_check import check_address
 
-    if run:
-        locations.check_own(run)
     base_url = os.environ.get("TLC_BASE_URL")
     check_interpreter(run)
     quiet = bool(params.get("quiet"))
@@ -203,6 +201,7 @@ def session_for(params: Mapping[str, object], run) -> object:
     fetch = {"base_url": base_url, "progress": not quiet}
     if run:  # the store of a server, which nobody could look at before
         check_address("the tracking store", run.info.artifact_uri)
+        locations.check_own(run)
     trust = str(params.get("trust", "experiment"))
     return Session(MlflowClient(), run, quiet=quiet, fetch=fetch, trust=trust)
 
