@@ -32,7 +32,7 @@ class Chain:
         """Digests of what the newest finished run of `step` left."""
         query = f"tags.`{names.STEP}` = '{step}' and tags.`{names.OUTPUTS}` != '' and attributes.status = 'FINISHED'"
         [run] = self.client.search_runs([self.experiment], query, max_results=1)
-        return {output.name: output.digest for output in recorded(self.client, run).outputs}
+        return {output.name: output.digest for output in recorded(run).outputs}
 
     def forget(self, step: str) -> None:
         """The chain up to `step` is there, and then as if `step` had never been run."""

@@ -34,7 +34,7 @@ def end_of(place: Workplace, uri: str = "") -> tuple:
     mlflow.set_tracking_uri(uri or place.store)  # artifacts are fetched by MLflow's own notion of the store
     query = f"tags.`{names.STEP}` = 'register' and attributes.status = 'FINISHED' and tags.`{names.OUTPUTS}` != ''"
     run = client.search_runs(["0"], query, max_results=1)[0]
-    lineage = recorded(client, run)
+    lineage = recorded(run)
     search = lineage.inputs[0].digest
     return lineage.outputs[0].digest, search, measured(run.data.metrics)
 

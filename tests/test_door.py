@@ -23,6 +23,6 @@ def test_a_store_whose_client_is_not_installed_is_said_to_need_it(uri):
     """MLflow knows its scheme, and would end in "No module named ..."."""
     with (
         pytest.raises(ArtifactError, match=r"lies in a store that needs .*, which is not installed here"),
-        fetched(uri),
+        fetched(uri, given=True),
     ):
         pass
