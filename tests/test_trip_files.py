@@ -103,8 +103,8 @@ def test_what_settles_it_may_stand_in_a_later_batch(tmp_path):
         ("windows.csv", rows("2023-03-01 00:15:00").replace("\n", "\r\n").encode()),
         ("quoted.csv", (f'"note",{HEADER}\n"a, ""b""\nand on",74,75,"1.2","2023-03-01 00:15:00"\n').encode()),
         ("CAPITALS.CSV", rows("2023-03-01 00:15:00").encode()),
-        ("packed.csv.gz", gzip.compress(rows("2023-03-01 00:15:00").encode())),
-        ("packed-all-the-same.csv", gzip.compress(rows("2023-03-01 00:15:00").encode())),
+        ("packed.csv.gz", gzip.compress(rows("2023-03-01 00:15:00").encode(), mtime=0)),
+        ("packed-all-the-same.csv", gzip.compress(rows("2023-03-01 00:15:00").encode(), mtime=0)),
         ("no-gzip.csv.gz", rows("2023-03-01 00:15:00").encode()),
         ("latin.csv", f"caf\xe9,{HEADER}\n".encode() + "caf\xe9,74,75,1.2,2023-03-01 00:15:00\n".encode("latin-1")),
     ],
@@ -131,7 +131,7 @@ def test_a_header_alone_has_no_rows(tmp_path):
         (rows("2023-03-01 00:15:00", miles='"1,2"').encode(), "trip_distance has '1,2', with a comma"),
         (rows("2023-03-01 00:15:00", delimiter=";").replace("1.2", "1,2").encode(), "trip_distance has '1,2'"),
         (b"a;b;c\n1;2;3\n", r"has no column PULocationID, .*\(found: a, b, c\)"),
-        (gzip.compress(rows("2023-03-01 00:15:00").encode() * 99)[:-20], "cannot be read"),
+        (gzip.compress(rows("2023-03-01 00:15:00").encode() * 99, mtime=0)[:-20], "cannot be read"),
     ],
 )
 def test_a_csv_file_that_cannot_be_one_is_named(tmp_path, content, words):

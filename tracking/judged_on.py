@@ -119,7 +119,7 @@ def _records(session: Session, run_id: str) -> list[Lineage]:
 
 def _same(session: Session, digest: str) -> Iterator[Lineage]:
     condition = f"tags.`{names.OUTPUT}{names.DATASET}` = '{digest}'"
-    for run in islice(cache.finished(session.client, session.experiments, condition), MOST_RUNS):
+    for run in islice(cache.finished(session.client, session.trusted_experiments, condition), MOST_RUNS):
         yield from _records(session, run.info.run_id)
 
 
