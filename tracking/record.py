@@ -16,6 +16,7 @@ from tracking import names, notes
 from tracking.git import without_credentials
 from tracking.lineage import Lineage
 from tracking.session import Session
+from tracking.wellformed import printable
 
 
 def describe(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
@@ -61,12 +62,12 @@ def upload_patch(session: Session, lineage: Lineage) -> None:
     """
     captured = session.work_tree.captured(lineage.code)
     for path, why in captured.left_out:
-        click.echo(f"not uploading {path}: {why}", err=True)
+        click.echo(printable(f"not uploading {path}: {why}"), err=True)
     if not captured.patch:
         return
     captured.check_secrets()
     for line in captured.lines():
-        click.echo(f"uploading {names.PATCH_FILE}: {line}", err=True)
+        click.echo(printable(f"uploading {names.PATCH_FILE}: {line}"), err=True)
     with tempfile.TemporaryDirectory(prefix="patch-") as folder:
         path = Path(folder, names.PATCH_FILE)
         path.touch(mode=0o600)  # a store on this machine keeps the mode

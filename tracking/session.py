@@ -90,7 +90,7 @@ class Session:
         found = self.work_tree.captured(modules).source
         if found.note and found.note not in self._noted:
             self._noted.add(found.note)
-            click.echo(f"this run cannot be reproduced elsewhere: {found.note}", err=True)
+            click.echo(printable(f"this run cannot be reproduced elsewhere: {found.note}"), err=True)
         return found
 
     def lineage(self, step: str, params: Mapping[str, str], placement: Mapping[str, str],
