@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import py_compile
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,11 +47,11 @@ def made(output: Output) -> Made:
     return Made("1" * 32, replace(RECORD, outputs=(output,)), METRICS, loading.settings([output]))
 
 
-def forged(output: Output, folder: Path, copy: Path, change) -> Made:
-    """A run whose model was changed and whose record was written anew, so that it agrees with itself."""
-    shutil.copytree(folder, copy)
-    change(copy)
-    return made(record(copy, names.MODEL, str(copy), models.VOLATILE))
+def forged(logged, change) -> Made:
+    """A run whose model was changed in its place and whose record was written anew, so that it agrees with itself."""
+    output, folder = logged()
+    change(folder)
+    return made(record(folder, names.MODEL, output.uri, models.VOLATILE))
 
 
 def other_code(folder: Path) -> None:
@@ -111,14 +110,14 @@ DIVERGED = {other_code: "model code/taxi/predictor.py", other_source: "model ser
 METRICS_ONLY = {other_requirements: "model requirements.txt", another_builder: "model python_env.yaml"}
 
 
-def test_a_model_that_loads_otherwise_is_not_identical(logged, tmp_path):
+def test_a_model_that_loads_otherwise_is_not_identical(logged):
     """Made again from the same commit it is; each forgery is named, by its file."""
-    (output, folder), (again, _) = logged(), logged()
+    (output, _), (again, _) = logged(), logged()
     verdict = judge(made(output), made(again), same_code=True)
     assert verdict.grade is Grade.IDENTICAL
     assert {name for name, *_ in verdict.loaded} > {"model MLmodel", "model served.py", "model code/taxi/predictor.py"}
     for change, named in {**DIVERGED, **METRICS_ONLY}.items():
-        lie = forged(output, folder, tmp_path / change.__name__, change)
+        lie = forged(logged, change)
         assert lie.lineage.outputs[0].digest == output.digest  # which does not cover it
         verdict = judge(lie, made(again), same_code=True)
         assert verdict.grade is (Grade.DIVERGED if change in DIVERGED else Grade.METRICS), change
@@ -127,9 +126,9 @@ def test_a_model_that_loads_otherwise_is_not_identical(logged, tmp_path):
             assert named in Verdict((verdict,)).line()
 
 
-def test_what_no_loading_reads_does_not_count(logged, tmp_path):
+def test_what_no_loading_reads_does_not_count(logged):
     """Hidden files of the maker's folder, another pip, and MLflow's note of the registration."""
-    output, folder = logged()
+    output, _ = logged()
 
     def harmless(copy: Path) -> None:
         (copy / "code" / "taxi" / ".DS_Store").write_bytes(b"x")
@@ -138,7 +137,7 @@ def test_what_no_loading_reads_does_not_count(logged, tmp_path):
         for name in ("conda.yaml", "python_env.yaml"):
             (copy / name).write_text((copy / name).read_text().replace("pip==", "pip==9").replace("pip<=", "pip<=9"))
 
-    other = forged(output, folder, tmp_path / "other", harmless)
+    other = forged(logged, harmless)
     assert judge(other, made(output), same_code=True).grade is Grade.IDENTICAL
 
 
