@@ -32,7 +32,7 @@ class Option(click.Option):
 
     def type_cast_value(self, ctx: click.Context, value: object) -> object:
         if isinstance(value, str) and holds_credentials(value):
-            raise CredentialsInParameter(_refusal(str(self.name), value))
+            raise CredentialsInParameter(_refusal(str(ctx.command.name), str(self.name), value))
         return super().type_cast_value(ctx, value)
 
 
@@ -56,32 +56,35 @@ def _in_authority(scheme: str | None, authority: str, rest: str) -> bool:
     return "@" in rest and bool(re.search(r":(?!\d*$)", authority.partition("]")[2] or authority))
 
 
-def _refusal(name: str, value: str) -> str:
+def _refusal(entry_point: str, name: str, value: str) -> str:
     lines = [f"parameter {name} holds a password, token or key, which would stand in the run's record for every reader",
              f" Take it out and change it. {_HOW}"]  # fmt: skip
-    if run_id := os.environ.get("MLFLOW_RUN_ID"):
-        lines += _deleted(run_id, name, value)
-    return "\n".join(lines)
+    return "\n".join([*lines, *_deleted(entry_point, name, value)])
 
 
-def _deleted(run_id: str, name: str, value: str) -> list[str]:
+def _deleted(entry_point: str, name: str, value: str) -> list[str]:
     """Have the run deleted for which `mlflow run` has logged the parameter already, and say what is left of it."""
+    if not os.environ.get("MLFLOW_RUN_ID"):
+        return []
     import shlex
 
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     from steps.forget import delete_once_launched
+    from steps.launched_run import launched
     from tracking.chain import ROOT
-    from tracking.project_identity import identity
+    from tracking.project_identity import project_of
 
-    client = MlflowClient()
     try:
-        logged = client.get_run(run_id).data.params.get(name)
-    except MlflowException:
-        logged = None
-    if logged is None or logged not in (value, shlex.quote(value), shlex.quote(value)[:6000]):
+        run = launched(entry_point)
+    except (MlflowException, click.ClickException):
         return []  # not a run that was made for this
-    delete_once_launched(client, run_id, identity(ROOT))  # not at once: `mlflow run` has yet to write its status
+    logged = run.data.params.get(name) if run else None
+    if logged is None or logged not in (value, shlex.quote(value), shlex.quote(value)[:6000]):
+        return []
+    run_id = run.info.run_id
+    # Not at once: `mlflow run` has yet to write its status.
+    delete_once_launched(MlflowClient(), run_id, project_of(run, ROOT))
     return [f" `mlflow run` has logged it in run {run_id}, which is deleted as soon as that ends. Look whether it is "
             f"gone; its row leaves the store's database with: mlflow gc --run-ids {run_id}"]  # fmt: skip

@@ -17,11 +17,20 @@ def command(entry_point: str) -> click.Command:
     return getattr(import_module(f"steps.{entry_point}"), entry_point)
 
 
+def made_for(
+    client: MlflowClient, experiment_id: str, step: str, given: dict[str, str] | None = None, **tags: str
+) -> Run:
+    """The run that `mlflow run -e step` makes before it starts the step, its parameters logged."""
+    marks = {names.ENTRY_POINT: step, names.USER: getpass.getuser()}
+    run = client.create_run(experiment_id, tags={**marks, **tags})
+    params = {option.name: "" for option in command(step).params} | (given or {})
+    client.log_batch(run.info.run_id, params=[Param(name, text) for name, text in params.items()])
+    return run
+
+
 def in_process(client: MlflowClient, parent: Run, step: str, parameters: dict[str, str]) -> Run:
     """`chain.launch`: a child run, and the step's own command on it."""
-    tags = {names.PARENT: parent.info.run_id, names.ENTRY_POINT: step, names.USER: getpass.getuser()}
-    run = client.create_run(parent.info.experiment_id, tags=tags)
-    client.log_batch(run.info.run_id, params=[Param(option.name, "") for option in command(step).params])
+    run = made_for(client, parent.info.experiment_id, step, **{names.PARENT: parent.info.run_id})
     os.environ["MLFLOW_RUN_ID"] = run.info.run_id
     try:
         command(step).main(words(parameters), standalone_mode=False)

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from steps.options import OPTIONS
 from steps.parameter_secrets import holds_credentials
+from tests.in_process import made_for
 from tests.project import ROOT, workplace
 
 WORD = "hunter2-word"
@@ -88,8 +89,7 @@ def test_every_option_is_made_so():
 def launched(client, monkeypatch):
     """The run that `mlflow run` made for a step, with its parameter as it logs it."""
     experiment = client.get_experiment_by_name("trips").experiment_id
-    run = client.create_run(experiment)
-    client.log_param(run.info.run_id, "source", f"'https://ada:{WORD}@host/x?a=1&b=2'")
+    run = made_for(client, experiment, "preprocess", {"source": f"'https://ada:{WORD}@host/x?a=1&b=2'"})
     monkeypatch.setenv("MLFLOW_RUN_ID", run.info.run_id)
     return run.info.run_id
 
@@ -114,6 +114,12 @@ def test_another_run_that_the_environment_names_is_left_alone(client, launched):
     assert result.exit_code == 2
     assert client.get_run(launched).info.lifecycle_stage == "active"
     assert launched not in result.output
+    client.set_terminated(launched)  # also where the parameter is the same
+    before = client.get_run(launched).to_dictionary()
+    result = CliRunner().invoke(preprocess, ["--source", f"https://ada:{WORD}@host/x?a=1&b=2"])
+    assert result.exit_code == 2
+    assert launched not in result.output
+    assert client.get_run(launched).to_dictionary() == before
 
 
 def test_mlflow_run_with_a_password_leaves_no_run(tmp_path, migrated_store):
