@@ -112,6 +112,20 @@ def test_a_version_is_vouched_for_by_the_run_that_logged_its_model(session, logg
         registered(session, "models:/taxi/1")
 
 
+def test_a_version_that_a_killed_run_left_is_vouched_for_by_who_completed_it(session, logged):
+    """A run of the same key, which its tag names; of another key nobody may."""
+    folder, uri, run_id = logged
+    session.client.create_registered_model("taxi")
+    session.client.create_model_version("taxi", uri, tags={"run_id": run_id})
+    session.client.delete_tag(run_id, names.OUTPUTS)
+    for lineage, refused in ((replace(TRAIN, params={"seed": "1"}).with_key(), True), (TRAIN, False)):
+        completing = run(session)
+        finish(session.client, completing, lineage, record(folder, "version", "models:/taxi/1"))
+        session.client.set_model_version_tag("taxi", "1", "run_id", completing)
+        with pytest.raises(ModelUriError if refused else PredictorError):  # found whole, and read
+            registered(session, "models:/taxi/1")
+
+
 @pytest.mark.parametrize(
     "uri", ["champion", "models:/trips", "models:/trips@champion", "models:/trips/7", "models:/m-" + "0" * 32,
             "runs:/" + "0" * 32 + "/model", "models:/../x/1"]

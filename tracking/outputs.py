@@ -25,7 +25,7 @@ def inconsistent(client: MlflowClient, run_id: str, lineage: Lineage) -> list[st
     if lineage.step == "hpo":
         found = _search(lineage, made)
     elif lineage.step == "register":
-        found = _version(client, run_id, made)
+        found = _version(client, run_id, lineage.key, made)
     return [f"run {run_id}: {problem}" for problem in found]
 
 
@@ -66,11 +66,23 @@ def estimator_digest(model: Output) -> str:
     return digest_files({path.removeprefix(_ESTIMATOR): model.files[path] for path in inside})
 
 
-def _version(client: MlflowClient, run_id: str, made: dict[str, Output]) -> list[str]:
+def _version(client: MlflowClient, run_id: str, key: str, made: dict[str, Output]) -> list[str]:
     match = _VERSION.fullmatch(made[names.VERSION].uri) if names.VERSION in made else None
     if not match:
         return ["its record has no model version"]
     source = _MODEL.fullmatch(client.get_model_version(match[1], match[2]).source or "")
-    if not source or client.get_logged_model(source[1]).source_run_id != run_id:
+    if not source or not is_of(client, source[1], run_id, key):
         return [f"{match[0]} was not made of the model of this run"]
     return []
+
+
+def is_of(client: MlflowClient, model_id: str, run_id: str, key: str) -> bool:
+    """Whether run `run_id`, of `key`, may speak for a logged model: it logged it, or completed what a killed one did.
+
+    A run of the same key that was killed between its version and its record left no word of its own.
+    """
+    logged_by = client.get_logged_model(model_id).source_run_id
+    if logged_by == run_id:
+        return True
+    tags = client.get_run(logged_by).data.tags
+    return names.OUTPUTS not in tags and names.REUSED not in tags and tags.get(names.KEY) == key

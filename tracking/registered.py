@@ -17,7 +17,7 @@ from tracking import aliases, names
 from tracking.artifacts import ArtifactError, record, unaltered
 from tracking.lineage import Input, LineageError, Output
 from tracking.models import VOLATILE
-from tracking.outputs import PREDICTOR
+from tracking.outputs import PREDICTOR, is_of
 from tracking.session import RunError, Session
 
 _MODEL_ID = re.compile(r"models:/(m-[0-9a-f]{32})/?")
@@ -32,7 +32,7 @@ class ModelUriError(ValueError):
 
 @dataclass(frozen=True)
 class Registered:
-    """A model pinned: `uri` holds a version or a model id, never an alias. run_id: the run that logged it.
+    """A model pinned: `uri` holds a version or a model id, never an alias. run_id: the run that speaks for it.
 
     learned: the splits of its dataset that it was fitted to.
     """
@@ -58,20 +58,21 @@ def registered(session: Session, given: str) -> Registered:
     if given == aliases.AUTO:
         given = f"models:/{aliases.model_name(session, given)}@{names.CHAMPION}"
     try:
-        uri, model_id = _pinned(session.client, given)
+        uri, model_id, by = _pinned(session.client, given)
         logged = session.client.get_logged_model(model_id)
     except MlflowException as error:
         raise ModelUriError(f"{given!r:.200}: {error.message}\n Give the URI of a model that register made.") from error
-    run_id, learned = logged.source_run_id or "", tuple(logged.tags.get("refit", "train").split("+"))
-    with unaltered(_recorded(session, uri, model_id, run_id)) as folder:
+    learned = tuple(logged.tags.get("refit", "train").split("+"))
+    run_id, output = _recorded(session, uri, model_id, logged.source_run_id or "", by)
+    with unaltered(output) as folder:
         digest = record(folder, names.MODEL, uri, VOLATILE).digest
         return Registered(uri, model_id, digest, run_id, Predictor.load(folder / PREDICTOR), learned)
 
 
-def _pinned(client: MlflowClient, given: str) -> tuple[str, str]:
-    """The URI without an alias, and the model's id."""
+def _pinned(client: MlflowClient, given: str) -> tuple[str, str, str | None]:
+    """The URI without an alias, the model's id, and the run that registered it, says a tag."""
     if match := _MODEL_ID.fullmatch(given):
-        return f"models:/{match[1]}", match[1]
+        return f"models:/{match[1]}", match[1], None
     match = _VERSION.fullmatch(given)
     if not match:
         raise ModelUriError(
@@ -83,26 +84,31 @@ def _pinned(client: MlflowClient, given: str) -> tuple[str, str]:
     source = _MODEL_ID.fullmatch(version.source or "")
     if not source:
         raise ModelUriError(f"{given!r:.200} was not registered by this project\n Give a model that register made.")
-    return f"models:/{name}/{version.version}", source[1]
+    return f"models:/{name}/{version.version}", source[1], version.tags.get("run_id")
 
 
-def _recorded(session: Session, uri: str, model_id: str, run_id: str) -> Output:
-    """The record of the model, with the digest of each of its files, by the run that logged it or the search it is of.
+def _recorded(session: Session, uri: str, model_id: str, logged_by: str, by: str | None) -> tuple[str, Output]:
+    """The run that speaks for the model and its record of it, with the digest of each file.
 
-    Raises ModelUriError when none has one: whoever took the record away may have changed the model, too.
+    That is the run that logged it, or the search that its trial is of; for a version that a killed run left, `by`, that
+    completed it. Raises ModelUriError when none has a record: whoever took it away may have changed the model, too.
     """
-    why = f"run {run_id or 'none'} left no record of it"
+    client, why = session.client, f"run {logged_by or 'none'} left no record of it"
     try:
-        for run in _back(session.client, run_id):
-            _wait_for_record(session.client, run)
+        above = [run.info.run_id for run in _back(client, logged_by)]
+        for run_id in [*above, *({by} - {None, *above})]:
+            _wait_for_record(client, client.get_run(run_id))
             try:
-                outputs = session.hit(run.info.run_id).lineage.outputs
+                made = session.hit(run_id)
             except RunError as error:  # a trial, whose models are outputs of its search
                 why = str(error).splitlines()[0]
                 continue
-            for output in outputs:
-                if output.uri in (uri, f"models:/{model_id}") or _made_of(session.client, output) == model_id:
-                    return replace(output, uri=uri)
+            for output in made.lineage.outputs:
+                is_it = output.uri == f"models:/{model_id}" or _made_of(client, output) == model_id
+                if is_it and (run_id in above or is_of(client, model_id, made.run_id, made.lineage.key)):
+                    return made.run_id, replace(output, uri=uri)
+    except MlflowException as error:
+        why = error.message.splitlines()[0]
     except (RunError, LineageError, ArtifactError) as error:
         why = str(error).splitlines()[0]
     raise ModelUriError(f"{uri} cannot be checked: {why}\n Register the model again.")
