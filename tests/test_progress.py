@@ -91,7 +91,7 @@ def test_digesting_months_is_told(at_once, capsys, tmp_path):
     assert told(capsys) == ["digest months: 100 % of 5 B"]
 
 
-def test_a_terminal_gets_a_bar(monkeypatch):
+def test_a_terminal_gets_a_bar(at_once, monkeypatch):
     """One that is redrawn, with an estimate: tqdm's."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     bar = progress.bar("fetch", 10, "B")

@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.tracking.fluent import _get_experiment_id
 
 from tracking import cache
+from tracking.paging import every
 
 EXPERIMENT = "experiment"
 ALL = "all"
@@ -41,7 +42,7 @@ def experiments(client: MlflowClient, trust: str, working_in: str | None) -> lis
             continue
         found = client.get_experiment_by_name(name)
         if found is None:
-            there = ", ".join(sorted(experiment.name for experiment in client.search_experiments()))
+            there = ", ".join(sorted(experiment.name for experiment in every(client.search_experiments)))
             raise TrustError(f"trust={trust}: there is no experiment {name!r:.100} that you may read (there are: "
                              f"{there:.500})\n Give experiment, all, or names of experiments.")  # fmt: skip
         trusted.append(found.experiment_id)
