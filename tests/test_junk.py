@@ -13,6 +13,7 @@ from steps.main import main
 from steps.train import params_text
 from tests.in_process import command, in_process, words
 from tests.junk import TEXTS, fill
+from tests.project import Result as Launched
 from tests.project import Workplace, workplace
 from tracking import chain, names
 from tracking.paging import every
@@ -166,13 +167,16 @@ def test_gc_lists_and_deletes_nothing_of_others(place):
 @pytest.mark.slow
 def test_real_launches_work(place):
     """Through `mlflow run`: a chain that runs in part, a repetition, the expected outputs, gc."""
-    for entry_point, params in (
-        ("main", {**SMALL, "seed": "45"}),
-        ("reproduce", {"run_id": step_run(place, "train"), "patch": "true"}),
-        ("verify", {"require": "close"}),
-        ("gc", {"keep_days": "0"}),
-        ("plan", SMALL),
-    ):
-        result = place.run(entry_point, **params)
-        assert result.exit_code == 0, f"{entry_point}: {result.stderr[-3000:]}"
-        assert "Traceback" not in result.stderr, result.stderr
+    main = launched(place, "main", {**SMALL, "seed": "45"})
+    train = place.client.get_run(main.run_id).data.tags[f"{names.PREFIX}run.train"]
+    launched(place, "reproduce", {"run_id": train, "patch": "true"})
+    launched(place, "verify", {"require": "close"})
+    launched(place, "gc", {"keep_days": "0"})
+    launched(place, "plan", SMALL)
+
+
+def launched(place: Workplace, entry_point: str, params: dict[str, str]) -> Launched:
+    result = place.run(entry_point, **params)
+    assert result.exit_code == 0, f"{entry_point}: {result.stderr[-3000:]}"
+    assert "Traceback" not in result.stderr, result.stderr
+    return result

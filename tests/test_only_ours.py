@@ -184,6 +184,19 @@ def test_only_this_projects_runs_are_waited_for(client, experiment, made):
     alive.wait_for_turn(client, [experiment], made(), "k", pytest.fail, OURS)
 
 
+def test_a_stranger_at_the_gate_is_waited_for_only_for_a_while(client, experiment, made, monkeypatch):
+    """Of experiments that are believed, for as long as it takes; elsewhere a beat that never stops is no reason."""
+    monkeypatch.setattr(alive, "STRANGER_SECONDS", 0.5)
+    elsewhere = client.create_experiment("of somebody else")
+    process = {names.HOST: alive.this_host(), names.PROCESS: alive.process_name(os.getpid())}
+    first = {names.PROJECT: OURS, names.KEY: "k", names.TICKET: "1", **process}
+    there = client.create_run(elsewhere, tags=first).info.run_id
+    said = []
+    both = [experiment, elsewhere]
+    alive.wait_for_turn(client, both, made(), "k", said.append, OURS, poll_seconds=0.1, believed=[experiment])
+    assert said == [f"waiting for run {there} of unknown, which computes the same"]
+
+
 # Reading
 
 

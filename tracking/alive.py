@@ -9,6 +9,7 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from tracking.wellformed import one_line
 BEAT_SECONDS = 20
 # On another machine only the beat can be seen; six missed ones, and clocks that differ by less than that.
 SILENT_SECONDS = 150
+# How long a run is waited for that lies where nobody is believed; a turn at the gate takes less.
+STRANGER_SECONDS = 300
 _PROCESS = re.compile("([0-9]{1,10})@[0-9]*")  # as process_name gives it
 _TICKET = re.compile("[0-9]{1,12}")
 
@@ -175,12 +178,14 @@ def wait_for_turn(
     poll_seconds: float = 1,
     tags: tuple[str, str] = (names.KEY, names.TICKET),
     what: str = "computes the same",
+    believed: Collection[str] | None = None,
 ) -> None:
     """Return when no living run that came earlier is still computing `key`. `tags` are where key and ticket stand.
 
     Lamport's bakery over run tags: draw a ticket one above every ticket seen, then let lower tickets finish, so
     that of several runs with one key exactly one computes and the others find its outputs. Waited for are runs of
-    `project` in the given experiments, which are those that are believed: others could keep everybody waiting.
+    `project` in the given experiments; of those outside the `believed` ones (None: all are) only for a while, as
+    anybody could leave a run there that keeps everybody waiting.
     """
 
     def rivals() -> list[tuple[int, Run]]:
@@ -190,14 +195,15 @@ def wait_for_turn(
         return [(ticket, run) for ticket, run in drawn if ticket is not None]
 
     def is_ahead(ticket: int, run: Run) -> bool:
-        return (ticket, run.info.run_id) < (mine, run_id) and not watch.is_dead(run)
+        patient = believed is None or run.info.experiment_id in believed or time.monotonic() < deadline
+        return (ticket, run.info.run_id) < (mine, run_id) and patient and not watch.is_dead(run)
 
     key_tag, ticket_tag = tags
     # Ticket 0 means "drawing": others wait until it is drawn, as they cannot know who is first.
     client.log_batch(run_id, tags=[RunTag(key_tag, key), RunTag(ticket_tag, "0"), RunTag(names.PROJECT, project)])
     mine = 1 + max((ticket for ticket, _ in rivals()), default=0)
     client.set_tag(run_id, ticket_tag, str(mine))
-    said, watch = False, Watch(client)
+    said, watch, deadline = False, Watch(client), time.monotonic() + STRANGER_SECONDS
     while True:
         ahead = [run for ticket, run in rivals() if is_ahead(ticket, run)]
         if not ahead:

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from tracking import alive, cache, names
+from tracking import alive, cache, names, trust
 from tracking.aliases import holder
 from tracking.artifacts import ArtifactError, fetched, record, unaltered
 from tracking.digest import DigestError, digest_json
@@ -232,9 +232,9 @@ def turn(session: Session, model_name: str) -> Iterator[None]:
         # Others may work in experiments that were made since this session began. One made while this run stood in the
         # queue may hold a run that was ahead of it; a run in one made later finds this one's ticket.
         while known != (known := cache.experiments(client)):
-            alive.wait_for_turn(
-                client, known, run_id, key, session.say, session.project, tags=tags, what="is at the gate"
-            )
+            believed = trust.experiments(client, session.trust, session.run.info.experiment_id)
+            alive.wait_for_turn(client, known, run_id, key, session.say, session.project, tags=tags,
+                                what="is at the gate", believed=believed)  # fmt: skip
         yield
     finally:
         with contextlib.suppress(MlflowException):  # it never came so far as to stand in the queue
