@@ -52,7 +52,7 @@ def params_text(given: str) -> str:
             ) from error
     try:
         parsed = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ParamsUriError(
             f"params is not JSON ({error})\n Quote it for the shell: -P params='{{\"max_depth\": 6}}'"
         ) from error

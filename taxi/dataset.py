@@ -148,7 +148,7 @@ def _read_manifest(folder: Path) -> tuple[Manifest, dict[str, str]]:
             [manifest.rows(split) for split in manifest.splits]
             FEATURE_SETS[manifest.feature_set], manifest.warnings, manifest.taxi
             return manifest, files
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DatasetError(
             f"{folder} is not a dataset: {MANIFEST} cannot be read ({type(error).__name__})\n"
             "Give what preprocess leaves behind: runs:/<run id>/dataset"

@@ -105,5 +105,5 @@ def read_json(path: Path) -> Any:
     """Raises ModelError when the file is absent or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path.parent} is not a saved model: {path.name} cannot be read ({error})") from None

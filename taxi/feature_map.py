@@ -117,7 +117,9 @@ class FeatureMap(ABC):
                 kind = FeatureMap.kinds[feature_set.learns]
                 table = pq.read_table(folder / f"{kind.learns}.parquet", use_threads=False)
                 return kind(feature_set, kind._read(table))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
+        except (
+            OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, pa.ArrowException,
+        ) as error:  # fmt: skip
             raise FeatureError(f"{folder} does not hold fitted features ({error})\nMake the dataset again.") from None
         raise FeatureError(f"{folder} holds features of another version of this project\nMake the dataset again.")
 

@@ -63,7 +63,7 @@ class Intervals:
                 raise IntervalError(f"{path} holds intervals of another version of this project")
             numbers = {name: tuple(map(float, saved[name])) for name in ("edges", "below", "above")}
             found = cls(float(saved["level"]), int(saved["rows"]), **numbers)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise IntervalError(f"{path} does not hold intervals ({error}); register the model again") from None
         if len(found.below) != len(found.above) or len(found.below) != len(found.edges) + 1:
             raise IntervalError(f"{path} does not hold intervals (bins without ends); register the model again")

@@ -82,7 +82,7 @@ class Predictor:
             features, estimator = FeatureMap.load(folder / "features"), folder / "estimator"
             intervals = Intervals.load(folder / INTERVALS) if (folder / INTERVALS).exists() else None
             return cls(PICKUP[taxi] and taxi, features, load(read_family(estimator), estimator), intervals)
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, RecursionError) as error:
             raise PredictorError(
                 f"{folder} is not a saved predictor that this code reads ({error!r:.200})\n"
                 " Register the model again, or use the code of the commit that made it."

@@ -52,7 +52,7 @@ class TrialResult:
         """Raises ValueError for anything but what `to_json` gives: the text may come from anybody."""
         try:
             result = cls(**json.loads(text))
-        except TypeError as error:
+        except (TypeError, RecursionError) as error:
             raise ValueError(f"not the result of a trial ({error})") from None
         scores = result.metrics.values() if isinstance(result.metrics, dict) else [None]
         numbers = [result.seconds, *([result.val_rmse] if result.status == "ok" else []), *scores]

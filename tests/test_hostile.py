@@ -17,7 +17,9 @@ import pytest
 
 from taxi.building import build
 from taxi.dataset import Dataset, DatasetError
+from taxi.feature_map import DEFINITION, FeatureMap
 from taxi.features import FEATURE_SETS, FeatureError
+from taxi.intervals import IntervalError, Intervals
 from taxi.manifest import file_sha256
 from taxi.models import FAMILIES, ModelError
 from taxi.months import Month, file_name
@@ -212,6 +214,7 @@ BAD_RESULTS = {
     "not a number": GOOD.to_json().replace("4.0", "NaN"),
     "no status": json.dumps({**json.loads(GOOD.to_json()), "status": "fine"}),
     "no parameters": json.dumps({**json.loads(GOOD.to_json()), "params": "__import__('os')"}),
+    "nested too deep": "[" * 4000,
     "no scores": json.dumps({**json.loads(GOOD.to_json()), "metrics": [1]}),
 }
 
@@ -245,3 +248,21 @@ def test_numbers_of_a_sound_result_survive_exactly():
     """What a checked reader must not change."""
     result = replace(GOOD, val_rmse=np.pi, metrics={"val_rmse": np.pi})
     assert TrialResult.from_json(result.to_json()) == result
+
+
+@pytest.mark.parametrize(
+    ("read", "name"),
+    [
+        (Dataset.open, "manifest.json"),
+        (Predictor.load, "predictor.json"),
+        (FeatureMap.load, DEFINITION),
+        (lambda folder: FAMILIES["xgboost"].load(folder), "model.json"),
+        (lambda folder: Intervals.load(folder / "intervals.json"), "intervals.json"),
+    ],
+    ids=["dataset", "predictor", "features", "model", "intervals"],
+)
+def test_json_that_is_nested_without_end_is_refused(read, name, tmp_path):
+    """It ends Python's reader in an error of its own, which is none of a missing or broken file."""
+    (tmp_path / name).write_text("[" * 100_000)
+    with pytest.raises((*REFUSALS, IntervalError)):
+        read(tmp_path)

@@ -194,7 +194,7 @@ def normalise(value: object) -> str:
     if text[:1] in "{[":
         try:
             parsed = json.loads(text)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             return text
         return json.dumps(_tight(parsed), sort_keys=True, separators=(",", ":"))
     return text
