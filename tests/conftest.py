@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,23 @@ import pytest
 from taxi.months import Month, file_name
 
 REAL_MONTHS = Path(__file__).parents[2] / "shared" / "tlc"  # beside a checkout; never part of the project
+
+
+@pytest.fixture(scope="session", autouse=True)
+def module_path() -> list[str]:
+    """sys.path as the tests begin."""
+    return list(sys.path)
+
+
+@pytest.fixture(autouse=True)
+def no_models_code(module_path: list[str]):
+    """MLflow puts the code inside a model it loads before everything else on sys.path, and leaves it there.
+
+    Worker processes that a later test starts would import that in place of the project's own.
+    """
+    sys.path[:] = module_path
+    yield
+    sys.path[:] = module_path
 
 
 @pytest.fixture(scope="session")
