@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.records import A, B
-from tracking import names
+from tracking import cache, names
 from tracking.artifacts import log_folder
 from tracking.lineage import Input, Lineage, Output
 
@@ -39,7 +39,9 @@ def finish(client, run_id: str, lineage: Lineage, *outputs: Output) -> Lineage:
     """Write the record and the tags of a finished run."""
     lineage = replace(lineage, outputs=outputs)
     client.log_text(run_id, lineage.to_json(), names.LINEAGE_FILE)
-    for name, value in (lineage.tags() | {names.OUTPUTS: lineage.outputs_digest()}).items():
+    metrics = cache.metrics_digest(client.get_run(run_id).data.metrics)
+    marks = {names.OUTPUTS: lineage.outputs_digest(), names.METRICS: metrics}
+    for name, value in (lineage.tags() | marks).items():
         client.set_tag(run_id, name, value)
     client.set_terminated(run_id)
     return lineage

@@ -37,7 +37,7 @@ NAMED = [name for name in WRITTEN if not name.endswith(".")]
 NAMED += [f"{name}{what}" for name in WRITTEN if name.endswith(".") for what in _INNER]
 
 
-def fill(store: Path, real: list[Run], project: str, count: int, seed: int = 15) -> list[str]:
+def fill(store: Path, real: list[Run], project: str, count: int, seed: int) -> list[str]:
     """Put `count` junk runs beside the `real` ones into the sqlite file `store`; their ids.
 
     Each is newer than what it was copied from, so it is met first. Whose they are varies: ours, another's, nobody's.
@@ -63,7 +63,10 @@ def fill(store: Path, real: list[Run], project: str, count: int, seed: int = 15)
             for name, value in run.data.params.items():
                 odd = choose.choice([value, value, value, *TEXTS])
                 database.execute("INSERT INTO params (key, value, run_uuid) VALUES (?, ?, ?)", [name, odd, run_id])
+            kept = choose.choice([1.0, 1.0, 0.5, 0.0])  # of the metrics
             for name, value in run.data.metrics.items():
+                if choose.random() >= kept:
+                    continue
                 odd = choose.choice([value, value, value, 0.0, -1.0, 1e308])
                 row = [name, odd, now, 0, choose.random() < 0.05, run_id]
                 database.execute("INSERT INTO latest_metrics VALUES (?, ?, ?, ?, ?, ?)", row)

@@ -31,7 +31,8 @@ def leave(client, seed: str, status: str = "FINISHED", content: str = "trips") -
         output = log_folder(client, run_id, Path(folder), "dataset", last="manifest.json")
     lineage = replace(wanted(seed), outputs=(output,))
     client.log_text(run_id, lineage.to_json(), names.LINEAGE_FILE)
-    for name, value in (lineage.tags() | {names.OUTPUTS: lineage.outputs_digest()}).items():
+    marks = {names.OUTPUTS: lineage.outputs_digest(), names.METRICS: cache.metrics_digest({})}
+    for name, value in (lineage.tags() | marks).items():
         client.set_tag(run_id, name, value)
     client.set_terminated(run_id, status)
     return run_id

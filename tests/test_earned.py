@@ -45,6 +45,15 @@ def test_a_forged_run_does_not_hide_a_sound_one(client):
     assert find(client).run_id == sound
 
 
+def test_a_run_whose_metrics_were_altered_is_refused(client):
+    """They are shown as those of whoever reuses it. One of the moment may change."""
+    run_id = left(client)
+    client.log_metric(run_id, "gate/latency_ms", 1.0)
+    assert find(client).run_id == run_id
+    client.log_metric(run_id, "val_rmse", 0.5)
+    assert find(client) == Miss((f"the metrics of run {run_id} were altered after the run",))
+
+
 @pytest.mark.parametrize("gone", ["tag", "record"])
 def test_a_run_without_its_tag_or_record_is_refused(client, gone):
     """Whoever takes it away could have changed the outputs as well: no way round the check."""

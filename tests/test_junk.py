@@ -22,6 +22,7 @@ from tracking.session import Session
 
 SMALL = {"source": "sample:600", "model": "linear", "max_evals": "2", "batch": "1", "workers": "1", "top_n": "2"}
 COUNT = 600
+SEED = int(os.environ.get("JUNK_SEED", "15"))  # the same junk at each run; another one by hand
 NAME = "nyc-taxi-duration-sample"
 
 
@@ -41,7 +42,7 @@ def place(tmp_path_factory, migrated_store):
         assert done.exit_code == 0, done.output
         promote_another(made)
         real = made.client.search_runs(["0"], max_results=1000)
-        fill(made.folder / "mlflow.db", real, identity(chain.ROOT), COUNT)
+        fill(made.folder / "mlflow.db", real, identity(chain.ROOT), COUNT, SEED)
         spoil_registry(made)
         yield made
     mlflow.set_tracking_uri(before)

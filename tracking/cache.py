@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mlflow import MlflowClient
@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from tracking import code, names, outputs
 from tracking.artifacts import ArtifactError, problems, small_file
+from tracking.digest import digest_json
 from tracking.environment import Environment, LockError, differences
 from tracking.lineage import Lineage, LineageError, Output
 from tracking.paging import every
@@ -81,7 +82,7 @@ def find(client: MlflowClient, experiment_ids: list[str], wanted: Lineage) -> Hi
     for run in finished(client, experiment_ids, f"tags.`{names.KEY}` = '{wanted.key}'"):
         try:
             lineage = recorded(run)
-            found = disagreements(client, run.info.run_id, lineage, wanted)
+            found = disagreements(client, run, lineage, wanted)
         except (ArtifactError, LineageError, LockError, MlflowException) as error:
             found = [str(error).splitlines()[0]]
         if not found:
@@ -91,11 +92,21 @@ def find(client: MlflowClient, experiment_ids: list[str], wanted: Lineage) -> Hi
     return Miss(tuple(reasons))
 
 
-def disagreements(client: MlflowClient, run_id: str, lineage: Lineage, wanted: Lineage) -> list[str]:
-    """Why a run's record is not that of `wanted`, or its outputs are not what the record says."""
+def metrics_digest(metrics: Mapping[str, float]) -> str:
+    """SHA-256 of a run's metrics, without those of the moment."""
+    return digest_json(
+        {name: repr(value) for name, value in metrics.items() if not name.startswith(names.OF_THE_MOMENT)}
+    )
+
+
+def disagreements(client: MlflowClient, run: Run, lineage: Lineage, wanted: Lineage) -> list[str]:
+    """Why a run's record is not that of `wanted`, or its outputs and metrics are not what it says of them."""
+    run_id = run.info.run_id
     if lineage.components() != wanted.components() or lineage.key != wanted.key:
         changed = ", ".join(changes(lineage, wanted)) or "its key"
         return [f"run {run_id} has the key of this one, says a tag, but was made of other things ({changed:.200})"]
+    if metrics_digest(run.data.metrics) != run.data.tags.get(names.METRICS):
+        return [f"the metrics of run {run_id} were altered after the run"]
     return [problem for output in lineage.outputs for problem in problems(output)] or outputs.inconsistent(
         client, run_id, lineage
     )

@@ -29,6 +29,8 @@ OUTPUT = PREFIX + "output."
 
 # Written last: the digest of the outputs record. A run without it left nothing that can be used.
 OUTPUTS = PREFIX + "outputs"
+# Written with it: the digest of the run's metrics, without those of the moment.
+METRICS = PREFIX + "metrics"
 # On a run that did no work: the run whose outputs stand for its own.
 REUSED = PREFIX + "reused"
 # hpo: what a trial's result depends on; runs that share it share trials.

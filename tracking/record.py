@@ -13,6 +13,7 @@ from mlflow.entities import Run, RunTag
 from mlflow.utils.name_utils import _GENERATOR_NOUNS, _GENERATOR_PREDICATES
 
 from tracking import names, notes
+from tracking.cache import metrics_digest
 from tracking.git import without_credentials
 from tracking.lineage import Lineage
 from tracking.session import Session
@@ -90,5 +91,8 @@ def finish(session: Session, lineage: Lineage, reused: str | None = None, **more
     run_id = session.run.info.run_id
     session.client.log_text(run_id, lineage.to_json(), names.LINEAGE_FILE)
     explain(session, lineage, reused=reused, **more)
-    marks = {} if reused else {names.OUTPUTS: lineage.outputs_digest()}
+    marks = {}
+    if not reused:
+        metrics = session.client.get_run(run_id).data.metrics
+        marks = {names.OUTPUTS: lineage.outputs_digest(), names.METRICS: metrics_digest(metrics)}
     describe(session.client, run_id, lineage.tags() | marks)
