@@ -58,7 +58,7 @@ def chain(office, request) -> SimpleNamespace:
     if conda:
         folder = office.client.get_run(runs["train"]).data.tags[names.ENVIRONMENT_FOLDER]
         assert Path(folder).parent == conda_home() / "envs"
-    return SimpleNamespace(manager=request.param, env=conda, run_id=made.run_id, runs=runs)
+    return SimpleNamespace(manager=request.param, env=conda, run_id=made.run_id, runs=runs, source=source)
 
 
 def steps_of(office, run_id: str) -> dict[str, str]:
@@ -73,10 +73,14 @@ def line(result: Result, start: str = "grade ") -> str:
 @pytest.mark.parametrize("depth", ["step", "all"])
 @pytest.mark.parametrize("step", ["train", "hpo", "register"])
 def test_a_run_of_another_machine_is_identical(office, chain, step, depth):
-    """From its id alone, in the environment it was made in; the team's registry does not move."""
+    """From its id, in the environment it was made in; the team's registry does not move.
+
+    Raw months of a folder are read where the reader says: a record on a server sends nobody to one.
+    """
     versions = office.client.search_model_versions()
+    months = {"source": chain.source} if depth == "all" else {}
     result = office.grace.run(
-        "reproduce", chain.manager, env=chain.env, run_id=chain.runs[step], depth=depth, quiet="true"
+        "reproduce", chain.manager, env=chain.env, run_id=chain.runs[step], depth=depth, quiet="true", **months
     )
     assert result.exit_code == 0, result.stderr
     assert line(result) == "grade identical"
