@@ -81,6 +81,10 @@ def other_flavor(folder: Path) -> None:
     (folder / "MLmodel").write_text(yaml.safe_dump(said))
 
 
+def no_flavors(folder: Path) -> None:
+    (folder / "MLmodel").write_text("a: 1\n")
+
+
 def aliases_without_end(folder: Path) -> None:
     lines = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]" for n in range(1, 60)]
     (folder / "MLmodel").write_text("\n".join(lines))
@@ -104,7 +108,7 @@ def bytecode_that_is_never_checked(folder: Path) -> None:
 
 DIVERGED = {other_code: "model code/taxi/predictor.py", other_source: "model served.py",
             another_file: "model code/sitecustomize.py", without_a_file: "model code/taxi/holidays.py",
-            a_pickle_by_another_name: "model weights.txt", other_flavor: "model MLmodel",
+            a_pickle_by_another_name: "model weights.txt", other_flavor: "model MLmodel", no_flavors: "model MLmodel",
             aliases_without_end: "model MLmodel",
             bytecode_that_is_never_checked: "model code/taxi/__pycache__/predictor.cpython-311.pyc"}  # fmt: skip
 METRICS_ONLY = {other_requirements: "model requirements.txt", another_builder: "model python_env.yaml"}

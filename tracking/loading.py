@@ -78,20 +78,28 @@ def _digest(name: str, content: bytes) -> str:
             if not any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):  # which can grow without end
                 said = yaml.safe_load(text)
                 return digest_json(_model(said) if name == MODEL else _environment(said))
-        except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError, ValueError, RecursionError):
+        except (yaml.YAMLError, LookupError, AttributeError, TypeError, ValueError, RecursionError):
             pass
     return digest_json([name, content[:MOST_BYTES].hex(), len(content)])
 
 
 def _model(said: Mapping) -> dict:
     """MLmodel: the flavors with all that they name, the signature, whatever else there is."""
-    kept = {name: value for name, value in said.items() if name not in _OF_THE_MOMENT}
-    function = dict(kept["flavors"]["python_function"])
-    function.pop("cloudpickle_version", None)
-    function["artifacts"] = {name: {**value, "uri": None} for name, value in function.get("artifacts", {}).items()}
+    kept = without_places({name: value for name, value in said.items() if name not in _OF_THE_MOMENT})
+    kept["flavors"]["python_function"].pop("cloudpickle_version", None)
+    return kept
+
+
+def without_places(said: Mapping) -> dict:
+    """What MLmodel says, but for where code and artifacts lay when the model was logged: MLflow follows neither."""
+    function = dict(said["flavors"]["python_function"])
+    artifacts = function.get("artifacts", {})
+    function["artifacts"] = {
+        name: {key: None if key == "uri" else value for key, value in said.items()} for name, said in artifacts.items()
+    }
     if "model_code_path" in function:  # MLflow takes its last part alone
         function["model_code_path"] = PurePath(function["model_code_path"]).name
-    return {**kept, "flavors": {**kept["flavors"], "python_function": function}}
+    return {**said, "flavors": {**said["flavors"], "python_function": function}}
 
 
 def _environment(said: Mapping) -> dict:
