@@ -176,4 +176,21 @@ def test_the_version_of_a_run_that_is_still_at_work_is_left_alone(chain, monkeyp
     killed(chain, monkeypatch, "update_model_version", 1, False)
     version = chain.client.get_model_version(NAME, "1")
     chain.client.set_tag(version.tags["run_id"], names.PROCESS, alive.process_name(os.getpid()))
-    assert versions.unfinished(chain.client, NAME, version.tags[names.KEY]) == []
+    project = chain.client.get_run(version.tags["run_id"]).data.tags[names.PROJECT]
+    assert versions.unfinished(chain.client, NAME, version.tags[names.KEY], project) == []
+
+
+def test_the_version_of_another_projects_run_is_left_alone(client):
+    """It says our key, and its run is dead: whose it is, its run says."""
+    experiment = client.get_experiment_by_name("trips").experiment_id
+    client.create_registered_model("m")
+    numbers = {}
+    for project in ("ours", "a fork's"):
+        run_id = client.create_run(experiment, tags={names.PROJECT: project}).info.run_id
+        client.set_terminated(run_id, "KILLED")
+        model = client.create_logged_model(experiment, name="model", source_run_id=run_id)
+        client.finalize_logged_model(model.model_id, "READY")
+        tags = {names.KEY: "k", "run_id": run_id}
+        version = client.create_model_version("m", f"models:/{model.model_id}", tags=tags)
+        numbers[project] = version.version
+    assert [one.version for one in versions.unfinished(client, "m", "k", "ours")] == [numbers["ours"]]

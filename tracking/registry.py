@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import mlflow
 import yaml
@@ -23,8 +23,10 @@ from tracking.aliases import holder
 from tracking.artifacts import ArtifactError, fetched, record, unaltered
 from tracking.digest import DigestError, digest_json
 from tracking.lineage import Output
+from tracking.loading import MODEL, without_places
 from tracking.models import VOLATILE
 from tracking.paging import every
+from tracking.project_identity import is_ours
 from tracking.session import Session
 
 WHY_LENGTH = 500  # characters of a reason in the history; the version's own tag has all of it
@@ -128,7 +130,7 @@ def enter(session: Session, model_name: str, model: Output, tags: Mapping[str, s
     file; if it is not, and holds no alias, it is deleted. `tags` has the key.
     """
     client, found = session.client, None
-    for version in unfinished(client, model_name, tags[names.KEY]):
+    for version in unfinished(client, model_name, tags[names.KEY], session.project):
         same = None if found else _as_registered(version, model)
         if same:
             session.say(f"completing version {version.version} of {model_name}, whose run ended before it was done")
@@ -147,19 +149,22 @@ def _delete(session: Session, version: ModelVersion) -> None:
         session.say(f"version {version.version} of {version.name} stays: {error.message.splitlines()[0]}")
 
 
-def unfinished(client: MlflowClient, model_name: str, key: str) -> list[ModelVersion]:
-    """Versions whose run, with this key, ended before it had recorded them as its output; the oldest first."""
+def unfinished(client: MlflowClient, model_name: str, key: str, project: str) -> list[ModelVersion]:
+    """Versions whose run, of `project` and with this key, ended before it had recorded them; the oldest first."""
     found = [version for version in versions(client, model_name) if version.tags.get(names.KEY) == key]
-    return sorted((one for one in found if _is_unfinished(client, one)), key=lambda version: int(version.version))
+    unfinished = (version for version in found if _is_unfinished(client, version, project))
+    return sorted(unfinished, key=lambda version: int(version.version))
 
 
-def _is_unfinished(client: MlflowClient, version: ModelVersion) -> bool:
+def _is_unfinished(client: MlflowClient, version: ModelVersion, project: str) -> bool:
     try:
         run = client.get_run(version.tags.get("run_id", ""))
     except MlflowException:
         return False  # nobody can say
-    return names.OUTPUTS not in run.data.tags and (
-        run.info.status != "RUNNING" or alive.is_dead(client, run, time.time())
+    return (
+        is_ours(run, project)
+        and names.OUTPUTS not in run.data.tags
+        and (run.info.status != "RUNNING" or alive.is_dead(client, run, time.time()))
     )
 
 
@@ -192,7 +197,7 @@ def _as_registered(version: ModelVersion, model: Output) -> Output | None:
     try:
         with fetched(_uri(version)) as theirs, fetched(model.uri) as ours:
             found = record(theirs, model.name, _uri(version), VOLATILE)
-            files = [{path: file for path, file in of.files.items() if path != "MLmodel"} for of in (found, model)]
+            files = [{path: file for path, file in of.files.items() if path != MODEL} for of in (found, model)]
             same = files[0] == files[1] and _ml_model(theirs) == _ml_model(ours)
     except (*UNREADABLE, yaml.YAMLError, OSError, ValueError, LookupError, TypeError, AttributeError):
         return None  # a half-written model, or one that somebody altered
@@ -201,12 +206,8 @@ def _as_registered(version: ModelVersion, model: Output) -> Output | None:
 
 def _ml_model(folder: Path) -> dict[str, object]:
     """What MLmodel says, without what it says of the run, and where things lay when it was logged."""
-    said = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
-    flavor = said["flavors"]["python_function"]
-    flavor["model_code_path"] = PurePath(flavor["model_code_path"]).name
-    for artifact in flavor["artifacts"].values():
-        del artifact["uri"]
-    return {name: value for name, value in said.items() if name not in OF_THE_RUN}
+    said = yaml.safe_load((folder / MODEL).read_text(encoding="utf-8"))
+    return {name: value for name, value in without_places(said).items() if name not in OF_THE_RUN}
 
 
 def _uri(version: ModelVersion) -> str:
