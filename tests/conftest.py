@@ -1,6 +1,7 @@
 """What several test files share: real months where there are any, and twelve trips written out by hand."""
 
 import hashlib
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -31,6 +32,13 @@ def no_models_code(module_path: list[str]):
     sys.path[:] = module_path
     yield
     sys.path[:] = module_path
+
+
+@pytest.fixture
+def nobodys_git_configuration(monkeypatch):
+    """The machine's own git configuration decides no test."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
 
 
 @pytest.fixture(scope="session")

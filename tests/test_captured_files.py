@@ -1,6 +1,5 @@
 """Which files of a work tree are recorded and sent with a run: those of the project's code, and no secret."""
 
-import os
 import random
 
 import pytest
@@ -10,15 +9,10 @@ from tests.repository import commit, run, tree, write
 from tracking.secret_scan import scan, secret_name
 from tracking.source import SourceError, WorkTree, apply_patch, fetch, patch_summary, read
 
+pytestmark = pytest.mark.usefixtures("nobodys_git_configuration")
+
 FILES = {"MLproject": b"name: x\n", "steps/train.py": b"x = 1\n", ".gitignore": b"local.py\n*.parquet\n"}
 READS = ("steps/train.py",)
-
-
-@pytest.fixture(autouse=True)
-def nobodys_configuration(monkeypatch):
-    """The machine's own git configuration decides no test."""
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Which commits count as the repository's own: what its remote, or the user's own branch, stands behind."""
 
-import os
 import shutil
 from types import SimpleNamespace
 
@@ -13,14 +12,9 @@ from tracking.fetch import published
 from tracking.original import Original
 from tracking.recorded_code import CodeRefused, RecordedCode
 
+pytestmark = pytest.mark.usefixtures("nobodys_git_configuration")
+
 FILES = {"MLproject": b"name: x\n", "steps/train.py": b"x = 1\n"}
-
-
-@pytest.fixture(autouse=True)
-def nobodys_configuration(monkeypatch):
-    """The machine's own git configuration decides no test."""
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
 
 
 @pytest.fixture

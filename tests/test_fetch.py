@@ -2,7 +2,6 @@
 
 import functools
 import http.server
-import os
 import threading
 
 import pytest
@@ -11,12 +10,7 @@ from tests.repository import commit, run, tree, write
 from tracking.fetch import fetch, published
 from tracking.git import SourceError, git
 
-
-@pytest.fixture(autouse=True)
-def nobodys_configuration(monkeypatch):
-    """The machine's own git configuration decides no test."""
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+pytestmark = pytest.mark.usefixtures("nobodys_git_configuration")
 
 
 @pytest.fixture

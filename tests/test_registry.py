@@ -1,5 +1,6 @@
 """The registry through the gate: real versions in a real store, their history, rollback, and two at once."""
 
+import contextlib
 import random
 import shutil
 import sqlite3
@@ -234,15 +235,22 @@ def test_a_candidate_that_fails_a_threshold_is_refused_with_the_reason(client):
     assert champion(client) == "2"
 
 
+@contextlib.contextmanager
+def without_files(version: str):
+    """While open, the files of that version are gone."""
+    with fetched(f"models:/{NAME}/{version}") as folder:
+        gone = folder.rename(f"{folder}.gone")
+        try:
+            yield
+        finally:
+            gone.rename(folder)
+
+
 def test_a_champion_whose_files_are_gone_gives_way(client):
     """It is said that it cannot be loaded, not that it was beaten."""
     enter(client, "3")
-    with fetched(f"models:/{NAME}/3") as folder:
-        gone = folder.rename(f"{folder}.gone")
-        try:
-            decision, _ = enter(client, "1")
-        finally:
-            gone.rename(folder)
+    with without_files("3"):
+        decision, _ = enter(client, "1")
     assert decision.reason == UNLOADED + "; this one holds every threshold"
     assert champion(client) == "1"
 
@@ -454,12 +462,8 @@ def test_a_champion_of_real_trips_that_cannot_be_loaded_gives_way_to_no_toy(clie
     """What its trips were is known without its files."""
     enter(client, "3")
     registry.tag_version(client, NAME, "1", TOY.tags())
-    with fetched(f"models:/{NAME}/3") as folder:
-        gone = folder.rename(f"{folder}.gone")
-        try:
-            decision, _ = enter(client, "1")
-        finally:
-            gone.rename(folder)
+    with without_files("3"):
+        decision, _ = enter(client, "1")
     assert not decision.promote
     assert champion(client) == "3"
 

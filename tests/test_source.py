@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import random
 import shutil
 from dataclasses import replace
@@ -17,6 +16,8 @@ from tests.repository import commit, owned_by_another, run, tree, write
 from tracking import source as sources
 from tracking.source import Source, SourceError, apply_patch, fetch, patch_summary
 
+pytestmark = pytest.mark.usefixtures("nobodys_git_configuration")
+
 BINARY = bytes(range(256)) * 3
 
 
@@ -28,13 +29,6 @@ def read(root: Path) -> Source:
 def make_patch(root: Path) -> bytes:
     """As of code that reads every file there."""
     return sources.make_patch(root, tree(root))
-
-
-@pytest.fixture(autouse=True)
-def nobodys_configuration(monkeypatch):
-    """The machine's own git configuration decides no test."""
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
 
 
 @pytest.fixture
