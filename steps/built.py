@@ -22,6 +22,7 @@ from pathlib import Path
 
 from tracking.installed_files import altered, checked, package_folders
 from tracking.once import held, lock_of
+from tracking.packages import normal
 
 LOCK = Path(__file__).resolve().parents[1] / "requirements.lock"
 BY_MLFLOW = re.compile(r"mlflow-[0-9a-f]{40}")  # how it names an environment, whichever manager makes it
@@ -111,10 +112,6 @@ def intact(info: Path) -> bool:
             )
     except (OSError, ValueError):
         return False
-
-
-def normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def install(environment: Path, lacks: list[str]) -> str | None:

@@ -27,14 +27,14 @@ def check_platform() -> None:
 
 def check_packages() -> None:
     """Exit when packages that this code imports are absent, or MLflow is of another major version."""
+    from steps.built import some
     from tracking.packages import installed, normal
 
     pins = dict(re.findall(r"(?m)^ *#: ([\w.-]+)==(\S+)$", CONDA.read_text(encoding="utf-8")))
     here = installed()
     absent = sorted(name for name in pins if normal(name) not in here)
     if absent:
-        more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
-        other("lacks " + ", ".join(absent[:3]) + more)
+        other("lacks " + some(absent))
     if "mlflow" in pins and here["mlflow"].partition(".")[0] != pins["mlflow"].partition(".")[0]:
         other("has mlflow " + here["mlflow"] + ", not " + pins["mlflow"])
 

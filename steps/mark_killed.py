@@ -2,7 +2,6 @@
 end with 0, whatever the step said. An interrupted step starts this as it ends.
 """
 
-import os
 import sys
 import time
 
@@ -12,21 +11,13 @@ SECONDS = 60  # a launcher writes the last status within a second of its step's 
 def main(run_id: str, launcher: int) -> None:
     from mlflow import MlflowClient
 
+    from tracking.alive import process_name
+
     client, deadline = MlflowClient(), time.monotonic() + SECONDS
-    while client.get_run(run_id).info.status == "KILLED" and alive(launcher) and time.monotonic() < deadline:
+    while client.get_run(run_id).info.status == "KILLED" and process_name(launcher) and time.monotonic() < deadline:
         time.sleep(0.1)
     if client.get_run(run_id).info.status != "KILLED":
         client.set_terminated(run_id, "KILLED")
-
-
-def alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 if __name__ == "__main__":
