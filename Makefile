@@ -12,10 +12,10 @@ setup: .venv/ready ## the launcher: .venv/bin/mlflow, with uv beside it
 # uv comes first, by pip and by hash; uv then installs the rest, by hash, in seconds.
 # launcher.pth puts .venv/bin last on PATH, so that .venv/bin/mlflow finds uv without an activated environment and
 # `conda activate` does not find .venv (first with --env-manager local, which runs the python on PATH); has MLflow make
-# an environment or a database while no other process does (tracking/once.py), convert no other version's database, and
+# an environment or a database while no other process does (provenance/bootstrap/first_use_lock.py), convert no other version's database, and
 # send no usage data; and spares its end the look for garbage among all that was imported: a second. Last, all is
 # checked and compiled, as a step would on first use.
-.venv/ready: requirements.lock requirements-dev.lock launcher.pth tracking/once.py
+.venv/ready: requirements.lock requirements-dev.lock launcher.pth provenance/bootstrap/first_use_lock.py
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { \
 	echo "Error: make needs Python 3.11 or newer, and $(or $(PYTHON),python3) is none." \
 	"Install one (with its venv), or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -24,8 +24,8 @@ setup: .venv/ready ## the launcher: .venv/bin/mlflow, with uv beside it
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock requirements-dev.lock
 	site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
-	cp tracking/once.py "$$site/mlflow_once.py" && cp launcher.pth "$$site"
-	$(BIN)/python -c 'import tracking.installed_files as f; f.altered(f.package_folders(), cure=True)'
+	cp provenance/bootstrap/first_use_lock.py "$$site/mlflow_first_use_lock.py" && cp launcher.pth "$$site"
+	$(BIN)/python -c 'import provenance.bootstrap.installed_files as f; f.altered(f.package_folders(), cure=True)'
 	touch $@
 
 run: setup ## the whole chain on the embedded default, in its own pinned environment
@@ -35,7 +35,7 @@ test: setup ## the test suite
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 # Files in the order of their names: the longest are not the last then. One process more than two cores, since much of
-# it is waiting. tests/test_crash.py alone makes 50 kills.
+# it is waiting. tests/workflow/test_crash.py alone makes 50 kills.
 soak: setup ## the long tests, half an hour
 	KILLS=5 $(BIN)/python -m pytest -n $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --dist loadfile --no-loadscope-reorder -m slow
 

@@ -87,8 +87,8 @@ def sample(folder: Path) -> Path:
     import sys
 
     sys.path.insert(0, str(ROOT))
-    from taxi.months import file_name
-    from taxi.sample import write_month
+    from taxi.city.sample import write_month
+    from taxi.months.month import file_name
 
     folder.mkdir()
     for month in MONTHS:

@@ -2,7 +2,7 @@
 
     python benchmarks/gate.py [--seeds 1000]
 
-Errors of 10,000 trips on 31 days, some days bad for everybody; see tests/contenders.py. The first twenty seeds are
+Errors of 10,000 trips on 31 days, some days bad for everybody; see contenders.py. The first twenty seeds are
 those of the test suite.
 """
 
@@ -15,9 +15,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from taxi.bootstrap import paired_gain
-from taxi.gate import Thresholds, decide
-from tests.contenders import CANDIDATES, lucky_month, month
+from taxi.evaluation.bootstrap import paired_gain
+from taxi.evaluation.promotion_rule import Thresholds, decide
+from tests.support.contenders import CANDIDATES, lucky_month, month
 
 ROWS = (
     ("worse", "worse", month),

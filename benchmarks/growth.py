@@ -57,8 +57,8 @@ def main() -> None:
 
 
 def make(folder: Path, rows: int) -> None:
-    from taxi.months import file_name
-    from taxi.sample import write_month
+    from taxi.city.sample import write_month
+    from taxi.months.month import file_name
 
     folder.mkdir(parents=True, exist_ok=True)
     for name in (*TRAIN, VAL):
@@ -70,14 +70,14 @@ def one(work: str, place: Path, rounds: int) -> None:
     """Do one piece of work on the months in `place`, and print its seconds."""
     import xgboost  # noqa: F401
 
-    from taxi.building import build
-    from taxi.dataset import Dataset
-    from taxi.engines.opening import opened
-    from taxi.evaluation import measured, metrics
-    from taxi.features import FEATURE_SETS
-    from taxi.models import FAMILIES, load
-    from taxi.sources import locate
-    from taxi.trials import Objective
+    from taxi.dataset.builder import build
+    from taxi.dataset.dataset import Dataset
+    from taxi.distributed.trial_engine import open_engine
+    from taxi.evaluation.metrics import measured, metrics
+    from taxi.features.fitting import FEATURE_SETS
+    from taxi.models.families import FAMILIES, load
+    from taxi.models.objective import Objective
+    from taxi.sources.locate import locate
 
     family, dataset, model = FAMILIES["xgboost"], place / "dataset", place / "model"
     params = {"n_estimators": rounds, "early_stopping_rounds": 0}
@@ -95,7 +95,7 @@ def one(work: str, place: Path, rounds: int) -> None:
         estimator.save(model)
     elif work == "one trial":
         objective = Objective("xgboost", "full", 42)
-        with opened("local", objective, Dataset.open(dataset), "", 1) as engine:
+        with open_engine("local", objective, Dataset.open(dataset), "", 1) as engine:
             result = engine.submit(0, params).result()
         assert result.status == "ok", result
         trained = json.loads((model / "model.json").read_text())

@@ -112,10 +112,10 @@ def yardstick(source: str, choice: str, metered: bool, trials: int) -> tuple[flo
 
 def read(source: str, choice: str) -> dict[str, pd.DataFrame]:
     """The trips that `main` keeps: split -> zones, pickup time, miles, minutes."""
-    from taxi.building import build
-    from taxi.dataset import RAW, Dataset
-    from taxi.features import FEATURE_SETS
-    from taxi.sources import locate
+    from taxi.dataset.builder import build
+    from taxi.dataset.dataset import RAW, Dataset
+    from taxi.features.fitting import FEATURE_SETS
+    from taxi.sources.locate import locate
 
     splits = {split: part.split("+") for split, part in zip(("train", "val", "test"), choice.split("/"), strict=True)}
     with tempfile.TemporaryDirectory() as scratch:

@@ -44,8 +44,8 @@ def main() -> None:
 
 def months(folder: Path, count: int, rows: int) -> Path:
     """The first `count` months of 2022, made where they are not there yet."""
-    from taxi.months import file_name
-    from taxi.sample import write_month
+    from taxi.city.sample import write_month
+    from taxi.months.month import file_name
 
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(1, count + 1):

@@ -36,8 +36,8 @@ def main() -> None:
         print(bare(**json.loads(given.bare)))
         return
 
-    from taxi.months import file_name
-    from taxi.sample import write_month
+    from taxi.city.sample import write_month
+    from taxi.months.month import file_name
 
     print(machine("mlflow", "xgboost"), flush=True)
     with tempfile.TemporaryDirectory(prefix="overhead-") as folder:
@@ -76,12 +76,12 @@ def main() -> None:
 
 def bare(source: str, params: list[dict]) -> float:
     """Validation RMSE of the best trial."""
-    from taxi.building import build
-    from taxi.dataset import Dataset
-    from taxi.evaluation import metrics
-    from taxi.features import FEATURE_SETS
-    from taxi.models import FAMILIES
-    from taxi.sources import locate
+    from taxi.dataset.builder import build
+    from taxi.dataset.dataset import Dataset
+    from taxi.evaluation.metrics import metrics
+    from taxi.features.fitting import FEATURE_SETS
+    from taxi.models.families import FAMILIES
+    from taxi.sources.locate import locate
 
     family, cores = FAMILIES["xgboost"], os.cpu_count()
     with tempfile.TemporaryDirectory() as folder:
@@ -102,7 +102,7 @@ def bare(source: str, params: list[dict]) -> float:
 
 
 def _manifest(folder: str):
-    from taxi.manifest import MANIFEST, Manifest
+    from taxi.dataset.manifest import MANIFEST, Manifest
 
     return Manifest(json.loads(Path(folder, MANIFEST).read_text()))
 

@@ -41,10 +41,10 @@ def main() -> None:
 
     import pyarrow.parquet as pq
 
-    from taxi.building import build
-    from taxi.features import FEATURE_SETS
-    from taxi.sources import locate, sha256
-    from taxi.trips import BATCH_ROWS, raw_names
+    from taxi.dataset.builder import build
+    from taxi.features.fitting import FEATURE_SETS
+    from taxi.months.trips import BATCH_ROWS, raw_names
+    from taxi.sources.locate import locate, sha256_file
 
     print(machine("pyarrow", "pandas", "scikit-learn"), flush=True)
     with tempfile.TemporaryDirectory(prefix="preprocess-") as folder:
@@ -70,7 +70,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory(dir=place) as out:
                 began = time.perf_counter()
                 if hashed:
-                    assert [sha256(month.path) for month in months] == [month.digest for month in months]
+                    assert [sha256_file(month.path) for month in months] == [month.digest for month in months]
                 digests.add(str(build(splits, FEATURE_SETS["full"], Path(out)).record["files"]))
                 return time.perf_counter() - began
 

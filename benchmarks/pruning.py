@@ -48,11 +48,11 @@ def main() -> None:
 
 
 def thinned(source: str, every: int, folder: Path):
-    from taxi.building import build
-    from taxi.dataset import Dataset
-    from taxi.features import FEATURE_SETS
-    from taxi.sources import locate
-    from taxi.split import Split
+    from taxi.dataset.builder import build
+    from taxi.dataset.dataset import Dataset
+    from taxi.dataset.split import Split
+    from taxi.features.fitting import FEATURE_SETS
+    from taxi.sources.locate import locate
 
     train, val = locate(source, "green", ["2023-01", "2023-02"])
     build({"train": [train], "val": [val]}, FEATURE_SETS["full"], folder / "dataset")
@@ -65,9 +65,9 @@ def curves(data, seed: int, trials: int) -> list[np.ndarray]:
     """The validation RMSE after each round of each trial of one search."""
     import xgboost
 
-    from taxi.models import FAMILIES
-    from taxi.search import search
-    from taxi.trials import Objective
+    from search.tpe import search
+    from taxi.models.families import FAMILIES
+    from taxi.models.objective import Objective
 
     objective, found, train = Objective("xgboost", "full", seed=42), [], xgboost.train
 

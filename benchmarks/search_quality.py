@@ -88,9 +88,9 @@ def main() -> None:
 
 def make(given, folder: Path) -> tuple[int, int]:
     """The dataset, and its rows of train and val."""
-    from taxi.building import build
-    from taxi.features import FEATURE_SETS
-    from taxi.sources import locate
+    from taxi.dataset.builder import build
+    from taxi.features.fitting import FEATURE_SETS
+    from taxi.sources.locate import locate
 
     train, val = locate(given.source, "green", [given.train, given.val])
     manifest = build({"train": [train], "val": [val]}, FEATURE_SETS[FEATURES], folder)
@@ -99,8 +99,8 @@ def make(given, folder: Path) -> tuple[int, int]:
 
 def prepare(optuna: str, folder: str, given) -> None:
     """In each process: Optuna importable after all that is locked, the thinned splits loaded."""
-    from taxi.dataset import Dataset
-    from taxi.trials import Objective
+    from taxi.dataset.dataset import Dataset
+    from taxi.models.objective import Objective
 
     sys.path.append(optuna)
     dataset = Dataset.open(folder)
@@ -112,7 +112,7 @@ def prepare(optuna: str, folder: str, given) -> None:
 
 def thinned(split, every: int):
     """Each `every`-th of its trips."""
-    from taxi.split import Split
+    from taxi.dataset.split import Split
 
     return Split(split.X[::every].copy(), split.y[::every].copy(), split.columns, split.categorical)
 
@@ -132,13 +132,13 @@ def fitted(params: dict):
 
 
 def family():
-    from taxi.models import FAMILIES
+    from taxi.models.families import FAMILIES
 
     return FAMILIES[_state["objective"].family]
 
 
 def ours(seed: int) -> list[float]:
-    from taxi.search import search
+    from search.tpe import search
 
     def submit(number: int, params: dict) -> Future:
         future: Future = Future()
@@ -206,7 +206,7 @@ def report(curves: dict[str, np.ndarray]) -> None:
 def draw(curves: dict[str, np.ndarray], title: str, path: Path) -> None:
     from matplotlib.figure import Figure
 
-    from taxi.plots import save
+    from runtime.plotting import save
 
     picture = Figure(figsize=(8.0, 4.5), layout="constrained")
     axes = picture.add_subplot()

@@ -37,7 +37,7 @@ class Idle:
     modules = ()
 
     def __call__(self, data, number, params):
-        from taxi.trials import TrialResult
+        from search.trial import TrialResult
 
         return TrialResult(number, params, "ok", sum(params.values()))
 
@@ -56,8 +56,8 @@ def main() -> None:
     if given.bare:
         return bare_loop(given.bare)
 
-    from taxi.engines.local import prepare
-    from taxi.trials import modules
+    from search.engines.local import prepare
+    from taxi.models.objective import modules
 
     prepare(modules("xgboost"))
     packages = ", ".join(f"{name} {version(name)}" for name in ("xgboost", "hyperopt", "distributed"))
@@ -70,14 +70,14 @@ def main() -> None:
 
 def fits(folder: Path, source: str, trials: int, runs: int) -> None:
     """Prints medians of wall times and their ratios."""
-    from taxi.building import build
-    from taxi.dataset import Dataset
-    from taxi.engines.opening import opened
-    from taxi.features import FEATURE_SETS
-    from taxi.models import FAMILIES
-    from taxi.search import search
-    from taxi.sources import locate
-    from taxi.trials import Objective
+    from search.tpe import search
+    from taxi.dataset.builder import build
+    from taxi.dataset.dataset import Dataset
+    from taxi.distributed.trial_engine import open_engine
+    from taxi.features.fitting import FEATURE_SETS
+    from taxi.models.families import FAMILIES
+    from taxi.models.objective import Objective
+    from taxi.sources.locate import locate
 
     train, val = locate(source, "green", ["2023-01", "2023-02"])
     build({"train": [train], "val": [val]}, FEATURE_SETS["full"], folder / "dataset")
@@ -88,7 +88,7 @@ def fits(folder: Path, source: str, trials: int, runs: int) -> None:
     def searched(workers: int):
         kept = trial_runs(client)
         began = time.perf_counter()
-        with opened("local", objective, dataset, "", workers) as engine:
+        with open_engine("local", objective, dataset, "", workers) as engine:
             results = search(
                 space, engine.submit, max_evals=trials, workers=workers, on_finished=kept.log, on_told=kept.follow
             )
@@ -138,9 +138,9 @@ def bare_loop(dataset: Path) -> None:
     import sklearn.ensemble  # noqa: F401
     import xgboost  # noqa: F401
 
-    from taxi.dataset import Dataset
-    from taxi.evaluation import measured, metrics
-    from taxi.models import FAMILIES
+    from taxi.dataset.dataset import Dataset
+    from taxi.evaluation.metrics import measured, metrics
+    from taxi.models.families import FAMILIES
 
     print("ready", flush=True)
     wanted = json.loads(sys.stdin.readline())
@@ -166,7 +166,7 @@ def store(folder: Path):
 
 def trial_runs(client):
     """Where a search of these writes its trials."""
-    from tracking.trials import TrialRuns
+    from provenance.reuse.trial_runs import TrialRuns
 
     experiment = client.get_experiment_by_name("trips").experiment_id
     return TrialRuns(
@@ -180,10 +180,10 @@ def idle(folder: Path) -> None:
 
     import mlflow
 
-    from taxi.engines.dask import DaskEngine
-    from taxi.engines.local import LocalEngine
-    from taxi.models import FAMILIES
-    from taxi.search import search
+    from search.engines.dask import DaskEngine
+    from search.engines.local import LocalEngine
+    from search.tpe import search
+    from taxi.models.families import FAMILIES
 
     space, client = FAMILIES["xgboost"].space("full"), mlflow.MlflowClient()
 

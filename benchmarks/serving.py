@@ -93,13 +93,13 @@ def logged(folder: Path) -> dict[str, tuple[str, dict]]:
     import pandas as pd
     from mlflow.models import infer_signature
 
-    from taxi.dataset import Dataset, build
-    from taxi.features import FEATURE_SETS
-    from taxi.intervals import Intervals
-    from taxi.models import FAMILIES
-    from taxi.predictor import Predictor
-    from taxi.sources import locate
-    from tracking import models
+    from steps.models import logged_model
+    from taxi.dataset.dataset import Dataset, build
+    from taxi.features.fitting import FEATURE_SETS
+    from taxi.models.families import FAMILIES
+    from taxi.models.intervals import Intervals
+    from taxi.models.predictor import Predictor
+    from taxi.sources.locate import locate
 
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     os.chdir(folder)
@@ -119,12 +119,12 @@ def logged(folder: Path) -> dict[str, tuple[str, dict]]:
     (folder / "bare.py").write_text(BARE)
     estimator.booster.save_model(folder / "booster.ubj")
     with mlflow.start_run() as run:
-        ours, _ = models.log(predictor, run.info.run_id, "ours", {}, {}, {})
+        ours, _ = logged_model.log(predictor, run.info.run_id, "ours", {}, {}, {})
         bare = mlflow.pyfunc.log_model(
             name="bare",
             python_model=str(folder / "bare.py"),
             artifacts={"booster": str(folder / "booster.ubj")},
-            pip_requirements=models.requirements("xgboost"),
+            pip_requirements=logged_model.requirements("xgboost"),
             signature=infer_signature(features, pd.DataFrame({"duration": [1.0]})),
         )
     split = {"columns": list(features), "data": features.astype(float).to_numpy().tolist()}

@@ -40,9 +40,9 @@ def main() -> None:
 
 def make(given, scratch: Path, folder: Path) -> tuple[int, int]:
     """The dataset, and its rows of train and val."""
-    from taxi.building import build
-    from taxi.features import FEATURE_SETS
-    from taxi.sources import locate
+    from taxi.dataset.builder import build
+    from taxi.features.fitting import FEATURE_SETS
+    from taxi.sources.locate import locate
 
     scratch.mkdir()
     train, val = locate(given.source, "green", [given.train, given.val], scratch=scratch)
@@ -52,21 +52,22 @@ def make(given, scratch: Path, folder: Path) -> tuple[int, int]:
 
 def fitted(folder: Path, members: int) -> tuple[float, float, str]:
     """Seconds, validation RMSE in minutes, digest of the model."""
-    from taxi.boosting import BoostingParams
-    from taxi.dataset import Dataset
-    from taxi.engines.together import Member, fit_together
-    from taxi.evaluation import measured, metrics
-    from taxi.manifest import MANIFEST, file_sha256
-    from taxi.models import FAMILIES, load
-    from taxi.trials import files_digest, saved_files, written
+    from runtime.files import sha256_file
+    from search.trial import estimator_folder, files_digest, saved_files
+    from taxi.dataset.dataset import Dataset
+    from taxi.dataset.manifest import MANIFEST
+    from taxi.distributed.shared_fit import Member, fit_shared
+    from taxi.evaluation.metrics import measured, metrics
+    from taxi.models.boosting import BoostingParams
+    from taxi.models.families import FAMILIES, load
 
     began = time.perf_counter()
     if members == 1:
         dataset = Dataset.open(folder)
         estimator = FAMILIES["xgboost"].fit(dataset.split("train"), dataset.split("val"), BoostingParams(), 42)
     else:
-        member = Member(str(folder), file_sha256(folder / MANIFEST), BoostingParams(), 42, members)
-        with written(fit_together("local", member)) as place:
+        member = Member(str(folder), sha256_file(folder / MANIFEST), BoostingParams(), 42, members)
+        with estimator_folder(fit_shared("local", member)) as place:
             estimator = load("xgboost", place)
     seconds = time.perf_counter() - began
     scores = metrics(*measured(estimator, Dataset.open(folder).split("val")), "val")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from steps.door import Refused, checked
-from steps.inquiry import given_repository, inquiry
-from steps.launcher import given_path
+from provenance.pipeline.cli import Refused, checked
+from provenance.pipeline.invocation import user_path
+from provenance.pipeline.output import echo
+from provenance.pipeline.report_run import given_repository, report_run
 from steps.options import StepCommand, options
-from steps.output import echo
 
 
 @click.command(cls=StepCommand)
@@ -18,23 +18,23 @@ from steps.output import echo
 @checked
 def bundle(**params) -> None:
     """Put a run, everything it was made from and their code into one file; data=true adds the raw months."""
-    from tracking import bundling, original
-    from tracking.digest import sha256_file
-    from tracking.recorded_code import RecordedCode
+    from provenance.record.digest import sha256_file
+    from provenance.reproduce import bundle_writer, recorded_run
+    from provenance.reproduce.recorded_code import RecordedCode
 
     if "none" in (params["run_id"], params["out"]):
         raise Refused("Give the run and the file to write: -P run_id= -P out=")
     out = writable(params["out"])
-    with inquiry("bundle", params) as session, tempfile.TemporaryDirectory(prefix="bundle-") as folder:
-        wanted = original.step_runs(session, params["run_id"])
-        originals = original.in_order(wanted, lambda run_id: original.read(session, run_id), True)
-        bundling.verify_whole(originals)
+    with report_run("bundle", params) as session, tempfile.TemporaryDirectory(prefix="bundle-") as folder:
+        wanted = recorded_run.step_runs(session, params["run_id"])
+        originals = recorded_run.in_order(wanted, lambda run_id: recorded_run.read(session, run_id), True)
+        bundle_writer.verify_whole(originals)
         repo = given_repository(params["repo"])
         # Nothing runs here, so a patch needs no leave; it is checked and applied, to be sure that it can be.
         code = RecordedCode(session, Path(folder), repo, patch=True)
         projects = {item.run_id: code.project(item) for item in originals}
         months = raw_months(session, originals, params["source"]) if params["data"] else {}
-        bundling.write(out, wanted, originals, projects, months)
+        bundle_writer.write(out, wanted, originals, projects, months)
         echo(f"bundle {out}  {out.stat().st_size:,} bytes  sha256 {sha256_file(out)}")
         for item in originals:
             echo(f"  {item.lineage.step:<10} {item.run_id}")
@@ -44,7 +44,7 @@ def bundle(**params) -> None:
 
 def writable(out: str) -> Path:
     """The file to write, when it can be one: said before anything is fetched."""
-    path = given_path(out)
+    path = user_path(out)
     if re.match(r"[\w+.-]{2,}:/", out):
         raise Refused(f"out={out:.200} is a URI, and a bundle is a file of this machine\n Give a path: -P out=run.zip")
     if path.is_dir() or out.endswith("/"):
@@ -57,9 +57,9 @@ def writable(out: str) -> Path:
 
 def raw_months(session, originals: list, source: str) -> dict[str, Path]:
     """File name -> path, of every raw month the runs read, each checked against its recorded digest."""
-    from taxi.months import file_name
-    from taxi.sources import locate
-    from tracking.reproduction import recorded_source
+    from provenance.reproduce.reproduce import recorded_source
+    from taxi.months.month import file_name
+    from taxi.sources.locate import locate
 
     found = {}
     for item in originals:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from steps.door import Refused, checked
-from steps.inquiry import given_repository, inquiry, publish
+from provenance.pipeline.cli import Refused, checked
+from provenance.pipeline.output import echo
+from provenance.pipeline.report_run import given_repository, publish_report, report_run
 from steps.options import StepCommand, options
-from steps.output import echo
 
 DIFF_LINES = 200  # of the code, in the report
 
@@ -18,18 +18,19 @@ DIFF_LINES = 200  # of the code, in the report
 @checked
 def compare(**params) -> None:
     """Show only what differs between two runs and everything they were made from: causes, metrics, outputs, code."""
-    from tracking import comparison, names, original
+    from provenance.record import names
+    from provenance.reproduce import compare, recorded_run
 
     if "none" in (params["a"], params["b"]):
         raise Refused("Give two runs: -P a= -P b=")
-    with inquiry("compare", params) as session:
+    with report_run("compare", params) as session:
         chains = {
-            side: original.in_order(
-                original.step_runs(session, params[side]), lambda run_id: original.read(session, run_id), True
+            side: recorded_run.in_order(
+                recorded_run.step_runs(session, params[side]), lambda run_id: recorded_run.read(session, run_id), True
             )
             for side in ("a", "b")
         }
-        found = comparison.compare(chains["a"], chains["b"])
+        found = compare.compare(chains["a"], chains["b"])
         lines = told(found)
         outcomes = proved(session, params, found, chains) if params["prove"] and found.found else []
         for line in [*lines, *outcomes]:
@@ -38,11 +39,14 @@ def compare(**params) -> None:
         detail = {
             "a": params["a"],
             "b": params["b"],
-            "causes": [{"kind": item.cause.kind, "text": item.cause.text, "steps": item.steps} for item in found.found],
+            "causes": [
+                {"kind": item.difference.kind, "text": item.difference.text, "steps": item.steps}
+                for item in found.found
+            ],
             "steps": [pair.to_dict() for pair in found.pairs],
             "proved": outcomes,
         }
-        publish(session, report, detail, {names.COMPARED_A: params["a"], names.COMPARED_B: params["b"]})
+        publish_report(session, report, detail, {names.COMPARED_A: params["a"], names.COMPARED_B: params["b"]})
         echo(f"run {session.run.info.run_id}")
 
 
@@ -50,7 +54,7 @@ def told(found) -> list[str]:
     """The comparison as lines: causes ranked, then what they did."""
     if not found.found and not found.metrics and not found.outputs:
         return ["no difference in code, parameters, inputs, environment, machine, metrics and outputs"]
-    from tracking.verdict import NO_CAUSE
+    from provenance.reproduce.verdict import NO_CAUSE
 
     lines = [f"{number}. {item}" for number, item in enumerate(found.found, 1)] or [NO_CAUSE]
     lines += [f"metric {step}.{name}  {before} -> {after}{moved(before, after)}" for step, name, before, after
@@ -69,9 +73,10 @@ def short(digest: str | None) -> str:
 
 def proved(session, params: dict, found, chains: dict) -> list[str]:
     """For each factor the metric that it moves, and how much of the whole distance that is."""
-    from tracking.experiment import factors, prove
-    from tracking.recorded_code import RecordedCode
-    from tracking.reproduction import Wish
+    from provenance.reproduce.ablation import factors, prove
+    from provenance.reproduce.recorded_code import RecordedCode
+    from provenance.reproduce.reproduce import ReplayOptions
+    from steps.raw_months import check_months
 
     wanted, untried = factors(found, chains["b"])
     lines = [f"not tried here: {item}" for item in untried]
@@ -80,8 +85,14 @@ def proved(session, params: dict, found, chains: dict) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="compare-") as folder:
         repo = given_repository(params["repo"])
         code = RecordedCode(session, Path(folder), repo, params["patch"])
-        wish = Wish(params["source"], params["workers"], params["env_manager"], own=session.is_own_store)
-        for outcome in prove(session, chains["a"], chains["b"], code, wish, wanted):
+        replay = ReplayOptions(
+            params["source"],
+            params["workers"],
+            params["env_manager"],
+            own=session.is_own_store,
+            check_inputs=check_months,
+        )
+        for outcome in prove(session, chains["a"], chains["b"], code, replay, wanted):
             lines.append(f"a with {outcome.factor.name}: {effect(outcome.verdict, found)}")
     return lines
 
@@ -107,8 +118,8 @@ def effect(verdict, found) -> str:
 
 def difference(session, chains: dict, modules: list[str]) -> str:
     """The code's difference as git shows it, when this checkout has both commits; "" otherwise."""
-    from tracking.git import SourceError, git
-    from tracking.source import Source, check_commit
+    from provenance.git.command import CodeSourceError, git
+    from provenance.git.source import Source, check_commit
 
     a, b = (Source.from_dict(chains[side][-1].lineage.source) for side in ("a", "b"))
     if not modules or not a.commit or not b.commit:
@@ -116,13 +127,13 @@ def difference(session, chains: dict, modules: list[str]) -> str:
     try:
         commits = [check_commit(a.commit), check_commit(b.commit)]
         text = git("diff", "--no-ext-diff", "--no-textconv", "--relative", *commits, "--", *modules, cwd=session.root)
-    except SourceError:
+    except CodeSourceError:
         return ""
     return "\n".join(text.decode("utf-8", "replace").splitlines()[:DIFF_LINES])
 
 
 def markdown(params: dict, lines: list[str], diff: str) -> str:
-    from tracking.wellformed import cell
+    from provenance.record.validation import cell
 
     text = [f"# Runs {cell(params['a'])} and {cell(params['b'])}", "", *(f"- {cell(line)}" for line in lines)]
     if diff:

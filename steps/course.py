@@ -4,9 +4,9 @@ import json
 
 import click
 
-from steps.door import checked
+from provenance.pipeline.cli import checked
+from provenance.pipeline.output import echo
 from steps.options import RUN, StepCommand, options
-from steps.output import echo
 
 # Published by the MLOps Zoomcamp (module 2, experiment tracking; module 1 for LinearRegression), digits as printed.
 SEARCHED = {
@@ -44,16 +44,16 @@ PUBLISHED = {
 @checked
 def course(**params) -> None:
     """Reproduce the published answers of the course's homework on its own months."""
-    from steps.chain_run import run_chain
+    from provenance.pipeline.chain_run import run_chain
 
     searched = {**SEARCHED, "taxi": "green", **params}
     linear = {**LINEAR, "taxi": "green", **params}
 
     def steps(session) -> dict:
-        from steps.graph import Graph
+        from steps.pipeline import TripGraph
 
-        graphs = {"": (Graph(session, searched), ("preprocess", "hpo", "register")),
-                  "linear ": (Graph(session, linear), ("preprocess", "train"))}  # fmt: skip
+        graphs = {"": (TripGraph(session, searched), ("preprocess", "hpo", "register")),
+                  "linear ": (TripGraph(session, linear), ("preprocess", "train"))}  # fmt: skip
         return {
             prefix + step: graph.made_by(step, reuse=params["reuse"])
             for prefix, (graph, chain) in graphs.items()
@@ -83,8 +83,8 @@ def conclude(session, made: dict) -> int:
 
 def rows(hit) -> dict[str, str]:
     """Kept rows of each month of a preprocess run."""
-    from tracking import names
-    from tracking.artifacts import small_file
+    from provenance.record import names
+    from provenance.record.artifacts import small_file
 
     manifest = json.loads(small_file(f"{hit.outputs[names.DATASET].uri}/manifest.json"))
     return {f"rows {month}": f"{counts['kept']:,}" for month, counts in manifest["months"].items()}

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from steps.door import Refused, checked
-from steps.inquiry import inquiry, publish
+from provenance.pipeline.cli import Refused, checked
+from provenance.pipeline.output import echo
+from provenance.pipeline.report_run import publish_report, report_run
 from steps.options import StepCommand, options
-from steps.output import echo
 
 
 @click.command(cls=StepCommand)
@@ -19,26 +19,27 @@ def drift(**params) -> None:
     """Compare new months with those a model learned from; exit 1 if its RMSE rose by more than fail_above per cent."""
     from mlflow.entities import Metric
 
-    from taxi.drift_report import markdown
-    from tracking import names, registered
-    from tracking.record import finish, start, upload_patch
+    from provenance.record import names
+    from provenance.record.writer import record_finish, record_start, upload_patch
+    from steps.models import registered
+    from taxi.evaluation.drift_report import markdown
 
     if params["months"] == "none":
         raise Refused("Give the new months: -P months=2023-04")
-    with inquiry("drift", params) as session, tempfile.TemporaryDirectory(prefix="drift-") as scratch:
+    with report_run("drift", params) as session, tempfile.TemporaryDirectory(prefix="drift-") as scratch:
         model = registered.registered(session, params["model"])
         dataset = registered.dataset_of(session, model)
         located = months(session, params, model.predictor.taxi, Path(scratch))
-        lineage = recorded(session, params, model, dataset, located)
-        start(session, lineage)
+        lineage = lineage_of(session, params, model, dataset, located)
+        record_start(session, lineage)
         upload_patch(session, lineage)
         found = compared(session, model, dataset, located)
         client, run_id = session.client, session.run.info.run_id
         client.log_batch(run_id, metrics=[Metric(name, value, 0, 0) for name, value in found.metrics().items()])
-        draw(session, found)
+        log_drift_plots(session, found)
         report = markdown(found, model.uri)
-        publish(session, report, found.to_dict(), {names.TAXI: found.taxi}, file=names.DRIFT_FILE)
-        finish(session, lineage, note=report)
+        publish_report(session, report, found.to_dict(), {names.TAXI: found.taxi}, file=names.DRIFT_FILE)
+        record_finish(session, lineage, note=report)
         for line in found.lines():
             echo(line)
         echo(f"run {run_id}")
@@ -48,15 +49,15 @@ def drift(**params) -> None:
 
 
 def months(session, params: dict, taxi: str, scratch: Path) -> list:
-    from taxi.months import parse_months
-    from taxi.sources import locate
+    from taxi.months.month import parse_months
+    from taxi.sources.locate import locate
 
     return locate(params["source"], taxi, parse_months(params["months"]), scratch=scratch, **session.fetch)
 
 
-def recorded(session, params: dict, model, dataset, located: list):
+def lineage_of(session, params: dict, model, dataset, located: list):
     """What this run was made of."""
-    from tracking.lineage import Input
+    from provenance.record.lineage import Input
 
     raw = tuple(Input(month.name, month.origin, month.digest) for month in located)
     return session.lineage(
@@ -69,13 +70,14 @@ def recorded(session, params: dict, model, dataset, located: list):
 
 
 def compared(session, model, dataset, located: list):
-    from taxi.dataset import Dataset
-    from taxi.drift_report import measure
-    from taxi.progress import following
-    from tracking.artifacts import unaltered
-    from tracking.inputs import log_files, log_splits
+    from provenance.record.artifacts import open_verified
+    from provenance.record.dataset_inputs import log_files
+    from runtime.progress import following
+    from steps.models.split_inputs import log_splits
+    from taxi.dataset.dataset import Dataset
+    from taxi.evaluation.drift_report import measure
 
-    with unaltered(dataset) as folder, following("drift", "trips", session.progress) as progress:
+    with open_verified(dataset) as folder, following("drift", "trips", session.progress) as progress:
         opened = Dataset.open(folder)
         found = measure(model.predictor, opened, located, model.learned, progress)
         log_splits(
@@ -86,11 +88,12 @@ def compared(session, model, dataset, located: list):
     return found
 
 
-def draw(session, found) -> None:
+def log_drift_plots(session, found) -> None:
     """Which inputs moved, and the error by hour before and now, under ``plots/``."""
-    from taxi import plots
-    from taxi.drift import MOVED
-    from tracking import names
+    from provenance.record import names
+    from runtime import plotting
+    from taxi.evaluation import plots
+    from taxi.evaluation.drift import MOVED
 
     psi = {shift.column: shift.psi for shift in found.shifts}
     figures = {
@@ -101,7 +104,7 @@ def draw(session, found) -> None:
     }
     with tempfile.TemporaryDirectory(prefix="plots-") as folder:
         for name, figure in figures.items():
-            plots.save(figure, Path(folder, name))
+            plotting.save(figure, Path(folder, name))
         session.client.log_artifacts(session.run.info.run_id, folder, names.PLOTS)
 
 

@@ -21,12 +21,12 @@ def delete_once_launched(client: MlflowClient, run_id: str, project: str) -> Non
     """
     from mlflow.exceptions import MlflowException
 
-    from tracking import alive
-    from tracking.record import describe
+    from provenance.record.writer import set_tags
+    from provenance.reuse import heartbeat
 
-    mark = alive.Heartbeat(client, run_id, project).tags()
+    mark = heartbeat.Heartbeat(client, run_id, project).tags()
     try:
-        describe(client, run_id, mark)
+        set_tags(client, run_id, mark)
     except MlflowException:
         return  # a server that is away, or a run of somebody else's: it stays
     subprocess.Popen(

@@ -4,10 +4,10 @@ import sys
 
 import click
 
-from steps.door import checked
-from steps.inquiry import inquiry
+from provenance.pipeline.cli import checked
+from provenance.pipeline.output import echo
+from provenance.pipeline.report_run import report_run
 from steps.options import StepCommand, options
-from steps.output import echo
 
 
 @click.command(cls=StepCommand)
@@ -15,9 +15,9 @@ from steps.output import echo
 @checked
 def gc(**params) -> None:
     """List what nothing needs: no registered version, no alias, no younger cache entry, no descendant's lineage."""
-    from tracking import garbage
+    from provenance.reuse import garbage
 
-    with inquiry("gc", params) as session:
+    with report_run("gc", params) as session:
         mine = {session.run.info.run_id}
         found = garbage.find(session.client, session.experiments, session.project, params["keep_days"], mine)
         failed = clear(session, found, params["delete"])
@@ -42,11 +42,11 @@ def clear(session, found, delete: bool) -> int:
     """Name each run, and delete it when asked to; the number of those that could not be deleted."""
     from mlflow.exceptions import MlflowException
 
-    from taxi.progress import counted
-    from tracking import garbage
-    from tracking.outage import is_away
-    from tracking.paging import every
-    from tracking.wellformed import one_line
+    from provenance.record.validation import one_line
+    from provenance.reuse import garbage
+    from provenance.store.paging import every
+    from runtime.progress import counted
+    from runtime.server_errors import server_unavailable
 
     experiments = {item.experiment_id: item.name for item in every(session.client.search_experiments)}
     failed = refused = 0
@@ -57,7 +57,7 @@ def clear(session, found, delete: bool) -> int:
             try:
                 garbage.delete(session.client, run, session.project)
             except (garbage.GarbageError, MlflowException, OSError, ImportError) as error:
-                if is_away(error):
+                if server_unavailable(error):
                     raise
                 if getattr(error, "error_code", None) == "PERMISSION_DENIED":
                     refused += 1

@@ -6,15 +6,16 @@ from functools import partial
 
 import click
 
-from steps.door import StepRun, checked, run_step
+from provenance.pipeline.cli import checked
+from provenance.pipeline.step_run import StepRun, run_step
 from steps.options import DATA, RUN, TRIALS, StepCommand, options
 
 
 def workers_begin(engine: str, model: str, **params) -> None:
     """Let the workers' process import, for seconds, while this one does."""
     if engine == "local":
-        from taxi.engines.local import prepare
-        from taxi.trials import modules
+        from search.engines.local import prepare
+        from taxi.models.objective import modules
 
         prepare(modules(model))
 
@@ -24,33 +25,33 @@ def workers_begin(engine: str, model: str, **params) -> None:
 @checked(early=workers_begin)
 def hpo(**params) -> None:
     """Search a family's hyperparameters with hyperopt's TPE; the same trials at any number of workers."""
-    from steps.graph import HPO
-    from tracking import names
+    from provenance.record import names
+    from steps.pipeline import HPO, TripGraph
 
-    run_step(HPO, params, work, report, tags={names.FAMILY: params["model"]})
+    run_step(TripGraph, HPO, params, work, report, tags={names.FAMILY: params["model"]})
 
 
 def work(step: StepRun) -> None:
-    from steps.found import leave
-    from taxi import search as tpe
-    from taxi.dataset import Dataset
-    from taxi.engines.opening import opened
-    from taxi.models import FAMILIES
-    from taxi.progress import following
-    from taxi.space_table import space_table
-    from taxi.trials import Objective
-    from tracking import names
-    from tracking.artifacts import address, unaltered
-    from tracking.inputs import log_splits
-    from tracking.record import describe
-    from tracking.trials import TrialRuns, search_key
+    from provenance.record import names
+    from provenance.record.artifacts import address, open_verified
+    from provenance.record.writer import set_tags
+    from provenance.reuse.trial_runs import TrialRuns, search_key
+    from runtime.progress import following
+    from search import tpe
+    from search.space import space_table
+    from steps.models.search_outputs import write_search_outputs
+    from steps.models.split_inputs import log_splits
+    from taxi.dataset.dataset import Dataset
+    from taxi.distributed.trial_engine import open_engine
+    from taxi.models.families import FAMILIES
+    from taxi.models.objective import Objective
 
     params, source = step.params, step.input("dataset")
     max_evals, top_n = int(params["max_evals"]), int(params["top_n"])
     key = search_key(step.lineage)
-    describe(step.client, step.run_id, {names.SEARCH_KEY: key})
+    set_tags(step.client, step.run_id, {names.SEARCH_KEY: key})
     runs = TrialRuns(step.client, step.session.run.info.experiment_id, step.run_id, key, top_n, step.session.project)
-    with unaltered(source, given=True) as folder:
+    with open_verified(source, given=True) as folder:
         dataset = Dataset.open(folder)
         manifest = dataset.manifest
         log_splits(step.client, step.run_id, manifest, source.uri, ("train", "val"))
@@ -62,7 +63,7 @@ def work(step: StepRun) -> None:
         objective = Objective(family.name, manifest.feature_set, int(params["seed"]), timeout)
         with (
             following("hpo", "trials", step.session.progress) as progress,
-            opened(str(params["engine"]), objective, dataset, address(source.uri), workers, most) as engine,
+            open_engine(str(params["engine"]), objective, dataset, address(source.uri), workers, most) as engine,
         ):
             step.say(f"{engine.workers} trials at once, one thread each")
             threading.Thread(target=needed_at_the_end, daemon=True, name="imports").start()  # while others work
@@ -84,12 +85,12 @@ def work(step: StepRun) -> None:
                 on_finished=runs.log,
                 on_told=on_told,
             )
-        leave(step, dataset, family, objective, results, runs)
+        write_search_outputs(step, dataset, family, objective, results, runs)
 
 
 def taken_up(step: StepRun, runs, max_evals: int, family: str, val) -> dict:
     """Trials that earlier searches ran; see TrialRuns.known for what is believed of whom."""
-    from taxi.trials import rescored
+    from taxi.models.objective import rescored
 
     session = step.session
     known = runs.known(
@@ -108,14 +109,14 @@ def unlike(step: StepRun, runs, result) -> None:
 
 def needed_at_the_end() -> None:
     """A second of imports."""
-    import taxi.plots  # noqa: F401
-    import tracking.models  # noqa: F401
+    import steps.models.logged_model  # noqa: F401
+    import taxi.evaluation.plots  # noqa: F401
 
 
 def report(session, hit) -> list[str]:
-    from tracking import names
-    from tracking.artifacts import small_file
-    from tracking.outputs import candidates
+    from provenance.record import names
+    from provenance.record.artifacts import small_file
+    from provenance.reuse.consistency import candidates
 
     output = hit.outputs[names.SEARCH]
     best = candidates(output)["candidates"][0]

@@ -2,9 +2,9 @@
 
 import click
 
-from steps.door import checked
+from provenance.pipeline.cli import checked
+from provenance.pipeline.output import echo
 from steps.options import DATA, RUN, TRIALS, StepCommand, options
-from steps.output import echo
 
 
 @click.command(cls=StepCommand)
@@ -12,19 +12,21 @@ from steps.output import echo
 @checked
 def main(**params) -> None:
     """Run preprocess, train (the baseline), hpo and register; finished steps with the same key are reused."""
-    from steps.chain_run import run_chain
-    from steps.graph import AUTO, CHAIN, Graph, model_name_for
+    from provenance.pipeline.chain_run import run_chain
+    from provenance.pipeline.graph import AUTO
+    from provenance.record import names
+    from runtime.progress import counted
+    from steps.models.judged_on import model_name_for
+    from steps.pipeline import CHAIN, TripGraph
     from steps.preprocess import data_tags
     from steps.train import params_text
-    from taxi.progress import counted
-    from tracking import names
 
     params["params"] = params_text(params["params"])
     if params["model_name"] == AUTO:
         params["model_name"] = model_name_for(params["source"])
 
     def steps(session) -> dict:
-        graph = Graph(session, params)
+        graph = TripGraph(session, params)
         chain = counted(CHAIN, "main", len(CHAIN), "steps", live=False)
         return {step: graph.made_by(step, reuse=params["reuse"]) for step in chain}
 
@@ -38,7 +40,7 @@ def main(**params) -> None:
 
 def summary(session, made: dict) -> list[str]:
     """What the user came for: the version, how good it is, against what, and where to look."""
-    from tracking.aliases import version_of
+    from provenance.registry.aliases import version_of
 
     metrics, baseline = made["register"].metrics, made["train"].metrics
     name, version = version_of(made["register"])
@@ -69,7 +71,7 @@ def above_floor(made: dict) -> list[str]:
 def store_uri() -> str:
     import mlflow
 
-    from tracking.git import without_credentials
+    from provenance.git.command import without_credentials
 
     return without_credentials(mlflow.get_tracking_uri())
 

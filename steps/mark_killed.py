@@ -11,7 +11,7 @@ SECONDS = 60  # a launcher writes the last status within a second of its step's 
 def main(run_id: str, launcher: int) -> None:
     from mlflow import MlflowClient
 
-    from tracking.alive import process_name
+    from provenance.reuse.heartbeat import process_name
 
     client, deadline = MlflowClient(), time.monotonic() + SECONDS
     while client.get_run(run_id).info.status == "KILLED" and process_name(launcher) and time.monotonic() < deadline:

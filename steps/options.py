@@ -25,7 +25,7 @@ class MonthsType(click.ParamType):
         self.optional = optional
 
     def convert(self, value, param, ctx):
-        from taxi.months import parse_months
+        from taxi.months.month import parse_months
 
         try:
             months = parse_months(value)
@@ -42,10 +42,10 @@ class SourceType(click.ParamType):
     name = "source"
 
     def convert(self, value, param, ctx):
-        from steps.launcher import given_path
+        from provenance.pipeline.invocation import user_path
 
         plain = value.split(":")[0] in ("sample", "tlc", "recorded") or "://" in value
-        return value if plain else str(given_path(value))
+        return value if plain else str(user_path(value))
 
 
 class ArtifactType(click.ParamType):
@@ -57,10 +57,10 @@ class ArtifactType(click.ParamType):
         self.words = words
 
     def convert(self, value, param, ctx):
-        from steps.launcher import given_path
+        from provenance.pipeline.invocation import user_path
 
         plain = value in self.words or ":/" in value or value.lstrip().startswith("{")
-        return value if plain or re.fullmatch(r"[0-9a-f]{32}", value) else str(given_path(value))
+        return value if plain or re.fullmatch(r"[0-9a-f]{32}", value) else str(user_path(value))
 
 
 class EngineType(click.ParamType):

@@ -71,10 +71,10 @@ def _deleted(entry_point: str, name: str, value: str) -> list[str]:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
+    from provenance.pipeline.launch import ROOT
+    from provenance.pipeline.launched_run import launched
+    from provenance.store.project_identity import project_of
     from steps.forget import delete_once_launched
-    from steps.launched_run import launched
-    from tracking.chain import ROOT
-    from tracking.project_identity import project_of
 
     try:
         run = launched(entry_point)

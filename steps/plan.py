@@ -4,11 +4,11 @@ import json
 
 import click
 
-from steps.door import checked, session_for
+from provenance.pipeline.cli import checked, open_session
+from provenance.pipeline.launched_run import launched
+from provenance.pipeline.output import echo
 from steps.forget import delete_once_launched
-from steps.launched_run import launched
 from steps.options import DATA, RUN, TRIALS, StepCommand, options
-from steps.output import echo
 
 
 class NotYet(Exception):
@@ -24,7 +24,7 @@ def plan(**params) -> None:
 
     params["params"] = params_text(params["params"])
     run = launched("plan")  # `mlflow run` makes one for every entry point
-    session = session_for(params, run)
+    session = open_session(params, run)
     try:
         rows = planned(session, params)
     finally:
@@ -45,10 +45,10 @@ def plan(**params) -> None:
 
 def planned(session, params: dict) -> list[dict]:
     """One row per step of the chain: step, reuse, run_id, when, user, why."""
-    from steps.graph import CHAIN, STEPS, Graph
-    from tracking.cache import Hit
+    from provenance.reuse.cache import Hit
+    from steps.pipeline import CHAIN, STEPS, TripGraph
 
-    graph = Graph(session, params)
+    graph = TripGraph(session, params)
     hits: dict[str, Hit] = {}
 
     def made_by(name: str) -> Hit:
@@ -79,7 +79,7 @@ def planned(session, params: dict) -> list[dict]:
 
 def reasons(session, lineage) -> list[str]:
     """What changed against the nearest earlier run of the step."""
-    from tracking import cache
+    from provenance.reuse import cache
 
     nearest = cache.nearest(session.client, session.trusted_experiments, lineage)
     if nearest is None:
@@ -89,7 +89,7 @@ def reasons(session, lineage) -> list[str]:
 
 def drawing(rows: list[dict]) -> list[str]:
     """The chain as a Mermaid graph: reused steps green, steps to run orange."""
-    from tracking.wellformed import cell
+    from provenance.record.validation import cell
 
     lines = ["graph LR"]
     for row in rows:

@@ -6,10 +6,10 @@ from pathlib import PurePosixPath
 
 import click
 
-from steps.door import Refused, checked
-from steps.inquiry import inquiry
+from provenance.pipeline.cli import Refused, checked
+from provenance.pipeline.output import echo
+from provenance.pipeline.report_run import report_run
 from steps.options import StepCommand, options
-from steps.output import echo
 
 
 @click.command(cls=StepCommand)
@@ -17,32 +17,32 @@ from steps.output import echo
 @checked
 def predict(**params) -> None:
     """Predict every row of a file of raw trips, in its order; a row that cannot be predicted says why."""
-    from tracking import names
-    from tracking.record import describe, finish, start, upload_patch
-    from tracking.registered import registered
+    from provenance.record import names
+    from provenance.record.writer import record_finish, record_start, set_tags, upload_patch
+    from steps.models.registered import registered
 
     if "none" in (params["trips"], params["out"]):
         raise Refused("Give the trips and the file to write: -P trips= -P out=")
     apart(params["trips"], params["out"])
-    with inquiry("predict", params) as session:
+    with report_run("predict", params) as session:
         model = registered(session, params["model"])
         with local(params["trips"]) as trips:
             apart(str(trips), params["out"])
-            lineage = recorded(session, params, trips, model)
-            start(session, lineage)
+            lineage = lineage_of(session, params, trips, model)
+            record_start(session, lineage)
             upload_patch(session, lineage)
             rows, reasons, firsts = answered(session, model.predictor, trips, params["out"])
         finished = keep(session, lineage, params["out"], rows, reasons)
         told = lines(rows, reasons, firsts)
-        describe(session.client, session.run.info.run_id, {names.TAXI: model.predictor.taxi})
-        finish(session, finished, note="\n".join(f"- {line}" for line in told))
+        set_tags(session.client, session.run.info.run_id, {names.TAXI: model.predictor.taxi})
+        record_finish(session, finished, note="\n".join(f"- {line}" for line in told))
         for line in [*told, f"predictions {finished.outputs[0].uri}", f"run {session.run.info.run_id}"]:
             echo(line)
 
 
 def apart(trips: str, out: str) -> None:
     """Refuse to write over what is read, before anything is written."""
-    from taxi.tables import same_file
+    from taxi.batch.tables import same_file
 
     if same_file(trips, out):
         raise Refused(f"trips and out are one file, {out}\n Write to another.")
@@ -50,18 +50,18 @@ def apart(trips: str, out: str) -> None:
 
 def local(trips: str):
     """What MLflow stores is fetched; anything else is opened where it lies."""
-    from tracking.artifacts import fetched
+    from provenance.record.artifacts import open_artifact
 
     stored = trips.startswith(("runs:/", "models:/", "mlflow-artifacts:/"))
-    return fetched(trips, given=True) if stored else contextlib.nullcontext(trips)
+    return open_artifact(trips, given=True) if stored else contextlib.nullcontext(trips)
 
 
-def recorded(session, params: dict, trips, model):
+def lineage_of(session, params: dict, trips, model):
     """What this run was made of."""
-    from taxi.sources import public
-    from taxi.tables import sha256_of
-    from tracking.inputs import log_files
-    from tracking.lineage import Input
+    from provenance.record.dataset_inputs import log_files
+    from provenance.record.lineage import Input
+    from taxi.batch.tables import sha256_of
+    from taxi.sources.locate import public
 
     digest, _ = sha256_of(str(trips))
     uri = public(params["trips"])
@@ -80,14 +80,14 @@ def answered(session, predictor, trips, out: str) -> tuple[int, Counter, dict[st
 
     Raises TableError, and writes nothing, when there are rows and none of them has a prediction.
     """
-    from taxi.progress import following
-    from taxi.scoring import SCHEMA, WANTED_TIMES, answers, columns
-    from taxi.tables import TableError, opened, written
+    from runtime.progress import following
+    from taxi.batch.scoring import SCHEMA, WANTED_TIMES, answers, columns
+    from taxi.batch.tables import TableError, open_table, table_writer
 
     rows, reasons, firsts = 0, Counter(), {}
     with (
-        opened(str(trips), columns(predictor)) as table,
-        written(out, SCHEMA) as write,
+        open_table(str(trips), columns(predictor)) as table,
+        table_writer(out, SCHEMA) as write,
         following("predict", "rows", session.progress) as progress,
     ):
         for batch in answers(predictor, table, reasons, firsts):
@@ -107,10 +107,10 @@ def keep(session, lineage, out: str, rows: int, reasons: Counter):
 
     from mlflow.entities import Metric
 
-    from taxi.sources import public
-    from taxi.tables import sha256_of
-    from tracking.digest import list_file
-    from tracking.lineage import Output
+    from provenance.record.digest import list_file
+    from provenance.record.lineage import Output
+    from taxi.batch.tables import sha256_of
+    from taxi.sources.locate import public
 
     digest, size = sha256_of(out)
     metrics = {"rows": rows, "rows_predicted": rows - sum(reasons.values()), "rows_without": sum(reasons.values())}

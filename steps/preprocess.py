@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from steps.door import StepRun, checked, run_step
+from provenance.pipeline.cli import checked
+from provenance.pipeline.step_run import StepRun, run_step
 from steps.options import DATA, RUN, StepCommand, options
 
 
@@ -14,14 +15,14 @@ from steps.options import DATA, RUN, StepCommand, options
 @checked
 def preprocess(**params) -> None:
     """Turn raw months into a dataset: trips of 1 to 60 minutes, features fitted on the training months alone."""
-    from steps.graph import PREPROCESS
+    from steps.pipeline import PREPROCESS, TripGraph
 
-    run_step(PREPROCESS, params, work, report, tags=data_tags(params))
+    run_step(TripGraph, PREPROCESS, params, work, report, tags=data_tags(params))
 
 
 def data_tags(params: dict) -> dict[str, str]:
     """What to filter runs by in the UI."""
-    from tracking import names
+    from provenance.record import names
 
     return {
         names.TAXI: params["taxi"],
@@ -33,12 +34,12 @@ def data_tags(params: dict) -> dict[str, str]:
 
 
 def work(step: StepRun) -> None:
-    from steps.graph import months
-    from taxi.features import FEATURE_SETS
-    from taxi.progress import following
-    from tracking import names
-    from tracking.artifacts import log_folder
-    from tracking.inputs import log_splits
+    from provenance.record import names
+    from provenance.record.artifacts import log_folder
+    from runtime.progress import following
+    from steps.models.split_inputs import log_splits
+    from steps.pipeline import months
+    from taxi.features.fitting import FEATURE_SETS
 
     wanted = months(step.params)
     made = here if step.params["engine"] == "local" else there
@@ -56,8 +57,8 @@ def work(step: StepRun) -> None:
 
 def here(step: StepRun, wanted: dict, feature_set, folder: Path, progress):
     """The dataset, made by this process."""
-    from taxi.dataset import build
-    from taxi.sources import locate
+    from taxi.dataset.dataset import build
+    from taxi.sources.locate import locate
 
     source, taxi = str(step.params["source"]), str(step.params["taxi"])
     with tempfile.TemporaryDirectory() as scratch:
@@ -72,10 +73,10 @@ def here(step: StepRun, wanted: dict, feature_set, folder: Path, progress):
 
 def there(step: StepRun, wanted: dict, feature_set, folder: Path, progress):
     """The same dataset, its months written side by side by the workers of a cluster."""
-    from taxi.dataset import build
-    from taxi.engines.cluster import scheduler
-    from taxi.engines.months import months_on
-    from taxi.months import Month
+    from search.engines.cluster import scheduler
+    from taxi.dataset.dataset import build
+    from taxi.distributed.cluster_months import months_on
+    from taxi.months.month import Month
 
     source, taxi = str(step.params["source"]), str(step.params["taxi"])
     splits = {split: [Month(taxi, name, Path(), "", source) for name in months] for split, months in wanted.items()}
@@ -114,7 +115,7 @@ def record_read(step: StepRun, read: dict[str, str]) -> None:
 
     The sample is keyed by its recipe, so its digests are known only now.
     """
-    from taxi.sources import sample_rows
+    from taxi.sources.locate import sample_rows
 
     if sample_rows(str(step.params["source"])) is not None:
         step.lineage = step.lineage.having_read(read)
@@ -128,12 +129,12 @@ def figures(params: dict, manifest) -> list:
     """Rows of each split; for the sample also the floor: test RMSE in minutes of a model that knows the city."""
     from mlflow.entities import Metric
 
-    from taxi.sources import sample_rows
+    from taxi.sources.locate import sample_rows
 
     found = {f"{split}_rows": manifest.rows(split) for split in manifest.splits}
     rows = sample_rows(str(params["source"]))
     if rows and "test" in manifest.splits:
-        from taxi.sample import noise_floor
+        from taxi.city.sample import noise_floor
 
         booked = params["features"] == "pickup"
         found["floor_rmse"] = noise_floor(params["taxi"], manifest.months("test"), rows, distance_known=not booked)
@@ -141,7 +142,7 @@ def figures(params: dict, manifest) -> list:
 
 
 def report(session, hit) -> list[str]:
-    from tracking import names
+    from provenance.record import names
 
     output = hit.outputs[names.DATASET]
     return [f"dataset {output.uri}"]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from steps.door import StepRun, checked, run_step
+from provenance.pipeline.cli import checked
+from provenance.pipeline.step_run import StepRun, run_step
 from steps.options import DATA, RUN, TRIALS, StepCommand, options
 
 
@@ -20,23 +21,23 @@ class RegisterError(ValueError):
 @checked
 def register(**params) -> None:
     """Choose among the best trials of an hpo run, judge on test, fit again, register; champion if the gate opens."""
-    from steps.graph import REGISTER
+    from steps.pipeline import REGISTER, TripGraph
 
-    run_step(REGISTER, params, work, report)
+    run_step(TripGraph, REGISTER, params, work, report)
 
 
 def work(step: StepRun) -> None:
-    from taxi.dataset import Dataset
-    from taxi.judging import Judged
-    from taxi.progress import counted, following
-    from taxi.refit import refitted
-    from taxi.slices import Rows
-    from tracking import names
-    from tracking.candidates import Candidates
-    from tracking.inputs import log_splits
-    from tracking.judged_on import judged_on
-    from tracking.models import example
-    from tracking.serving import Served
+    from provenance.record import names
+    from runtime.progress import counted, following
+    from steps.models.candidates import Candidates
+    from steps.models.judged_on import judged_on
+    from steps.models.logged_model import example
+    from steps.models.serving import Served
+    from steps.models.split_inputs import log_splits
+    from taxi.dataset.dataset import Dataset
+    from taxi.evaluation.evaluate import Evaluation
+    from taxi.evaluation.slices import Rows
+    from taxi.models.refit import refitted
 
     search = Candidates.read(step.session, step.input("search").uri)
     dataset = Dataset.open(step.folder(search.dataset))
@@ -55,16 +56,16 @@ def work(step: StepRun) -> None:
     rows = Rows.read(test())
     chosen = search.choose(int(step.params["top_n"]), str(step.params["select"]), dataset, rows)
     predictor = chosen.predictor_with_intervals(dataset)
-    judged = registered = Judged.of(predictor, rows, test())
+    judged = registered = Evaluation.of(predictor, rows, test())
     if again:
         step.say(f"fitting trial {chosen.trial} again, on the train and val months")
         threading.Thread(target=needed_after_it, daemon=True, name="imports").start()  # while XGBoost works
         with following("fit again", "rounds at most", step.session.progress) as progress:
             predictor = refitted(predictor, dataset, search.seed, progress)
-        registered = Judged.of(predictor, rows, test())
+        registered = Evaluation.of(predictor, rows, test())
     facts, output = log(step, search, chosen, predictor, judged, registered)
     served.ask(step.folder(output), example(predictor.taxi))
-    draw(step, predictor, registered)
+    log_model_plots(step, predictor, registered)
     served.check(predictor.answer(example(predictor.taxi)))
     if step.lineage.environment.get("differences"):
         step.say("the model answered in a process of its own; its packages were not quite those of the lock")
@@ -77,22 +78,22 @@ def work(step: StepRun) -> None:
 
 def needed_after_it() -> None:
     """A second of imports."""
-    import taxi.plots  # noqa: F401
-    import tracking.gate
-    import tracking.models  # noqa: F401
+    import steps.models.logged_model  # noqa: F401
+    import taxi.evaluation.plots  # noqa: F401
 
 
 def log(step: StepRun, search, chosen, predictor, judged, registered) -> tuple[dict, object]:
     """Log the model and all scores; what its version says of it, and the record of its files."""
     from mlflow.entities import Metric
 
-    from tracking import models, names
+    from provenance.record import names
+    from steps.models import logged_model
 
     test_scores, scores = judged.metrics("test"), registered.metrics("registered_test")
     tags = {names.FAMILY: search.family, names.FEATURES: search.features, "trial": str(chosen.trial),
             "refit": str(step.params["refit"])}  # fmt: skip
     fitted_with = predictor.estimator.params.as_dict()
-    _, output = models.log(predictor, step.run_id, "model", fitted_with, scores, tags)
+    _, output = logged_model.log(predictor, step.run_id, "model", fitted_with, scores, tags)
     for metric, value in test_scores.items():
         step.client.log_metric(step.run_id, metric, value, model_id=chosen.model.uri.removeprefix("models:/"))
     every = {**chosen.metrics, **test_scores, **scores}
@@ -109,11 +110,14 @@ def log(step: StepRun, search, chosen, predictor, judged, registered) -> tuple[d
 
 def enter(step: StepRun, output, facts: dict, scores: dict, made_up: bool) -> tuple:
     """Make the model a version, or complete the one that a run of the same key left; the version and its record."""
-    from tracking import names, registry
+    from provenance.record import names
+    from provenance.registry import promotions
 
-    waiting = {names.DECISION: registry.UNDECIDED, names.REASON: f"run {step.run_id} is not through with it"}
+    waiting = {names.DECISION: promotions.UNDECIDED, names.REASON: f"run {step.run_id} is not through with it"}
     # The record's name, not the option's: auto was resolved by then.
-    version, entered = registry.enter(step.session, step.lineage.params["model_name"], output, facts | waiting, made_up)
+    version, entered = promotions.enter(
+        step.session, step.lineage.params["model_name"], output, facts | waiting, made_up
+    )
     if entered is not output:  # logged by a run that was killed, perhaps before its scores
         for metric, value in scores.items():
             step.client.log_metric(step.run_id, metric, value, model_id=version.source.removeprefix("models:/"))
@@ -127,16 +131,18 @@ def gate(step: StepRun, search, chosen, dataset, predictor, judged, registered, 
     """
     from mlflow.entities import Metric
 
-    from taxi.judging import latency_ms
-    from tracking import gate, names
-    from tracking.card import Subject, card, summary
-    from tracking.models import PREDICTOR, example
-    from tracking.record import describe
+    from provenance.record import names
+    from provenance.record.writer import set_tags
+    from provenance.reuse.consistency import PREDICTOR
+    from steps.models import promotion
+    from steps.models.card import Subject, card, summary
+    from steps.models.logged_model import example
+    from taxi.evaluation.evaluate import latency_ms
 
     manifest = dataset.manifest
     size = sum(size for path, (size, _) in output.files.items() if path.startswith(PREDICTOR))
     figures = registered.figures(latency_ms(predictor, example(manifest.taxi).iloc[:1]), size)
-    contender = gate.Contender(
+    contender = promotion.Contender(
         version, registered, figures, manifest.taxi, manifest.months("test"), lambda: dataset.batches("test"), on
     )
 
@@ -150,20 +156,22 @@ def gate(step: StepRun, search, chosen, dataset, predictor, judged, registered, 
     def publish(decision) -> None:
         step.client.update_model_version(version.name, version.version, card(subject(decision)))
 
-    decision, measured = gate.decide_on(step.session, contender, publish=publish)
+    decision, measured = promotion.decide_on(step.session, contender, publish=publish)
     step.client.set_registered_model_alias(version.name, names.CANDIDATE, version.version)
     measured |= {"registered_worst_zones_rmse": figures.zones_rmse, "registered_worst_hour_rmse": figures.hour_rmse,
                  "registered_model_mb": figures.model_mb}  # fmt: skip
     step.client.log_batch(step.run_id, metrics=[Metric(name, value, 0, 0) for name, value in measured.items()])
     step.say(f"{'promoted' if decision.promote else 'not promoted'}: {decision.reason}")
-    describe(step.client, step.run_id, {"decision": f"{decision.word}: {decision.reason}"})
+    set_tags(step.client, step.run_id, {"decision": f"{decision.word}: {decision.reason}"})
     step.note = summary(subject(decision))
 
 
-def draw(step: StepRun, predictor, judged) -> None:
+def log_model_plots(step: StepRun, predictor, judged) -> None:
     """How the registered model errs on the test months, under ``plots/``."""
-    from taxi import plots
-    from tracking import names
+    from provenance.record import names
+    from runtime import plotting
+    from search import trial_plots
+    from taxi.evaluation import plots
 
     rows = judged.rows
     figures = {
@@ -171,16 +179,16 @@ def draw(step: StepRun, predictor, judged) -> None:
         "error_by_hour.png": plots.error_by_hour(rows.hour, judged.error),
         "error_by_zone.png": plots.error_by_zone(rows.zone, judged.error),
         "interval_coverage.png": plots.interval_coverage(rows.y, judged.predicted, judged.low, judged.high),
-        "importance.png": plots.importance(predictor.estimator.importance(), "columns"),
+        "importance.png": trial_plots.importance(predictor.estimator.importance(), "columns"),
     }
     with tempfile.TemporaryDirectory(prefix="plots-") as folder:
         for name, figure in figures.items():
-            plots.save(figure, Path(folder, name))
+            plotting.save(figure, Path(folder, name))
         step.client.log_artifacts(step.run_id, folder, names.PLOTS)
 
 
 def report(session, hit) -> list[str]:
-    from tracking.aliases import version_of
+    from provenance.registry.aliases import version_of
 
     name, version = version_of(hit)
     aliases = ", ".join(sorted(session.client.get_model_version(name, version).aliases))

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from steps.door import Refused, checked
-from steps.inquiry import given_repository, inquiry, publish
-from steps.launcher import given_path
+from provenance.pipeline.cli import Refused, checked
+from provenance.pipeline.invocation import user_path
+from provenance.pipeline.output import echo
+from provenance.pipeline.report_run import given_repository, publish_report, report_run
 from steps.options import StepCommand, options
-from steps.output import echo
 
 DEPTH = {"step": "step: from the recorded inputs", "all": "all: everything upstream too, from the raw months"}
 
@@ -22,19 +22,19 @@ DEPTH = {"step": "step: from the recorded inputs", "all": "all: everything upstr
 @checked
 def reproduce(**params) -> None:
     """Repeat a run from its record and say how much of it came out again. This runs the code of the run's author."""
-    from tracking.recorded_code import RecordedCode
-    from tracking.reproduction import passes
-    from tracking.reproduction import reproduce as repeat
+    from provenance.reproduce.recorded_code import RecordedCode
+    from provenance.reproduce.reproduce import passes
+    from provenance.reproduce.reproduce import reproduce as repeat
 
     if (params["run_id"] == "none") == (params["bundle"] == "none"):
         raise Refused("Give the run to reproduce: -P run_id=, or -P bundle=FILE")
     params["run_id"] = params["run_id"].removeprefix("runs:/").strip("/")
-    with inquiry("reproduce", params) as session, contextlib.ExitStack() as stack:
+    with report_run("reproduce", params) as session, contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reproduce-")))
-        originals, bundle = recorded(session, params, stack)
+        originals, bundle = read_runs(session, params, stack)
         repo = given_repository(params["repo"])
         code = RecordedCode(session, folder, repo, params["patch"], bundle)
-        verdict = repeat(session, originals, code, wish(session, params, bundle))
+        verdict = repeat(session, originals, code, replay_options(session, params, bundle))
         tell(session, params, verdict, originals)
         if bundle is None:
             link(session, params["run_id"], verdict)
@@ -45,39 +45,40 @@ def reproduce(**params) -> None:
         sys.exit(1)
 
 
-def recorded(session, params: dict, stack: contextlib.ExitStack) -> tuple[list, object | None]:
+def read_runs(session, params: dict, stack: contextlib.ExitStack) -> tuple[list, object | None]:
     """The records to repeat, in order, from the server or from a bundle; and the bundle, open until `stack` closes."""
-    from tracking import bundle as bundles
-    from tracking import original
+    from provenance.reproduce import bundle as bundles
+    from provenance.reproduce import recorded_run
 
     if params["bundle"] == "none":
-        wanted = original.step_runs(session, params["run_id"])
+        wanted = recorded_run.step_runs(session, params["run_id"])
         everything = params["depth"] == "all"
-        return original.in_order(wanted, lambda run_id: original.read(session, run_id), everything), None
+        return recorded_run.in_order(wanted, lambda run_id: recorded_run.read(session, run_id), everything), None
     # A bundle has no artifacts to start from: everything is made again from the raw months.
-    bundle = stack.enter_context(bundles.opened(given_path(params["bundle"])))
-    return original.in_order(list(bundle.wanted), bundle.original, True), bundle
+    bundle = stack.enter_context(bundles.open_bundle(user_path(params["bundle"])))
+    return recorded_run.in_order(list(bundle.wanted), bundle.original, True), bundle
 
 
-def wish(session, params: dict, bundle=None):
-    from tracking.reproduction import RECORDED, Wish
+def replay_options(session, params: dict, bundle=None):
+    from provenance.reproduce.reproduce import RECORDED, ReplayOptions
+    from steps.raw_months import check_months
 
     source = params["source"]
     if source == RECORDED and bundle and bundle.months:
         source = str(bundle.months)
-    return Wish(source, params["workers"], params["env_manager"], params["tolerance"],
-                own=bundle is None and session.is_own_store)  # fmt: skip
+    return ReplayOptions(source, params["workers"], params["env_manager"], params["tolerance"],
+                own=bundle is None and session.is_own_store, check_inputs=check_months)  # fmt: skip
 
 
 def tell(session, params: dict, verdict, originals: list) -> None:
     """The table on stdout, the report as artifacts."""
-    from tracking import names
-    from tracking.report import markdown
-    from tracking.reproduction import passes
+    from provenance.record import names
+    from provenance.reproduce.report import markdown
+    from provenance.reproduce.reproduce import passes
 
     for step in verdict.steps:
         echo(f"{step.step:<10}  {step.grade:<9}  of run {step.original}  by run {step.repeated or 'none'}")
-        for cause in step.blamed:
+        for cause in step.explanations:
             echo(f"            - {cause}")
     of = params["run_id"] if params["bundle"] == "none" else originals[-1].run_id
     passed = passes(verdict, params["require"])
@@ -94,7 +95,7 @@ def tell(session, params: dict, verdict, originals: list) -> None:
     detail = {"run": of, "grade": str(verdict.grade), "passed": passed, "gone": gone, **plain,
               "steps": [step.to_dict() for step in verdict.steps]}  # fmt: skip
     tags = {names.REPRODUCTION_OF: of, names.REPRODUCTION_GRADE: str(verdict.grade)}
-    publish(session, markdown(verdict, title, facts), detail, tags)
+    publish_report(session, markdown(verdict, title, facts), detail, tags)
 
 
 def code_of(original) -> str:
@@ -106,7 +107,7 @@ def link(session, run_id: str, verdict) -> None:
     """The verdict on the recorded run's own page, where its readers may write."""
     from mlflow.exceptions import MlflowException
 
-    from tracking import names
+    from provenance.record import names
 
     mine = session.run.info.run_id
     try:

@@ -2,10 +2,10 @@
 
 import click
 
-from steps.door import checked
-from steps.inquiry import inquiry
+from provenance.pipeline.cli import checked
+from provenance.pipeline.output import echo
+from provenance.pipeline.report_run import report_run
 from steps.options import StepCommand, options
-from steps.output import echo
 
 
 @click.command(cls=StepCommand)
@@ -13,22 +13,23 @@ from steps.output import echo
 @checked
 def rollback(**params) -> None:
     """Undo the last promotion; a second rollback goes further back. No version is deleted."""
-    from tracking import aliases, names, registry
-    from tracking.record import describe
-    from tracking.wellformed import cell
+    from provenance.record import names
+    from provenance.record.validation import cell
+    from provenance.record.writer import set_tags
+    from provenance.registry import aliases, promotions
 
-    with inquiry("rollback", params) as session:
+    with report_run("rollback", params) as session:
         client, run_id = session.client, session.run.info.run_id
         name = aliases.model_name(session, str(params["model_name"]))
-        registry.history(client, name)  # refuse a name that is none before standing in the queue
-        with registry.turn(session, name):
-            held, back = registry.champion_of(client, name), registry.previous(client, name)
-            registry.promote(
+        promotions.history(client, name)  # refuse a name that is none before standing in the queue
+        with promotions.turn(session, name):
+            held, back = promotions.champion_of(client, name), promotions.previous(client, name)
+            promotions.promote(
                 session, name, back, f"rollback from version {held}" if held else "rollback", rollback=True
             )
-        lines = [entry.line() for entry in registry.history(client, name)]
+        lines = [entry.line() for entry in promotions.history(client, name)]
         note = f"Champion of {name}: version {held} -> {back}\n\n" + "\n".join(f"- {cell(line)}" for line in lines)
-        describe(client, run_id, {names.NOTE: note})
+        set_tags(client, run_id, {names.NOTE: note})
         for line in lines:
             echo(line)
         echo(f"{name} version {back} (champion), was version {held}")

@@ -5,7 +5,8 @@ from contextlib import closing
 
 import click
 
-from steps.door import StepRun, checked, run_step
+from provenance.pipeline.cli import checked
+from provenance.pipeline.step_run import StepRun, run_step
 from steps.options import DATA, RUN, StepCommand, options
 
 
@@ -14,8 +15,8 @@ from steps.options import DATA, RUN, StepCommand, options
 @checked
 def train(**params) -> None:
     """Fit one model of a family and log it: it takes raw trips and gives minutes."""
-    from steps.graph import TRAIN
-    from tracking import names
+    from provenance.record import names
+    from steps.pipeline import TRAIN, TripGraph
 
     params["params"] = params_text(params["params"])
     if params["fit_workers"] > 1 and params["model"] != "xgboost":
@@ -23,7 +24,7 @@ def train(**params) -> None:
             f"fit_workers {params['fit_workers']}: a {params['model']} fit cannot be shared\n"
             " Give model=xgboost, or fit_workers=1."
         )
-    run_step(TRAIN, params, work, report, tags={names.FAMILY: params["model"]})
+    run_step(TripGraph, TRAIN, params, work, report, tags={names.FAMILY: params["model"]})
 
 
 class NotSharedError(ValueError):
@@ -40,10 +41,10 @@ def params_text(given: str) -> str:
         return given
     text = given
     if not given.lstrip().startswith("{"):
-        from tracking.artifacts import ArtifactError, fetched, read_small
+        from provenance.record.artifacts import ArtifactError, open_artifact, read_small
 
         try:
-            with fetched(given, given=True) as path:
+            with open_artifact(given, given=True) as path:
                 text = read_small(path, given).decode()
         except (ArtifactError, OSError, UnicodeDecodeError) as error:
             raise ParamsUriError(
@@ -64,20 +65,20 @@ def params_text(given: str) -> str:
 def work(step: StepRun) -> None:
     from mlflow.entities import Metric, Param
 
-    from taxi.dataset import Dataset
-    from taxi.evaluation import measured, metrics
-    from taxi.intervals import Intervals
-    from taxi.models import FAMILIES
-    from taxi.predictor import Predictor
-    from taxi.progress import bar, following
-    from taxi.scratch import scratch_folder
-    from tracking import models
-    from tracking.artifacts import unaltered
-    from tracking.inputs import log_splits
+    from provenance.record.artifacts import open_verified
+    from runtime.progress import bar, following
+    from runtime.scratch import scratch_folder
+    from steps.models import logged_model
+    from steps.models.split_inputs import log_splits
+    from taxi.dataset.dataset import Dataset
+    from taxi.evaluation.metrics import measured, metrics
+    from taxi.models.families import FAMILIES
+    from taxi.models.intervals import Intervals
+    from taxi.models.predictor import Predictor
 
     source, seed = step.input("dataset"), int(step.params["seed"])
     family = FAMILIES[str(step.params["model"])]
-    with unaltered(source, given=True) as folder, scratch_folder("bins") as scratch:
+    with open_verified(source, given=True) as folder, scratch_folder("bins") as scratch:
         dataset = Dataset.open(folder)
         manifest = dataset.manifest
         wanted = parameters(family, str(step.params["params"]), manifest.feature_set)
@@ -105,22 +106,23 @@ def work(step: StepRun) -> None:
         f"Validation RMSE **{scores['val_rmse']:.4f} minutes**, on the training months {scores['train_rmse']:.4f}."
     )
     tags = {"family": family.name, "features": manifest.feature_set}
-    _, output = models.log(predictor, step.run_id, "model", fitted_with, scores, tags)
+    _, output = logged_model.log(predictor, step.run_id, "model", fitted_with, scores, tags)
     step.keep(output)
 
 
 def shared(step: StepRun, dataset, params, members: int):
     """The estimator that so many processes fit together, or so many of a cluster's workers."""
-    from taxi.engines.together import Member, fit_together
-    from taxi.manifest import MANIFEST, file_sha256
-    from taxi.models import load
-    from taxi.trials import written
-    from tracking.artifacts import address
+    from provenance.record.artifacts import address
+    from runtime.files import sha256_file
+    from search.trial import estimator_folder
+    from taxi.dataset.manifest import MANIFEST
+    from taxi.distributed.shared_fit import Member, fit_shared
+    from taxi.models.families import load
 
     engine = str(step.params["engine"])
     uri = str(dataset.folder) if engine == "local" else address(step.input("dataset").uri)
-    member = Member(uri, file_sha256(dataset.folder / MANIFEST), params, int(step.params["seed"]), members)
-    with written(fit_together(engine, member)) as folder:
+    member = Member(uri, sha256_file(dataset.folder / MANIFEST), params, int(step.params["seed"]), members)
+    with estimator_folder(fit_shared(engine, member)) as folder:
         return load(params.family, folder)
 
 
@@ -130,7 +132,7 @@ def parameters(family, given: str, features: str):
 
 
 def report(session, hit) -> list[str]:
-    from tracking import names
+    from provenance.record import names
 
     scores = hit.metrics
     return [

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from taxi.months import Month, file_name
+from taxi.months.month import Month, file_name
 
 REAL_MONTHS = Path(__file__).parents[2] / "shared" / "tlc"  # beside a checkout; never part of the project
 

@@ -1,0 +1,1 @@
+"""Before anything is imported: a complete environment, and locks around MLflow's first uses."""

@@ -1,0 +1,63 @@
+"""A run that is a chain of steps: nothing of its own but the order, the links and the closing words."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from provenance.pipeline.cli import open_session
+from provenance.pipeline.launched_run import own_run
+from provenance.pipeline.output import echo
+
+PLACEMENT = {"source", "workers", "engine", "trust", "reuse", "quiet"}
+
+
+def run_chain(name: str, params: Mapping, steps: Callable, conclude: Callable, tags: Mapping[str, str]) -> None:
+    """One run called `name` over `steps(session)`, the finished steps by name; their outputs are its own, by reference.
+
+    `conclude(session, steps)` prints the result and returns the exit code: a run that ends in another than 0 failed.
+    """
+    from mlflow.entities import Metric
+
+    from provenance.record import names
+    from provenance.record.dataset_inputs import same_inputs
+    from provenance.record.lineage import normalise
+    from provenance.record.writer import named, record_finish, record_start, set_tags
+    from provenance.reuse import heartbeat
+
+    with own_run(name) as run:
+        session = open_session(params, run)
+        client, run_id = session.client, run.info.run_id
+        with heartbeat.Heartbeat(client, run_id, session.project) as beating:
+            set_tags(client, run_id, beating.tags() | named(run, name) | {names.CHAIN: run_id, **tags})
+            heartbeat.mark_dead_runs(client, session.experiments, session.project)
+            given = {key: normalise(value) for key, value in params.items()}
+            lineage = session.lineage(
+                name,
+                params={key: value for key, value in given.items() if key not in PLACEMENT},
+                placement={key: value for key, value in given.items() if key in PLACEMENT},
+                inputs=(),
+                key_inputs={},
+            )
+            record_start(session, lineage)
+            made = steps(session)
+            session.code_unchanged(lineage)
+            scores = {
+                key: value for hit in made.values() for key, value in hit.metrics.items() if key != "best_val_rmse"
+            }
+            client.log_batch(run_id, metrics=[Metric(key, value, 0, 0) for key, value in scores.items()])
+            set_tags(client, run_id, {f"{names.PREFIX}run.{step}": hit.run_id for step, hit in made.items()})
+            outputs = tuple(
+                replace(output, name=f"{step}.{output.name}")
+                for step, hit in made.items()
+                for output in hit.lineage.outputs
+            )
+            first = next(iter(made.values()))
+            same_inputs(client, run_id, first.run_id)
+            finished = replace(lineage, inputs=first.lineage.inputs, outputs=outputs).with_key()
+            record_finish(session, finished, steps={step: hit.run_id for step, hit in made.items()})
+            exit_code = conclude(session, made)
+        echo(f"run {run_id}")
+        if exit_code:
+            sys.exit(exit_code)

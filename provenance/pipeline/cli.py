@@ -1,0 +1,162 @@
+"""A step's command line: errors to one clear line, signals."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import gc
+import io
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import click
+
+from provenance.pipeline.shutdown import handle_shutdown, interrupted
+from runtime.machine_errors import machine_error
+
+
+class Refused(click.ClickException):
+    """A user's mistake: what, where, what next; exit code 2."""
+
+    exit_code = 2
+
+
+# Who may not do something; what else a machine or a server does is the matter of `machine_error` and `server_error`.
+_FORBIDDEN = {
+    errno.EACCES: "permission denied; choose a folder you may write to",
+    errno.EPERM: "not permitted; choose a folder you may write to",
+}
+_SQL = "\n[SQL:"  # from here on a database's error repeats the whole statement
+
+
+def checked(command: Callable | None = None, *, early: Callable[..., object] = lambda **params: None) -> Callable:
+    """Wrap a command so that signals end it and a user's mistake ends in one clear line, not a traceback.
+
+    `early` is called with its parameters before MLflow is imported: for what another process may do meanwhile.
+    """
+    if command is None:
+        return functools.partial(checked, early=early)
+
+    @functools.wraps(command)
+    def guarded(*args, **kwargs):
+        run_id = os.environ.get("MLFLOW_RUN_ID")  # of `mlflow run`; MLflow takes it away when the run ends
+        by_launcher = os.getppid() if run_id else 0
+        handle_shutdown()
+        for stream in (sys.stdout, sys.stderr):  # a shell may know fewer letters than a path or a name has
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        _check_tracking_uri()
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # our own progress says enough
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is the result
+        try:
+            early(**kwargs)
+            _import_mlflow()
+            return command(*args, **kwargs)
+        except click.ClickException:
+            raise
+        except KeyboardInterrupt:
+            raise interrupted(run_id, by_launcher) from None
+        except Exception as error:
+            if (text := _said(error)) is None:
+                raise
+            raise Refused(clean(text)) from error
+
+    return guarded
+
+
+def clean(text: str) -> str:
+    """A message of several lines without anything that a terminal takes for an order."""
+    from provenance.record.validation import printable
+
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def _import_mlflow() -> None:
+    """Hundreds of thousands of objects that stay: looking through them for garbage, then and later, takes a while."""
+    if "mlflow" not in sys.modules:
+        gc.disable()
+        import mlflow  # noqa: F401
+
+        gc.enable()
+        gc.freeze()
+
+
+def _said(error: Exception) -> str | None:
+    """A user's mistake, or what the machine or a server did, as one clear message; None for a mistake of ours."""
+    from mlflow.exceptions import MlflowException
+
+    from provenance.git.command import without_credentials
+    from provenance.record.validation import one_line
+    from runtime.server_errors import server_error
+
+    # A door that was started as `python -m steps.train` is called __main__, and so are its own errors.
+    ours = type(error).__module__.split(".")[0] in ("runtime", "search", "taxi", "provenance", "steps", "__main__")
+    if isinstance(error, ValueError) and ours:
+        text = str(error)
+        helps = (
+            machine_error(error) if "\n" not in text else None
+        )  # git's words, for one, are about what, not about what next
+        return "\n".join([text, *helps.splitlines()[1:]]) if helps else text
+    if line := machine_error(error) or server_error(error):
+        return line
+    if isinstance(error, MlflowException):
+        return f"MLflow: {one_line(without_credentials(error.message.partition(_SQL)[0]))}"
+    if isinstance(error, OSError) and error.errno in _FORBIDDEN:
+        return f"{error.filename or 'a write'}: {_FORBIDDEN[error.errno]}"
+    return None
+
+
+def _check_tracking_uri() -> None:
+    """Refuse a relative sqlite URI, opened in each process's folder as another database, and one with a password."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if "@" in uri.partition("://")[2].partition("/")[0] and uri.startswith("http"):
+        raise Refused(
+            "MLFLOW_TRACKING_URI holds a user or password, which MLflow prints with each address\n"
+            " Take them out, set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, and change the password."
+        )
+    if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
+        from provenance.pipeline.invocation import launcher_folder
+
+        folder = launcher_folder()
+        raise Refused(
+            f"MLFLOW_TRACKING_URI={uri} is relative: `mlflow run` and its steps would open two different databases\n"
+            f" Use MLFLOW_TRACKING_URI=sqlite:///{os.path.join(folder, uri.removeprefix('sqlite:///'))}"
+        )
+    _check_store(uri or f"sqlite:///{Path.cwd()}/mlflow.db", os.environ.get("MLFLOW_REGISTRY_URI", ""))
+
+
+def _check_store(tracking: str, registry: str) -> None:
+    """Refuse a store that MLflow would convert by opening it, or whose artifacts lie on another machine."""
+    from provenance.pipeline.invocation import launched_by
+    from provenance.store.store_check import StoreError, check
+
+    run_id, experiment = os.environ.get("MLFLOW_RUN_ID", ""), os.environ.get("MLFLOW_EXPERIMENT_ID", "0")
+    try:
+        check(tracking, run_id, experiment, launched_by())
+        if registry and registry != tracking:
+            check(registry)
+    except StoreError as error:
+        raise Refused(str(error)) from None
+
+
+def open_session(params: Mapping[str, object], run) -> object:
+    from mlflow import MlflowClient
+
+    from provenance.bootstrap.managers import check_interpreter
+    from provenance.pipeline.session import Session
+    from provenance.store import locations
+    from provenance.store.store_check import check_address
+    from runtime import progress
+
+    base_url = os.environ.get("TLC_BASE_URL")
+    check_interpreter(run)
+    quiet = bool(params.get("quiet"))
+    progress.show(not quiet)
+    fetch = {"base_url": base_url, "progress": not quiet}
+    if run:  # the store of a server, which nobody could look at before
+        check_address("the tracking store", run.info.artifact_uri)
+        locations.check_own(run)
+    trust = str(params.get("trust", "experiment"))
+    return Session(MlflowClient(), run, quiet=quiet, fetch=fetch, trust=trust)

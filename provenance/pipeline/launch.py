@@ -1,0 +1,92 @@
+"""Start another step of this project as a child run, through `mlflow run`, and wait for it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.projects.utils import get_or_create_run
+from mlflow.utils.process import ShellCommandException
+
+from provenance.record import names
+from provenance.store.paging import every
+from provenance.store.project_identity import is_ours, project_of
+from runtime.server_errors import server_error
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class ChainError(ValueError):
+    """A step that was started for another one failed; its own message stands above."""
+
+
+@contextlib.contextmanager
+def addressed(project: Path) -> Iterator[str]:
+    """The folder `project` as MLflow finds it, to whom `#` begins a subfolder, .zip is an archive, quotes are none."""
+    path = str(project)
+    if "#" in path or path.endswith(".zip") or path.strip("'\"") != path:
+        with contextlib.chdir(project):
+            yield "."
+    else:
+        yield path
+
+
+def launch(client: MlflowClient, parent: Run, step: str, parameters: Mapping[str, str]) -> Run:
+    """Run entry point `step` under `parent`, in the environment manager that `parent` was started with.
+
+    The manager is MLflow's own tag on the parent (absent for `local`); without it MLflow would fall back to conda.
+    Raises ChainError when the step fails.
+    """
+    manager = parent.data.tags.get(names.PROJECT_ENV, "local")
+    run_id, error = started(client, parent, ROOT, step, parameters, manager)
+    if error:
+        raise ChainError(f"step {step} failed: {error}")
+    return client.get_run(run_id)
+
+
+def started(client: MlflowClient, parent: Run, folder: Path, step: str, parameters: Mapping[str, str],
+            manager: str) -> tuple[str | None, str | None]:  # fmt: skip
+    """Run entry point `step` of the project in `folder` under `parent` and wait; its run, and why it failed, if so.
+
+    The run is made first, by the function with which `mlflow run` makes it: so its id is known however the launch
+    ends, and it is marked as ours before its environment is built and its step comes up.
+    """
+    run_id, left, status = None, {"RUNNING"}, "FAILED"
+    try:
+        with addressed(folder) as uri:
+            run = get_or_create_run(None, uri, parent.info.experiment_id, str(folder), None, step, dict(parameters))
+            run_id = run.info.run_id
+            client.set_tag(run_id, names.PROJECT, project_of(parent, ROOT))
+            mlflow.projects.run(
+                uri,
+                step,
+                parameters=dict(parameters),
+                experiment_id=parent.info.experiment_id,
+                env_manager=manager,
+                run_id=run_id,
+            )
+    except KeyboardInterrupt:
+        left, status = {"RUNNING", "FAILED"}, "KILLED"  # MLflow marks as failed what had no time to say more
+        raise
+    except (MlflowException, ShellCommandException) as error:
+        if server_error(error):
+            raise  # nothing is wrong with the step
+        return run_id, str(error)
+    finally:
+        if run_id:
+            with contextlib.suppress(MlflowException):  # the server is away, or this user may no longer write
+                if client.get_run(run_id).info.status in left:
+                    client.set_terminated(run_id, status)
+    return run_id, None
+
+
+def children(client: MlflowClient, parent: Run, project: str) -> list[Run]:
+    """The child runs that a step of `project` started under `parent`; not trials, which a step makes itself."""
+    query = f"tags.`{names.PARENT}` = '{parent.info.run_id}' and tags.`{names.ENTRY_POINT}` != ''"
+    found = every(client.search_runs, [parent.info.experiment_id], query)
+    return [run for run in found if is_ours(run, project)]

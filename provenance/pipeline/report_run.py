@@ -1,0 +1,50 @@
+"""A run that asks about other runs: it makes nothing that a step could use, only a report."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from provenance.pipeline.cli import open_session
+from provenance.pipeline.invocation import user_path
+from provenance.pipeline.launched_run import own_run
+
+
+@contextlib.contextmanager
+def report_run(name: str, params: Mapping[str, object]) -> Iterator[object]:
+    """The open run's session, under a heartbeat."""
+    from provenance.record.writer import clean_addresses, named, set_tags
+    from provenance.reuse import heartbeat
+
+    with own_run(name) as run:
+        session = open_session(params, run)
+        with heartbeat.Heartbeat(session.client, run.info.run_id, session.project) as beating:
+            set_tags(session.client, run.info.run_id, beating.tags() | named(run, name) | clean_addresses(run))
+            heartbeat.mark_dead_runs(session.client, session.experiments, session.project)
+            yield session
+
+
+def publish_report(session, report: str, facts: Mapping[str, object], tags: Mapping[str, str], file: str = "") -> None:
+    """The report as Markdown, as the run's description and, the facts, as JSON in `file`."""
+    from provenance.record import names
+    from provenance.record.run_page import spaced
+    from provenance.record.writer import set_tags
+
+    run_id = session.run.info.run_id
+    with tempfile.TemporaryDirectory(prefix="report-") as folder:
+        Path(folder, names.REPORT_FILE).write_text(report)
+        Path(folder, file or names.VERDICT_FILE).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
+        session.client.log_artifacts(run_id, folder)
+    set_tags(session.client, run_id, {names.NOTE: spaced(report[:100_000]), **tags})
+
+
+def given_repository(text: str) -> str | None:
+    """The repository to take code from; None for "own". A relative path is the user's, as in given_path."""
+    from provenance.git.remote import split_remote
+
+    if text == "own":
+        return None
+    return str(user_path(text)) if split_remote(text)[0] == "file" and "://" not in text else text

@@ -1,0 +1,1 @@
+"""What is recorded of a run: code, environment, inputs, outputs, and the names of tags."""

@@ -1,0 +1,148 @@
+"""The code one step uses: the modules it imports inside the project, with a digest each.
+
+Comments, docstrings and formatting do not count; any other change does. Read from the source text, nothing is imported.
+Not seen: code run by other means than an import, and files read that no module names in DATA_FILES.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping
+from importlib.util import resolve_name
+from pathlib import Path
+
+from provenance.bootstrap import source_imports
+from provenance.record.digest import digest_json, sha256_file
+from provenance.record.syntax import DECLARATION, CodeError, Module, parse
+
+__all__ = ["CodeError", "changed", "closure", "digest", "unchanged"]
+
+
+def closure(root: str | Path, module: str) -> dict[str, str]:
+    """Path inside the project -> SHA-256 hex, of `module` ("steps.train") and all it imports below `root`, sorted.
+
+    Follows imports wherever they stand (also inside functions), packages' __init__.py, and DATA_FILES.
+    Raises CodeError, also for import_module(variable) where the module does not name its choices as text.
+    """
+    root = Path(root)
+    if not _files(root, module):
+        raise CodeError(f"{root} has no module {module!r}. Give one that is there, such as 'steps.main'.")
+    collecting = gc.isenabled()
+    gc.disable()  # syntax trees are many small objects that all stay: collecting triples the time
+    try:
+        return dict(sorted(_closure(root, module).items()))
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def digest(closure: Mapping[str, str]) -> str:
+    """One SHA-256, hex, over a closure."""
+    return digest_json(dict(closure))
+
+
+def changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Paths that differ, sorted; those of one side alone are marked "(added)" or "(removed)"."""
+    lines = []
+    for path in sorted(before.keys() | after.keys()):
+        if path not in before:
+            lines.append(f"{path} (added)")
+        elif path not in after:
+            lines.append(f"{path} (removed)")
+        elif before[path] != after[path]:
+            lines.append(path)
+    return lines
+
+
+def unchanged(root: str | Path, module: str, recorded: Mapping[str, str]) -> None:
+    """Raise CodeError unless the closure still is `recorded`, and this process imported what `recorded` says.
+
+    What it imported is known of the project that it runs, and of no other folder.
+    """
+    moved = changed(recorded, closure(root, module))
+    imported = source_imports.imported if Path(root).resolve() == source_imports.ROOT else {}
+    loaded = {path: parse(source, path).digest for path, source in imported.items() if path in recorded}
+    moved += [path for path, found in loaded.items() if found != recorded[path] and path not in moved]
+    if moved:
+        more = f" and {len(moved) - 3} more" if len(moved) > 3 else ""
+        raise CodeError(
+            f"the code was changed while this run worked or waited: {', '.join(moved[:3])}{more}\n"
+            " Nothing of it can be used. Run it again."
+        )
+
+
+def _closure(root: Path, module: str) -> dict[str, str]:
+    digests: dict[str, str] = {}
+    pending, seen = [module], set()
+    while pending:
+        name = pending.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        for owner, file in _files(root, name):
+            path = file.relative_to(root).as_posix()
+            if path in digests:
+                continue
+            source = parse(file.read_bytes(), path)
+            digests[path] = source.digest
+            digests |= _data_files(root, file, source.data_files)
+            package = owner if file.name == "__init__.py" else owner.rpartition(".")[0]
+            for imported in source.imports:
+                pending += _names(root, path, package, *imported)
+            if source.computed:
+                pending += _choices(root, path, source)
+    return digests
+
+
+def _files(root: Path, name: str) -> list[tuple[str, Path]]:
+    """(module, file) of the packages above `name` and of itself; [] when it is no module of this project."""
+    parts = name.split(".")
+    if not all(part.isidentifier() for part in parts):
+        return []
+    packages = [(".".join(parts[:end]), root.joinpath(*parts[:end], "__init__.py")) for end in range(1, len(parts))]
+    for file in (root.joinpath(*parts, "__init__.py"), root.joinpath(*parts[:-1], f"{parts[-1]}.py")):
+        if file.is_file():
+            return [*((owner, init) for owner, init in packages if init.is_file()), (name, file)]
+    return []
+
+
+def _names(root: Path, path: str, package: str, base: str, names: tuple[str, ...], dots: int) -> Iterator[str]:
+    """What one import statement may load; a name that is no module of the project has no file, and falls away."""
+    if dots:
+        try:
+            base = resolve_name("." * dots + base, package)
+        except ImportError:
+            raise CodeError(
+                f"{path} imports {'.' * dots}{base} from above its package. Import it by its full name."
+            ) from None
+    parts = base.split(".")
+    yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+    for name in names:
+        if name == "*":
+            yield from (f"{base}.{file.stem}" for file in root.joinpath(*parts).glob("*.py"))
+        else:
+            yield f"{base}.{name}"
+
+
+def _choices(root: Path, path: str, source: Module) -> list[str]:
+    """The modules that an import_module(variable) chooses from: those the same module names as text."""
+    choices = [text for text in source.texts if _files(root, text)]
+    if not choices:
+        raise CodeError(
+            f"{path}, line {source.computed}: which module is imported is known only at run time. "
+            "Write the choices as text in this module ('taxi.models'), or import them all."
+        )
+    return choices
+
+
+def _data_files(root: Path, module: Path, names: tuple[str, ...]) -> dict[str, str]:
+    digests, home = {}, root.resolve()
+    for name in names:
+        file = (module.parent / name).resolve()
+        if not file.is_file() or not file.is_relative_to(home):
+            where = module.relative_to(root).as_posix()
+            raise CodeError(
+                f"{where} names {name!r} in {DECLARATION}, which is no file of the project. Add or undeclare it."
+            )
+        digests[file.relative_to(home).as_posix()] = sha256_file(file)
+    return digests

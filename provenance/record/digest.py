@@ -1,0 +1,178 @@
+"""SHA-256 of files, of folders and of plain values: what everything else here is compared by."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class DigestError(ValueError):
+    """A folder or a listing that cannot be trusted: a link that leaves it, a device, a name that is not plain."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of one folder.
+
+    files: path relative to the folder, with "/" -> (bytes, SHA-256 hex). Empty folders do not count.
+    volatile: the paths among them that differ from run to run (times, hosts) and are left out of `digest`.
+    """
+
+    digest: str
+    files: dict[str, tuple[int, str]]
+    volatile: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(size for size, _ in self.files.values())
+
+    def to_dict(self) -> dict:
+        return {
+            "digest": self.digest,
+            "files": {path: list(entry) for path, entry in sorted(self.files.items())},
+            "volatile": list(self.volatile),
+        }
+
+    @classmethod
+    def from_dict(cls, value: Mapping) -> Listing:
+        """Read what `to_dict` gave. Raises DigestError when it is malformed, or its digest is not that of its files."""
+        try:
+            files = {path: (size, sha256) for path, (size, sha256) in value["files"].items()}
+            volatile = tuple(value["volatile"])
+            sound = set(volatile) <= set(files) and all(
+                type(size) is int and size >= 0 and isinstance(sha256, str) and SHA256.fullmatch(sha256)
+                for size, sha256 in files.values()
+            )
+            digest = value["digest"]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DigestError(f"Not a listing of files ({error!r}). It was altered; make the artifact again.") from None
+        for path in files:
+            check_name(path, "A listing of files")
+        if not sound or digest != _digest(files, volatile):
+            raise DigestError(
+                "A listing of files does not have its own digest. It was altered; make the artifact again."
+            )
+        return cls(digest, files, volatile)
+
+
+def sha256_file(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's bytes, hex. Raises DigestError when it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DigestError(f"{path} cannot be read ({error.strerror}). Make it readable, or make it again.") from None
+
+
+def digest_json(value: object) -> str:
+    """SHA-256, hex, of a plain value as canonical JSON: keys sorted, tuples as lists, no NaN (ValueError)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def list_tree(folder: str | os.PathLike, volatile: Iterable[str] = ()) -> Listing:
+    """List and hash every file below `folder`.
+
+    volatile: paths or patterns ("logs/*"; "*" also matches "/") of files that are listed but not in the digest.
+    Raises DigestError for what has no digest: links out of the folder or to folders, devices, unprintable names.
+    """
+    volatile = tuple(volatile)
+    files = {path: (status.st_size, sha256_file(file)) for path, file, status in _walk(Path(folder))}
+    left_out = tuple(sorted(path for path in files if any(fnmatchcase(path, pattern) for pattern in volatile)))
+    return Listing(_digest(files, left_out), files, left_out)
+
+
+def list_file(name: str, size: int, sha256: str) -> Listing:
+    """The listing of one file that is already hashed."""
+    return Listing(_digest({name: (size, sha256)}, ()), {name: (size, sha256)})
+
+
+def digest_files(files: Mapping[str, tuple[int, str]]) -> str:
+    """The digest that files of these names and (bytes, SHA-256) have; also files_digest of an estimator."""
+    return _digest(files, ())
+
+
+def verify(folder: str | os.PathLike, listing: Listing, deep: bool = True) -> list[str]:
+    """What is wrong with `folder` against `listing`, a line each; empty when nothing is.
+
+    deep=False compares names and sizes alone. Only files found in the folder are opened, never a path of the listing.
+    """
+    try:
+        found = {path: (file, status) for path, file, status in _walk(Path(folder))}
+        problems = [f"{path} missing" for path in sorted(listing.files.keys() - found.keys())]
+        for path, (file, status) in sorted(found.items()):
+            if path not in listing.files:
+                problems.append(f"{path} extra: not in the listing")
+                continue
+            size, sha256 = listing.files[path]
+            if status.st_size != size:
+                verb = "truncated" if status.st_size < size else "grown"
+                problems.append(f"{path} {verb}: {status.st_size:,} bytes of {size:,}")
+            elif deep and (now := sha256_file(file)) != sha256:
+                problems.append(f"{path} altered: sha256 {now[:12]}, recorded {sha256[:12]}")
+    except DigestError as error:
+        return [str(error)]
+    return problems
+
+
+def check_name(path: str, where: str) -> None:
+    """Raise DigestError unless `path` is relative, normal, "/"-separated and printable as one line."""
+    parts = path.split("/") if isinstance(path, str) else []
+    bad = not parts or any(part in ("", ".", "..") for part in parts) or "\\" in path
+    if bad or not path.isprintable():
+        raise DigestError(f"{where} holds the name {path!r}, which is no plain relative path. Rename or remove it.")
+
+
+def _digest(files: Mapping[str, tuple[int, str]], volatile: Iterable[str]) -> str:
+    left_out = set(volatile)
+    lines = (f"{sha256}  {path}\n" for path, (_, sha256) in sorted(files.items()) if path not in left_out)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, Path, os.stat_result]]:
+    """Yield (path inside `folder`, file, its stat), in no order that matters."""
+    if not folder.is_dir():
+        raise DigestError(f"{folder} is no folder (or is missing), so it has no files to list.")
+    home = folder.resolve()
+    pending = [folder]
+    while pending:
+        here = pending.pop()
+        try:
+            entries = list(os.scandir(here))
+        except OSError as error:
+            raise DigestError(
+                f"{here} cannot be read ({error.strerror}). Make it readable, or make it again."
+            ) from None
+        for entry in entries:
+            path = Path(entry.path)
+            name = path.relative_to(folder).as_posix()
+            check_name(name, str(folder))
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(path)
+            else:
+                yield name, path, _status(path, home)
+
+
+def _status(path: Path, home: Path) -> os.stat_result:
+    """Raise DigestError unless `path` is a regular file, or a link to one, inside `home`."""
+    try:
+        status, real = path.stat(), path.resolve(strict=True)
+    except (OSError, RuntimeError):  # a link to nothing, or to itself
+        raise DigestError(f"{path} is a link to nothing. Put the file itself there.") from None
+    if not real.is_relative_to(home):
+        raise DigestError(f"{path} is a link out of its folder. Put the file itself there.")
+    if not stat.S_ISREG(status.st_mode):
+        raise DigestError(
+            f"{path} is no regular file (a device, or a link to a folder). Put the files themselves there."
+        )
+    return status

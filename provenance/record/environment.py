@@ -1,0 +1,166 @@
+"""What a run really ran on: the lock, what is installed where that differs, Python, and the machine."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from provenance.bootstrap.installed_files import altered, package_folders
+from provenance.record.digest import digest_json
+from provenance.record.hardware import cpu_model, variables
+from provenance.record.packages import ABSENT, installed, locked, same_version
+from runtime.cores import cores
+
+LOCK = "requirements.lock"
+CONDA = "conda.yaml"
+
+
+class LockError(ValueError):
+    """The lock or conda.yaml is missing or is not one that pins every package."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What is recorded of a run's environment.
+
+    lock_digest: SHA-256 of requirements.lock.
+    packages: name -> version, of each package the lock names for this platform, as it is installed, or "absent".
+    differences: (name, version in the lock, what is installed), sorted; "python" among the names, for conda.yaml's. A
+        package whose files are not those that were installed differs, and a file that runs when Python starts.
+    extras: name -> version, installed beside the lock; recorded, but no part of the key.
+    threads: name -> value, of the environment variables that steer threads and numeric kernels.
+    """
+
+    lock_digest: str
+    python: str
+    packages: dict[str, str]
+    differences: tuple[tuple[str, str, str], ...]
+    extras: dict[str, str]
+    platform: str
+    machine: str
+    cpu: str
+    cores: int
+    manager: str
+    threads: dict[str, str]
+
+    @property
+    def key_part(self) -> str:
+        """SHA-256 over what can change a result: lock, Python, differences. Not machine, folder or manager."""
+        return digest_json([self.lock_digest, self.python, self.differences])
+
+    @property
+    def locked(self) -> dict[str, str]:
+        """Name -> version, of each package the lock names for this platform, as the lock has it."""
+        return self.packages | {name: version for name, version, _ in self.differences if name in self.packages}
+
+    def to_dict(self) -> dict:
+        """Plain values, for JSON."""
+        return asdict(self) | {"differences": [list(difference) for difference in self.differences]}
+
+    @classmethod
+    def from_dict(cls, value: Mapping) -> Environment:
+        """Read what `to_dict` gave; raises LockError for anything else, as the record may be anybody's."""
+        try:
+            given = {field.name: value[field.name] for field in fields(cls)}
+            rows = tuple(tuple(row) for row in given.pop("differences"))
+            found = cls(differences=rows, **given)
+        except (KeyError, TypeError, ValueError) as error:
+            raise LockError(f"Not an environment record ({error!r}): altered, or written by another version.") from None
+        tables = (found.packages, found.extras, found.threads)
+        texts = [value for field in fields(cls) if field.type == "str" for value in [getattr(found, field.name)]]
+        texts += [text for row in rows for text in row]
+        texts += [text for table in tables if isinstance(table, dict) for pair in table.items() for text in pair]
+        sound = all(isinstance(table, dict) for table in tables) and all(len(row) == 3 for row in rows)
+        if not sound or type(found.cores) is not int or not all(isinstance(text, str) for text in texts):
+            raise LockError("Not an environment record (a field is no text): altered, or written by another version.")
+        return found
+
+
+def current(root: str | Path, manager: str) -> Environment:
+    """The environment of this process, for the project in `root`; manager: "uv", "conda", "virtualenv" or "local"."""
+    root = Path(root)
+    text = _read(root / LOCK)
+    try:
+        wanted = locked(text.decode())
+    except ValueError as error:
+        raise LockError(f"{root / LOCK}: {error}") from None
+    found = installed()
+    changed = altered(package_folders())
+    beside = {name: what for name, what in changed.items() if name.endswith((".py", ".pth"))}
+    changed = {name: what for name, what in changed.items() if name in wanted}
+    found |= {name: f"{found.get(name, ABSENT)} ({what})" for name, what in changed.items()}
+    python = platform.python_version()
+    if platform.python_implementation() != "CPython":
+        python = f"{platform.python_implementation()} {python}"
+    asked = re.search(rb"(?m)^\s*-\s*python\s*==?\s*([\w.]+)\s*$", _read(root / CONDA))
+    packages = {name: found.get(name, ABSENT) for name in wanted}
+    differences = [
+        (name, wanted[name], there) for name, there in packages.items() if not same_version(wanted[name], there)
+    ]
+    differences += [(name, ABSENT, what) for name, what in sorted(beside.items())]
+    if asked and asked[1].decode() != python:
+        differences.insert(0, ("python", asked[1].decode(), python))
+    return Environment(
+        lock_digest=hashlib.sha256(text).hexdigest(),
+        python=python,
+        packages=packages,
+        differences=tuple(differences),
+        extras={name: version for name, version in found.items() if name not in wanted},
+        platform=platform.platform(),
+        machine=platform.machine(),
+        cpu=cpu_model(),
+        cores=cores(),
+        manager=manager,
+        threads=variables(),
+    )
+
+
+class EnvironmentChanged(ValueError):
+    """What is installed was changed while a run worked."""
+
+
+def unchanged(root: str | Path, before: Environment) -> None:
+    """Raise EnvironmentChanged unless this process's environment still is `before` in all that is part of the key."""
+    now = current(root, before.manager)
+    if now.key_part != before.key_part:
+        moved = sorted({name for name, *_ in {*before.differences} ^ {*now.differences}}) or [LOCK]
+        raise EnvironmentChanged(
+            f"the environment {sys.prefix} was changed while this run worked: {', '.join(moved[:3])}\n"
+            " Nothing of the run can be used. Run it again."
+        )
+
+
+def environment_differences(a: Environment, b: Environment) -> list[str]:
+    """What differs from `a` to `b`, a line each, the likelier cause of another result first."""
+    lines = [] if a.python == b.python else [f"python {a.python} -> {b.python}"]
+    lock = _moved("lock", a.locked, b.locked)
+    if a.lock_digest != b.lock_digest and not lock:
+        lock = [f"lock: the same versions in another text, {a.lock_digest[:12]} -> {b.lock_digest[:12]}"]
+    really = [
+        line for line in _moved("installed", a.packages, b.packages) if line.replace("installed", "lock", 1) not in lock
+    ]
+    lines += [*lock, *really, *_moved("variable", a.threads, b.threads)]
+    for name in ("cpu", "machine", "platform", "cores", "manager"):
+        before, after = getattr(a, name), getattr(b, name)
+        if before != after:
+            lines.append(f"{name} {before} -> {after}")
+    return lines + _moved("beside the lock", a.extras, b.extras)
+
+
+def _moved(what: str, a: Mapping[str, str], b: Mapping[str, str]) -> list[str]:
+    names = (name for name in sorted(a.keys() | b.keys()) if a.get(name) != b.get(name))
+    return [f"{what}: {name} {a.get(name, ABSENT)} -> {b.get(name, ABSENT)}" for name in names]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise LockError(
+            f"{path} cannot be read ({error.strerror}). Run from a whole checkout of the project."
+        ) from None

@@ -1,0 +1,211 @@
+"""What a run was made of and what it left behind, as one record: the key, the tags, lineage.json, the description."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+
+from provenance.record import names
+from provenance.record.digest import Listing, digest_json
+from provenance.record.validation import code, malformed, printable
+
+SCHEMA_VERSION = 1
+TAG_LENGTH = 5000  # characters MLflow keeps of a tag
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+class LineageError(ValueError):
+    """A lineage record that is missing, of another version, or not what its digest says."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """Content a step read. `digest` is of the bytes, wherever `uri` says they lay."""
+
+    role: str
+    uri: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Output:
+    """Content a step left behind.
+
+    `files` lists every file as (bytes, SHA-256), so that any later change of any file is seen; `digest` covers
+    what must be the same whenever the step is repeated, which leaves out the `volatile` ones (run ids, times inside).
+    """
+
+    name: str
+    uri: str
+    digest: str
+    files: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    volatile: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, uri: str, listing: Listing) -> Output:
+        return cls(name, uri, listing.digest, listing.files, listing.volatile)
+
+    @property
+    def listing(self) -> Listing:
+        return Listing(self.digest, dict(self.files), self.volatile)
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """One run's record.
+
+    `params` can change the result, `placement` (workers, engine, where months lie) cannot. `code` maps each
+    module the step imports to its digest; `source` and `environment` are what git and the interpreter say.
+    """
+
+    step: str
+    params: Mapping[str, str]
+    placement: Mapping[str, str]
+    inputs: tuple[Input, ...]
+    code: Mapping[str, str]
+    code_digest: str
+    environment: Mapping[str, object]
+    environment_key: str
+    source: Mapping[str, object]
+    key: str = ""
+    outputs: tuple[Output, ...] = ()
+    # Inputs by which the key goes, role -> digest, where that is not the inputs' own (a generated month's recipe).
+    key_inputs: Mapping[str, str] = field(default_factory=dict)
+
+    def having_read(self, digests: Mapping[str, str]) -> Lineage:
+        """The same with the digests of what was really read, role -> SHA-256; the key stays as it was."""
+        return replace(self, inputs=tuple(replace(item, digest=digests[item.role]) for item in self.inputs))
+
+    def with_key(self) -> Lineage:
+        return replace(self, key=digest_json(self.components()))
+
+    def components(self) -> dict[str, object]:
+        """What the key is made of, part by part, so that two keys can be told apart by name."""
+        return {
+            "schema": SCHEMA_VERSION,
+            "step": self.step,
+            "params": dict(self.params),
+            "inputs": dict(self.key_inputs) or {item.role: item.digest for item in self.inputs},
+            "code": self.code_digest,
+            "environment": self.environment_key,
+        }
+
+    def outputs_digest(self) -> str:
+        return digest_json([asdict(output) for output in self.outputs])
+
+    def to_json(self) -> str:
+        return json.dumps({"schema": SCHEMA_VERSION, **asdict(self)}, indent=1, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Lineage:
+        """Read what `to_json` gave; checks its form, not whom to trust. Raises LineageError."""
+        try:
+            record = json.loads(text)
+            if (schema := record.pop("schema")) != SCHEMA_VERSION:
+                raise LineageError(
+                    f"lineage.json is of version {schema!r:.20}, this project reads version {SCHEMA_VERSION}\n"
+                    " Use the version of the project that made the run."
+                )
+            record["inputs"] = tuple(Input(**item) for item in record["inputs"])
+            record["outputs"] = tuple(
+                Output.of(item["name"], item["uri"], Listing.from_dict(item)) for item in record["outputs"]
+            )
+            lineage = cls(**record)
+            if found := malformed(lineage):
+                raise TypeError(found)
+            return lineage
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            if isinstance(error, LineageError):
+                raise
+            raise LineageError(
+                f"lineage.json cannot be read ({ascii(str(error))[1:-1]:.200})\n It was altered: do not use the run."
+            ) from error
+
+    def tags(self) -> dict[str, str]:
+        """Everything worth searching for; long values cut at what MLflow keeps."""
+        environment, source = self.environment, self.source
+        found = {
+            names.SCHEMA: SCHEMA_VERSION,
+            names.STEP: self.step,
+            names.KEY: self.key,
+            names.CODE: self.code_digest,
+            names.COMMIT: source.get("commit"),
+            names.REMOTE: source.get("remote"),
+            names.BRANCH: source.get("branch"),
+            names.DIRTY: str(bool(source.get("dirty"))).lower(),
+            names.PATCH: source.get("patch"),
+            names.LOCK: environment.get("lock_digest"),
+            names.ENVIRONMENT: self.environment_key,
+            names.ENVIRONMENT_EQUALS_LOCK: str(not environment.get("differences")).lower(),
+            names.PYTHON: environment.get("python"),
+            names.PLATFORM: environment.get("platform"),
+            names.CPU: environment.get("cpu"),
+            names.CORES: environment.get("cores"),
+            names.MANAGER: environment.get("manager"),
+        }
+        found |= {names.PARAM + name: value for name, value in {**self.params, **self.placement}.items()}
+        found |= {names.INPUT + item.role: item.digest for item in self.inputs}
+        found |= {f"{names.INPUT}{item.role}.uri": item.uri for item in self.inputs}
+        found |= {names.OUTPUT + item.name: item.digest for item in self.outputs}
+        found |= {f"{names.OUTPUT}{item.name}.uri": item.uri for item in self.outputs}
+        return {name: str(value)[:TAG_LENGTH] for name, value in found.items() if value is not None}
+
+    def description(self) -> str:
+        """The record as a Markdown table for the run's page."""
+        source, environment = self.source, self.environment
+        commit = (
+            f"`{source['commit'][:12]}`" if source.get("commit") else f"none ({source.get('note') or 'a plain folder'})"
+        )
+        patch = f" + patch `{source['patch'][:12]}`" if source.get("patch") else ""
+        rows = [
+            *([("key", f"`{self.key[:12]}`")] if self.key else []),
+            ("code", f"commit {commit}{patch}, digest `{self.code_digest[:12]}`"),
+            ("environment", _environment_text(environment)),
+            ("machine", f"{environment.get('platform')}, {environment.get('cpu')}, {environment.get('cores')} cores"),
+            *(("parameter " + name, code(value)) for name, value in sorted(self.params.items())),
+            *((f"({name})", code(value)) for name, value in sorted(self.placement.items())),
+            *(("input " + item.role, f"{code(item.uri)} sha256 {code(item.digest[:12])}") for item in self.inputs),
+            *(("output " + item.name, f"{code(item.uri)} sha256 {code(item.digest[:12])}") for item in self.outputs),
+        ]
+        return "\n".join(["| lineage | |", "| --- | --- |", *(f"| {name} | {_cell(text)} |" for name, text in rows)])
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"(?<!\\)\|", r"\\|", printable(text))
+
+
+def _environment_text(environment: Mapping[str, object]) -> str:
+    differences = environment.get("differences")
+    equal = "as locked" if not differences else f"differs from the lock: {differences}"
+    lock = str(environment.get("lock_digest"))[:12]
+    return f"Python {environment.get('python')}, {environment.get('manager')}, lock `{lock}`, {equal}"
+
+
+def normalise(value: object) -> str:
+    """One spelling for one value: ``0.10`` and ``1e-1`` are ``0.1``, JSON is sorted and tight, else the text itself."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = str(value).strip()
+    if _NUMBER.fullmatch(text):
+        number = float(text)
+        return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)
+    if text[:1] in "{[":
+        try:
+            parsed = json.loads(text)
+        except (json.JSONDecodeError, RecursionError):
+            return text
+        return json.dumps(_tight(parsed), sort_keys=True, separators=(",", ":"))
+    return text
+
+
+def _tight(value: object) -> object:
+    """JSON numbers that are whole as ints, so that 6.0 and 6 are one value."""
+    if isinstance(value, dict):
+        return {key: _tight(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_tight(item) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value

@@ -1,0 +1,100 @@
+"""Write a lineage record to a run: when it starts, so that a crash keeps it, and when its outputs are whole."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+from mlflow import MlflowClient
+from mlflow.entities import Run, RunTag
+from mlflow.utils.name_utils import _GENERATOR_NOUNS, _GENERATOR_PREDICATES
+
+from provenance.git.command import without_credentials
+from provenance.pipeline.session import Session
+from provenance.record import names, run_page
+from provenance.record.lineage import Lineage
+from provenance.record.validation import printable
+from provenance.reuse.cache import metrics_digest
+
+
+def set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
+    """Set several tags in one call."""
+    client.log_batch(run_id, tags=[RunTag(name, str(value)) for name, value in tags.items()])
+
+
+def named(run: Run, name: str) -> dict[str, str]:
+    """The tag that calls `run` by its step, unless its user named it (``mlflow run --run-name``)."""
+    given = run.data.tags.get(names.RUN_NAME, "")
+    return {} if given and not _made_up(given) else {names.RUN_NAME: name}
+
+
+def _made_up(name: str) -> bool:
+    """Whether MLflow thought of this name itself: one of its adjectives, one of its nouns, a number."""
+    adjective, _, rest = name.partition("-")
+    noun, _, number = rest.partition("-")
+    return adjective in _GENERATOR_PREDICATES and noun in _GENERATOR_NOUNS and number.isdecimal()
+
+
+def record_start(session: Session, lineage: Lineage) -> None:
+    """Tags, lineage.json and description: what a crash leaves."""
+    run_id = session.run.info.run_id
+    session.client.log_text(run_id, lineage.to_json(), names.LINEAGE_FILE)
+    set_tags(
+        session.client, run_id, lineage.tags() | {names.ENVIRONMENT_FOLDER: sys.prefix} | clean_addresses(session.run)
+    )
+    record_note(session, lineage)
+
+
+def clean_addresses(run: Run) -> dict[str, str]:
+    """MLflow's own tags of `run` that hold a repository's address with a password, without the password."""
+    tags = run.data.tags
+    given = {name: tags[name] for name in names.GIT_ADDRESSES if not tags.get(name, "ssh:").startswith("ssh:")}
+    clean = {name: without_credentials(value) for name, value in given.items()}
+    return {name: value for name, value in clean.items() if value != given[name]}
+
+
+def upload_patch(session: Session, lineage: Lineage) -> None:
+    """The patch that restores a dirty tree, each of its files named on stderr; for a run that does work of its own.
+
+    Raises CodeSourceError, with nothing sent, when a line of it looks like a secret.
+    """
+    captured = session.work_tree.captured(lineage.code)
+    for path, why in captured.left_out:
+        click.echo(printable(f"not uploading {path}: {why}"), err=True)
+    if not captured.patch:
+        return
+    captured.check_secrets()
+    for line in captured.lines():
+        click.echo(printable(f"uploading {names.PATCH_FILE}: {line}"), err=True)
+    with tempfile.TemporaryDirectory(prefix="patch-") as folder:
+        path = Path(folder, names.PATCH_FILE)
+        path.touch(mode=0o600)  # a store on this machine keeps the mode
+        path.write_bytes(captured.patch)
+        session.client.log_artifact(session.run.info.run_id, str(path))
+
+
+def record_note(session: Session, lineage: Lineage, **more) -> None:
+    """The description of the session's run: links along the chain, Markdown given as `note`, then the record."""
+    info, parent = session.run.info, session.run.data.tags.get(names.PARENT)
+    set_tags(
+        session.client, info.run_id, {names.NOTE: run_page.page(lineage, info.experiment_id, parent=parent, **more)}
+    )
+
+
+def record_finish(session: Session, lineage: Lineage, reused: str | None = None, **more) -> None:
+    """The outputs: lineage.json again, then the tags, the one that makes them usable in the same call.
+
+    A run that reused another one gets the tags but not that one: it stands for no outputs of its own. `more` is for
+    `run_page.page`.
+    """
+    run_id = session.run.info.run_id
+    session.client.log_text(run_id, lineage.to_json(), names.LINEAGE_FILE)
+    record_note(session, lineage, reused=reused, **more)
+    marks = {}
+    if not reused:
+        metrics = session.client.get_run(run_id).data.metrics
+        marks = {names.OUTPUTS: lineage.outputs_digest(), names.METRICS: metrics_digest(metrics)}
+    set_tags(session.client, run_id, lineage.tags() | marks)

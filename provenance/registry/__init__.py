@@ -1,0 +1,1 @@
+"""Registered models: aliases and the history of promotions."""

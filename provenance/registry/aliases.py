@@ -1,0 +1,60 @@
+"""Who holds an alias of a registered model, and whether the version of a finished run still stands for it."""
+
+from __future__ import annotations
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from provenance.pipeline.session import Session
+from provenance.record import names
+from provenance.reuse.cache import Hit
+from provenance.store.paging import every
+
+AUTO = "auto"
+
+
+def holder(client: MlflowClient, model_name: str, alias: str) -> ModelVersion | None:
+    """The version that holds `alias`, if any."""
+    try:
+        return client.get_model_version_by_alias(model_name, alias)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        # Of a model that is not there, a server with users says that one may not read it.
+        named = every(client.search_registered_models, f"name = '{model_name}'")
+        if error.error_code == "PERMISSION_DENIED" and not any(named):
+            return None
+        raise
+
+
+def model_name(session: Session, given: str) -> str:
+    """The registered model to use for `given`: for "auto" that of real trips, unless only the sample's has a champion.
+
+    Which one it is is said.
+    """
+    if given != AUTO:
+        return given
+    both = names.MODEL_NAME, names.SAMPLE_MODEL_NAME
+    name = next((name for name in both if holder(session.client, name, names.CHAMPION)), names.MODEL_NAME)
+    made_up = ", of the sample's made-up city" if name == names.SAMPLE_MODEL_NAME else ""
+    session.say(f"model {name}{made_up}")
+    return name
+
+
+def version_of(hit: Hit) -> tuple[str, str]:
+    """Name and number of the version that a register run made."""
+    _, name, version = hit.outputs[names.VERSION].uri.split("/")
+    return name, version
+
+
+def moved(client: MlflowClient, hit: Hit) -> str | None:
+    """Why the version of an earlier register run no longer stands for this one: an alias is gone or went elsewhere."""
+    name, version = version_of(hit)
+    for alias in (names.CANDIDATE, names.CHAMPION):
+        held = holder(client, name, alias)
+        if held is None:
+            return f"{name} has no {alias}"
+        if alias == names.CANDIDATE and str(held.version) != version:
+            return f"{alias} of {name} is now version {held.version}, not {version}"
+    return None

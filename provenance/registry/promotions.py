@@ -1,0 +1,320 @@
+"""The model registry: versions, aliases, and the history of who was champion, all of it in the registry itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import mlflow
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from provenance.pipeline.session import Session
+from provenance.record import names
+from provenance.record.artifacts import ArtifactError, open_artifact, open_verified, output_record
+from provenance.record.digest import DigestError, digest_json
+from provenance.record.lineage import Output
+from provenance.registry.aliases import holder
+from provenance.registry.model_files import VOLATILE
+from provenance.reproduce.model_loading import MODEL, without_places
+from provenance.reuse import cache, heartbeat, single_flight, trust
+from provenance.store.paging import every
+from provenance.store.project_identity import is_ours
+
+WHY_LENGTH = 500  # characters of a reason in the history; the version's own tag has all of it
+TAG_LENGTH = 5000  # characters MLflow keeps of a version's tag
+DESCRIPTION = (
+    "How long a New York taxi trip takes, in minutes, from its raw TLC record. `@champion` is the version to use; each "
+    "version's own description is its model card, and says what must be known of the trip. Tags hold the history of "
+    "champions."
+)
+SAMPLE_DESCRIPTION = (
+    "**The city is made up**: this project generated its trips to be tried without data, and no taxi ever drove them. "
+)
+UNDECIDED = "undecided"  # of a version whose run is not through with it
+MOST_PROMOTIONS = 1_000_000
+UNREADABLE = (ArtifactError, DigestError, MlflowException)
+# What MLmodel says of the run that logged a model, rather than of the model.
+OF_THE_RUN = ("run_id", "model_id", "model_uuid", "artifact_path", "utc_time_created", "model_size_bytes")
+
+
+_VERSION = re.compile(r"[0-9]{1,9}")
+
+
+class RegistryError(ValueError):
+    """A registered model that cannot do what is asked of it."""
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One move of the champion alias, `number` 1 the first. `over` is who held it before; None for nobody."""
+
+    number: int
+    version: str
+    over: str | None
+    at: str  # ISO 8601, UTC
+    by: str
+    run_id: str
+    why: str
+    rollback: bool = False
+
+    @property
+    def tag(self) -> str:
+        """Name of the registered model's tag that holds it."""
+        return f"{names.PROMOTION}{self.number:04}.version-{self.version}"
+
+    @classmethod
+    def read(cls, tag: str, text: str) -> Promotion | None:
+        """What `tag` holds; None where somebody else wrote it, or something else."""
+        try:
+            entry = cls(**json.loads(text))
+        except (ValueError, TypeError, RecursionError):
+            return None
+        words = (entry.version, entry.at, entry.by, entry.run_id, entry.why)
+        sound = (
+            all(isinstance(word, str) for word in words)
+            and (entry.over is None or isinstance(entry.over, str))
+            and all(_VERSION.fullmatch(number) for number in (entry.version, entry.over or "1"))
+            and type(entry.number) is int
+            and 0 < entry.number < MOST_PROMOTIONS
+            and isinstance(entry.rollback, bool)
+            and entry.tag == tag
+        )
+        return entry if sound else None
+
+    def line(self) -> str:
+        verb = "back to version" if self.rollback else "version"
+        over = f"over version {self.over}" if self.over else "the first"
+        text = f"{self.at}  {verb} {self.version}, {over}, by {self.by}: {self.why}"
+        return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def champion_of(client: MlflowClient, model_name: str) -> str | None:
+    """Number of the version that is champion, if any."""
+    held = holder(client, model_name, names.CHAMPION)
+    return str(held.version) if held else None
+
+
+def register(client: MlflowClient, model_name: str, model: Output, tags: Mapping[str, str],
+             made_up: bool = False) -> ModelVersion:  # fmt: skip
+    """A new version of `model_name`, read back from the registry before anybody may get an alias on it.
+
+    One that does not come back as `model` was recorded is deleted. `made_up`: of the sample's city.
+    """
+    with open_verified(model):
+        version = mlflow.register_model(model.uri, model_name, tags=dict(tags))
+    if not client.get_registered_model(model_name).description:  # a person's own words stay
+        client.update_registered_model(model_name, SAMPLE_DESCRIPTION * made_up + DESCRIPTION)
+    try:
+        with open_verified(replace(model, uri=_uri(version))):
+            return client.get_model_version(model_name, str(version.version))
+    except (ArtifactError, MlflowException):
+        with contextlib.suppress(MlflowException):  # on a server who may write a model may not delete its versions
+            client.delete_model_version(model_name, str(version.version))
+        raise
+
+
+def enter(session: Session, model_name: str, model: Output, tags: Mapping[str, str],
+          made_up: bool = False) -> tuple[ModelVersion, Output]:  # fmt: skip
+    """The version for `model`, and the record of its files.
+
+    A version that a run of the same key made and did not live to finish is completed if it is this model, file by
+    file; if it is not, and holds no alias, it is deleted. `tags` has the key.
+    """
+    client, found = session.client, None
+    for version in unfinished(client, model_name, tags[names.KEY], session.project):
+        same = None if found else _as_registered(version, model)
+        if same:
+            session.say(f"completing version {version.version} of {model_name}, whose run ended before it was done")
+            tag_version(client, model_name, str(version.version), tags)
+            found = client.get_model_version(model_name, str(version.version)), same
+        elif not client.get_model_version(model_name, str(version.version)).aliases:
+            session.say(f"deleting version {version.version} of {model_name}, whose run ended before it was done")
+            _delete(session, version)
+    return found or (register(client, model_name, model, tags, made_up), model)
+
+
+def _delete(session: Session, version: ModelVersion) -> None:
+    try:
+        session.client.delete_model_version(version.name, str(version.version))
+    except MlflowException as error:  # on a server who may write a model may not delete its versions
+        session.say(f"version {version.version} of {version.name} stays: {error.message.splitlines()[0]}")
+
+
+def unfinished(client: MlflowClient, model_name: str, key: str, project: str) -> list[ModelVersion]:
+    """Versions whose run, of `project` and with this key, ended before it had recorded them; the oldest first."""
+    found = [version for version in versions(client, model_name) if version.tags.get(names.KEY) == key]
+    unfinished = (version for version in found if _is_unfinished(client, version, project))
+    return sorted(unfinished, key=lambda version: int(version.version))
+
+
+def _is_unfinished(client: MlflowClient, version: ModelVersion, project: str) -> bool:
+    try:
+        run = client.get_run(version.tags.get("run_id", ""))
+    except MlflowException:
+        return False  # nobody can say
+    return (
+        is_ours(run, project)
+        and names.OUTPUTS not in run.data.tags
+        and (run.info.status != "RUNNING" or heartbeat.is_dead(client, run, time.time()))
+    )
+
+
+def versions(client: MlflowClient, model_name: str) -> list[ModelVersion]:
+    """Every version of `model_name`; none where there is no such model."""
+    quote = '"' if "'" in model_name else "'"
+    return list(every(client.search_model_versions, f"name = {quote}{model_name}{quote}"))
+
+
+def why_champion(client: MlflowClient, model_name: str, version: str) -> str:
+    """Why `version` was promoted last, as the history says."""
+    whys = [entry.why for entry in history(client, model_name) if entry.version == version]
+    return whys[-1] if whys else "somebody set the alias by hand"
+
+
+def promoted_before(client: MlflowClient, one: ModelVersion) -> str | None:
+    """The last other version that was made of the same key and was champion, as far as it still exists."""
+    key = one.tags.get(names.KEY)
+    found = [
+        str(version.version)
+        for version in versions(client, one.name)
+        if key and version.version != one.version and version.tags.get(names.KEY) == key
+        and names.PROMOTED_AT in version.tags
+    ]  # fmt: skip
+    return max(found, key=int, default=None)
+
+
+def _as_registered(version: ModelVersion, model: Output) -> Output | None:
+    """The record of the files of `version` if they are those of `model`, but for what MLmodel says of its run."""
+    try:
+        with open_artifact(_uri(version)) as theirs, open_artifact(model.uri) as ours:
+            found = output_record(theirs, model.name, _uri(version), VOLATILE)
+            files = [{path: file for path, file in of.files.items() if path != MODEL} for of in (found, model)]
+            same = files[0] == files[1] and _ml_model(theirs) == _ml_model(ours)
+    except (*UNREADABLE, yaml.YAMLError, OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None  # a half-written model, or one that somebody altered
+    return found if same else None
+
+
+def _ml_model(folder: Path) -> dict[str, object]:
+    """What MLmodel says, without what it says of the run, and where things lay when it was logged."""
+    said = yaml.safe_load((folder / MODEL).read_text(encoding="utf-8"))
+    return {name: value for name, value in without_places(said).items() if name not in OF_THE_RUN}
+
+
+def _uri(version: ModelVersion) -> str:
+    return f"models:/{version.name}/{version.version}"
+
+
+def throwaway() -> bool:
+    """Whether the registry is one of a repetition alone, thrown away with it."""
+    return os.environ.get(names.THROWAWAY_REGISTRY) == "true"
+
+
+@contextlib.contextmanager
+def turn(session: Session, model_name: str) -> Iterator[None]:
+    """While open, no other run of this tracking store moves the champion of `model_name`.
+
+    MLflow sets an alias without asking who holds it: of two runs that both beat the champion, the slower and perhaps
+    worse one would win. Here it meets the faster one as champion instead.
+    """
+    client, run_id = session.client, session.run.info.run_id
+    key, tags = digest_json(model_name), (names.GATE, names.GATE_TICKET)
+    try:
+        known = None
+        # Others may work in experiments that were made since this session began. One made while this run stood in the
+        # queue may hold a run that was ahead of it; a run in one made later finds this one's ticket.
+        while known != (known := cache.experiments(client)):
+            believed = trust.experiments(client, session.trust, session.run.info.experiment_id)
+            single_flight.wait_for_turn(client, known, run_id, key, session.say, session.project, tags=tags,
+                                what="is at the gate", believed=believed)  # fmt: skip
+        yield
+    finally:
+        with contextlib.suppress(MlflowException):  # it never came so far as to stand in the queue
+            client.delete_tag(run_id, names.GATE)
+
+
+def promote(session: Session, model_name: str, version: str, why: str, rollback: bool = False) -> None:
+    """Make `version` the champion, to be called within `turn`, and write it into the history.
+
+    The history comes first: whoever is killed in between leaves a line too many, which says of no one that he was
+    champion unless the alias says so, too; `previous` goes by the alias. Of a version that is champion already, since
+    who promoted it was killed then, the rest is written.
+    """
+    client, run = session.client, session.run
+    over = champion_of(client, model_name)
+    at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    promotions = history(client, model_name)
+    last = promotions[-1] if promotions else None
+    if over == version and last and last.version == version:
+        over, at = last.over, last.at
+    else:
+        user = run.data.tags.get(names.USER, "unknown")
+        number = last.number + 1 if last else 1
+        entry = Promotion(number, version, over, at, user, run.info.run_id, why[:WHY_LENGTH], rollback)
+        client.set_registered_model_tag(model_name, entry.tag, json.dumps(asdict(entry), sort_keys=True))
+        client.set_registered_model_alias(model_name, names.CHAMPION, version)
+    tag_version(client, model_name, version, {names.PROMOTED_AT: at, names.PROMOTED_OVER: over or "none"})
+    for name in (names.DEMOTED_AT, names.DEMOTED_BY):
+        if name in client.get_model_version(model_name, version).tags:
+            client.delete_model_version_tag(model_name, version, name)
+    if over and over != version:
+        with contextlib.suppress(MlflowException):  # deleted meanwhile
+            tag_version(client, model_name, over, {names.DEMOTED_AT: at, names.DEMOTED_BY: version})
+    held = champion_of(client, model_name)
+    if held != version:
+        session.say(f"somebody else, not through this project, made version {held} of {model_name} champion meanwhile")
+
+
+def tag_version(client: MlflowClient, model_name: str, version: str, tags: Mapping[str, str]) -> None:
+    for name, value in tags.items():
+        client.set_model_version_tag(model_name, version, name, value[:TAG_LENGTH])
+
+
+def history(client: MlflowClient, model_name: str) -> list[Promotion]:
+    """Every promotion, the first first. Raises RegistryError when there is no such model."""
+    try:
+        tags = client.get_registered_model(model_name).tags
+    except MlflowException as error:
+        raise RegistryError(
+            f"no registered model {model_name!r:.100}: {error.message}\n Give -P model_name=."
+        ) from None
+    found = (Promotion.read(name, text) for name, text in tags.items() if name.startswith(names.PROMOTION))
+    return sorted(filter(None, found), key=lambda entry: entry.number)
+
+
+def previous(client: MlflowClient, model_name: str) -> str:
+    """The version that was champion before the present one, as far as it still exists. Raises RegistryError.
+
+    Of the present one's own promotion that is whom it took the place of; so a second rollback goes further back, not
+    forth again.
+    """
+    promotions = history(client, model_name)
+    holds = champion_of(client, model_name)
+    over = {entry.version: entry.over for entry in promotions if not entry.rollback}
+    last = promotions[-1].version if promotions else None
+    before = over.get(holds, last)  # the last one known of when the present one was set by hand, or is nobody
+    passed = {holds}
+    while before is not None and (before in passed or not _exists(client, model_name, before)):
+        passed.add(before)
+        before = over.get(before) if over.get(before) not in passed else None
+    if before is None:
+        who = f"version {holds} is the first champion" if holds else "no version was ever champion"
+        raise RegistryError(f"{model_name}: {who}, there is none to go back to\n Set the alias by hand if you must.")
+    return before
+
+
+def _exists(client: MlflowClient, model_name: str, version: str) -> bool:
+    try:
+        return client.get_model_version(model_name, version).status == "READY"
+    except MlflowException:
+        return False

@@ -1,0 +1,1 @@
+"""Run again what was recorded, and compare."""

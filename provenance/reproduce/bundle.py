@@ -1,0 +1,157 @@
+"""Read a bundle: the file from which a run can be repeated without a server. bundle_writer.py writes it.
+
+A zip with manifest.json, which lists every other member with its size and SHA-256. Whoever hands over a bundle hands
+over code: everything in it is checked for form, none of it for intent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from provenance.git.command import git
+from provenance.git.source import check_commit
+from provenance.record.digest import check_name
+from provenance.record.lineage import Lineage
+from provenance.reproduce.recorded_run import RecordedRun, upstream
+from provenance.reproduce.verdict import Made
+from runtime.progress import counted
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+RECORDS, PATCHES, CODE, LOCKS, MONTHS = "records", "patches", "code", "locks", "months"
+TEXT_BYTES = 50_000_000  # a record or manifest above this is none
+MOST_SHRUNK = 20  # times smaller that packing makes a whole bundle, at the very most
+BLOCK = 1 << 20  # bytes
+
+
+class BundleError(ValueError):
+    """A file that is no bundle, was altered, or cannot be made."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A read bundle, its members extracted and checked below `folder`."""
+
+    folder: Path
+    wanted: tuple[str, ...]
+    originals: Mapping[str, RecordedRun]
+
+    @property
+    def months(self) -> Path | None:
+        """The folder of raw months, when the bundle carries them."""
+        return self.folder / MONTHS if (self.folder / MONTHS).is_dir() else None
+
+    def original(self, run_id: str) -> RecordedRun:
+        """The record of a run. Raises BundleError when the bundle does not hold it."""
+        if run_id not in self.originals:
+            raise BundleError(f"the bundle does not hold run {run_id!r:.40}, which others were made from\n"
+                              " Make the bundle again.")  # fmt: skip
+        return self.originals[run_id]
+
+    def code(self, commit: str, folder: Path) -> Path:
+        """Check out `commit` in `folder`, which is new. Raises BundleError, CodeSourceError."""
+        member = self.folder / CODE / f"{check_commit(commit)}.bundle"
+        if not member.is_file():
+            raise BundleError(f"the bundle has no code of commit {commit}\n Make the bundle again.")
+        folder.mkdir(parents=True)
+        sha256 = ["--object-format=sha256"] if len(commit) == 64 else []
+        git("init", "-q", "--template=", *sha256, cwd=folder)
+        (folder / ".git" / "shallow").write_text(commit + "\n")  # the commit may come without its history
+        git("bundle", "unbundle", "--", str(member), cwd=folder)
+        git("-c", "advice.detachedHead=false", "checkout", "-q", "--detach", commit, "--", cwd=folder)
+        return folder
+
+
+@contextlib.contextmanager
+def open_bundle(path: Path) -> Iterator[Bundle]:
+    """The bundle at `path`, extracted while open. Raises BundleError before anything of it is used."""
+    with tempfile.TemporaryDirectory(prefix="bundle-") as name:
+        folder = Path(name)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                manifest = _manifest(archive)
+                sizes = [size for size, _ in manifest["members"].values()]
+                if sum(sizes) > 4 * TEXT_BYTES + MOST_SHRUNK * path.stat().st_size:
+                    raise BundleError(f"{path} would unpack to {sum(sizes):,} bytes, which no bundle of its size does\n"
+                                      " It was altered: get it again.")  # fmt: skip
+                members = manifest["members"].items()
+                for member, (size, sha256) in counted(members, "unpack", sum(sizes), "B", lambda item: item[1][0]):
+                    _extract(archive, member, folder / member, size, sha256)
+        except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError) as error:
+            raise BundleError(f"{path} is no bundle, or is damaged ({error})\n Get it again.") from error
+        except OSError as error:
+            raise BundleError(f"{path} cannot be read ({error.strerror or error})\n Give a bundle's path.") from error
+        try:
+            originals = {run_id: _original(folder, run_id) for run_id in _recorded(manifest)}
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+            raise BundleError(f"{path} has a record that cannot be read ({error!r:.100})\n Get it again.") from error
+        wanted = tuple(manifest["wanted"])
+        if not wanted or not set(wanted) <= set(originals):
+            raise BundleError(f"{path} lists runs that it does not hold\n Get it again.")
+        yield Bundle(folder, wanted, originals)
+
+
+def _manifest(archive: zipfile.ZipFile) -> dict:
+    names = archive.namelist()
+    if names.count(MANIFEST) != 1 or archive.getinfo(MANIFEST).file_size > TEXT_BYTES:
+        raise BundleError("the file has no manifest.json of a bundle\n Make it with: mlflow run . -e bundle")
+    try:
+        manifest = json.loads(archive.read(MANIFEST))
+        if manifest["schema"] != SCHEMA:
+            raise BundleError("the bundle is of another version of this project\n Make it again.")
+        members = manifest["members"]
+        for member, (size, sha256) in members.items():
+            check_name(member, "The bundle")
+            sound = type(size) is int and size >= 0 and isinstance(sha256, str)
+            if not sound or PurePosixPath(member).parts[0] not in (RECORDS, PATCHES, CODE, LOCKS, MONTHS):
+                raise BundleError(f"the bundle's manifest has {member!r:.100}, which is no part of one")
+        if not all(isinstance(run_id, str) for run_id in manifest["wanted"]):
+            raise BundleError("the bundle's manifest names no runs")
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        if isinstance(error, BundleError):
+            raise
+        raise BundleError(f"the bundle's manifest cannot be read ({error!s:.100})\n Get it again.") from error
+    if sorted(names) != sorted([MANIFEST, *members]):
+        raise BundleError("the bundle holds other files than its manifest lists\n It was altered: get it again.")
+    return manifest
+
+
+def _extract(archive: zipfile.ZipFile, member: str, target: Path, size: int, sha256: str) -> None:
+    """Write one member, never more bytes than the manifest says, and check its digest."""
+    if member.endswith((".json", ".diff", ".lock", ".yaml")) and size > 4 * TEXT_BYTES:
+        raise BundleError(f"the bundle's {member} is too large for what it is\n It was altered: get it again.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest, left = hashlib.sha256(), size
+    with archive.open(member) as source, target.open("xb") as file:
+        while block := source.read(min(BLOCK, left + 1)):
+            left -= len(block)
+            if left < 0:
+                break
+            digest.update(block)
+            file.write(block)
+    if left or digest.hexdigest() != sha256:
+        raise BundleError(f"the bundle's {member} is not what its manifest says\n It was altered: get it again.")
+
+
+def _recorded(manifest: dict) -> list[str]:
+    found = [PurePosixPath(member) for member in manifest["members"] if member.startswith(f"{RECORDS}/")]
+    return [path.stem for path in found]
+
+
+def _original(folder: Path, run_id: str) -> RecordedRun:
+    record = json.loads((folder / RECORDS / f"{run_id}.json").read_text())
+    lineage = Lineage.from_json(record["lineage"])
+    patch = folder / PATCHES / f"{run_id}.diff"
+    return RecordedRun(
+        made=Made(run_id, lineage, {str(name): float(value) for name, value in record["metrics"].items()}),
+        logged={str(name): str(text) for name, text in record["logged"].items()},
+        patch=patch.read_bytes() if patch.is_file() else None,
+        upstream=upstream(lineage),
+    )

@@ -1,0 +1,78 @@
+"""What `main` on the embedded default gave when this commit was made: expected.json, read and written.
+
+Holds digests, metrics and what they were made of; no run ids, times, paths or names of files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from provenance.record.lineage import Input, Lineage, Output
+from provenance.reproduce.verdict import Made, measured
+
+FILE = "expected.json"
+SCHEMA = 1
+
+
+class ExpectedError(ValueError):
+    """An expected.json that is missing or cannot be read."""
+
+
+def write(root: Path, steps: Iterable[Made]) -> Path:
+    """Write what `steps` made, in their order."""
+    record = {"schema": SCHEMA, "steps": [_plain(made) for made in steps]}
+    path = root / FILE
+    path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    return path
+
+
+def read(root: Path) -> dict[str, Made]:
+    """Step -> what it made, in order. Raises ExpectedError."""
+    path = root / FILE
+    try:
+        record = json.loads(path.read_text())
+        if record["schema"] != SCHEMA:
+            raise ExpectedError(f"{path} is of another version of this project\n Make it again: see docs/reproduce.md.")
+        return {item["step"]: _made(item) for item in record["steps"]}
+    except FileNotFoundError:
+        raise ExpectedError(
+            f"{path} is missing, so there is nothing to compare with\n Make it: mlflow run . -e verify -P write=true"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, ExpectedError):
+            raise
+        raise ExpectedError(
+            f"{path} cannot be read ({error!r:.100})\n Take it from the commit: git checkout -- {FILE}"
+        ) from error
+
+
+def _plain(made: Made) -> dict:
+    record = made.lineage
+    return {
+        "step": record.step,
+        "params": dict(record.params),
+        "placement": {name: text for name, text in record.placement.items() if name != "source"},
+        "inputs": {item.role: item.digest for item in record.inputs},
+        "code": dict(record.code),
+        "environment": dict(record.environment),
+        "outputs": {output.name: output.digest for output in record.outputs},
+        "metrics": measured(made.metrics),
+    }
+
+
+def _made(item: dict) -> Made:
+    lineage = Lineage(
+        step=item["step"],
+        params=item["params"],
+        placement=item["placement"],
+        inputs=tuple(Input(role, "", digest) for role, digest in item["inputs"].items()),
+        code=item["code"],
+        code_digest="",
+        environment=item["environment"],
+        environment_key="",
+        source={},
+        outputs=tuple(Output(name, "", digest) for name, digest in item["outputs"].items()),
+    )
+    return Made(FILE, lineage, {name: float(value) for name, value in item["metrics"].items()})

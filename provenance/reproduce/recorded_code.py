@@ -1,0 +1,173 @@
+"""The code of recorded runs, checked out: whom to fetch it from, and whether the record may be believed.
+
+A record comes from a server and is hostile until checked. Re-executing a run runs its author's code, so the code comes
+from this checkout's own repository or from one that the user names, never from where a record says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from provenance.git import source
+from provenance.git.checkout import Checkout
+from provenance.git.command import GitError, git
+from provenance.git.fetch import on_branch, reachable
+from provenance.git.source import CodeSourceError, Source
+from provenance.pipeline.session import Session
+from provenance.record import code
+from provenance.record.digest import DigestError, check_name
+from provenance.reproduce.bundle import Bundle
+from provenance.reproduce.recorded_run import RecordedRun
+
+
+class CodeRefused(ValueError):
+    """Code that is not fetched or not run: foreign, altered, or a patch that was not allowed."""
+
+
+class RecordedCode:
+    """Checkouts of recorded commits in `folder`, one for each commit and patch.
+
+    repo: the repository that the user named; None: only this checkout's own. patch: whether the user allows patches.
+    bundle: the file that the user named instead, which brings the code.
+    """
+
+    def __init__(self, session: Session, folder: Path, repo: str | None = None, patch: bool = False,
+                 bundle: Bundle | None = None):  # fmt: skip
+        self._session, self._folder, self._repo, self._patch = session, folder, repo, patch
+        self._bundle = bundle
+        self._made: dict[tuple[str, str | None], Path] = {}
+
+    def project(self, original: RecordedRun) -> Path:
+        """The folder with the MLproject that `original` ran. Raises CodeRefused, CodeSourceError."""
+        recorded = Source.from_dict(original.lineage.source)
+        if recorded.commit is None:
+            return self._plain_folder(original)
+        where = (source.check_commit(recorded.commit), recorded.patch if recorded.dirty else None)
+        if where not in self._made:
+            if recorded.note:
+                self._session.say(f"run {original.run_id}: {recorded.note!a:.300}")
+            self._made[where] = self._check_out(original, recorded, self._folder / f"code-{len(self._made)}")
+        return inside(self._made[where], recorded.folder or "")
+
+    def _plain_folder(self, original: RecordedRun) -> Path:
+        here = code.digest(code.closure(self._session.root, f"steps.{original.lineage.step}"))
+        if here != original.lineage.code_digest:
+            raise CodeRefused(
+                f"run {original.run_id} was made from a plain folder, whose code is not this checkout's\n"
+                " Ask its author for the folder and reproduce from there, or for a run of a commit."
+            )
+        return self._session.root
+
+    def _check_out(self, original: RecordedRun, recorded: Source, folder: Path) -> Path:
+        patch = self._allowed_patch(original, recorded)
+        if self._bundle and not self._repo:
+            self._bundle.code(recorded.commit, folder)
+        else:
+            source.fetch(self._remote(recorded), recorded.commit, folder)
+        if patch:
+            tree = source.apply_patch(folder, patch)
+            if tree != recorded.tree:
+                raise CodeRefused(f"the patch of run {original.run_id} gives another tree than recorded\n"
+                                  " The record was altered: do not use the run.")  # fmt: skip
+        return folder
+
+    def _remote(self, recorded: Source) -> str:
+        """Where to fetch the commit: what the user named, else this checkout or its remote, when the commit is theirs.
+
+        That a commit lies in this checkout says nothing: a fetched pull request lies there too.
+        """
+        if self._repo:
+            return source.check_remote(self._repo, None)
+        checkout = Checkout.of(self._session.root)
+        top = checkout.top if checkout else None
+        remote = None
+        if recorded.remote is not None:
+            own = [source.own_remote(checkout), str(top)] if checkout else []
+            remote = source.check_remote(recorded.remote, own)
+        if top and self._is_own(top, recorded.commit):
+            return str(top)
+        if remote is None or (top and source.same_repository(remote, str(top))):
+            raise CodeRefused(
+                f"commit {recorded.commit} is not on a branch of this checkout, and the run has no other recorded "
+                f"remote\n If you trust its author, pass -P repo= with a repository that has it{_or_here(top)}."
+            )
+        try:
+            published = source.published(remote, recorded.commit, top)
+        except CodeSourceError as error:
+            raise CodeRefused(
+                f"{source.clean_remote(remote)} cannot be asked whether commit {recorded.commit} is on a branch or tag "
+                f"of it ({_first_line(error)})\n Try again when it answers. If you trust the author, pass -P repo= "
+                f"with a repository that has the commit{_or_here(top)}."
+            ) from error
+        if not published:
+            raise CodeRefused(
+                f"commit {recorded.commit} is on no branch or tag of {source.clean_remote(remote)}: it may be anybody's"
+                f"\n If you trust its author, pass -P repo= with that remote{_or_here(top)}."
+            )
+        return str(top) if top and _has(top, recorded.commit) else remote
+
+    @staticmethod
+    def _is_own(top: Path, commit: str) -> bool:
+        """Whether `commit` is on a local branch of the checkout at `top`, or what is checked out there.
+
+        Tags count where there is no remote: git takes those of every remote it fetches from.
+        """
+        heads = ["refs/heads"] if git("remote", cwd=top).strip() else ["refs/heads", "refs/tags"]
+        head = git("rev-parse", "HEAD", cwd=top).decode().strip()
+        return on_branch(top, commit, *heads) or reachable(top, commit, [head])
+
+    def _allowed_patch(self, original: RecordedRun, recorded: Source) -> bytes | None:
+        if not recorded.dirty:
+            return None
+        patch = original.patch
+        if patch is None or hashlib.sha256(patch).hexdigest() != recorded.patch:
+            raise CodeRefused(f"the patch of run {original.run_id} is missing or is not the one recorded\n"
+                              " Its tree was not committed, so its code cannot be had.")  # fmt: skip
+        summary = summarised(patch)
+        if not self._patch:
+            raise CodeRefused("\n".join([
+                f"run {original.run_id} ran with uncommitted changes:", *summary,
+                " Read patch.diff of the run; when you trust its author, pass -P patch=true."]))  # fmt: skip
+        self._session.say(f"applying the patch of run {original.run_id}:")
+        for line in summary:
+            self._session.say(line)
+        return patch
+
+
+def summarised(patch: bytes) -> list[str]:
+    """One line for each path a patch touches. Raises CodeSourceError for a patch that would not be applied."""
+    return [
+        f"  {path}  {what}" + ("" if plus is None else f"  +{plus} -{minus}")
+        for path, what, plus, minus in source.patch_summary(patch)
+    ]
+
+
+def inside(top: Path, folder: str) -> Path:
+    """The project in `folder` of a clone, when that is a folder of the clone and holds an MLproject."""
+    if folder:
+        try:
+            check_name(folder, "The record")
+        except DigestError as error:
+            raise CodeRefused(f"{error} The record was altered: do not use the run.") from None
+    project = (top / folder).resolve()
+    if not project.is_relative_to(top.resolve()) or not (project / "MLproject").is_file():
+        raise CodeRefused(f"the recorded commit has no MLproject in folder {folder!r:.100}\n"
+                          " The record was altered, or the commit is not of this project.")  # fmt: skip
+    return project
+
+
+def _or_here(top: Path | None) -> str:
+    return f" (this checkout is {top})" if top else ""
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+def _has(top: Path, commit: str) -> bool:
+    try:
+        git("cat-file", "-e", f"{commit}^{{commit}}", cwd=top)
+    except GitError:
+        return False
+    return True

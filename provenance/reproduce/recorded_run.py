@@ -1,0 +1,130 @@
+"""The run to repeat, as its record has it, and the runs upstream of it; nothing of it is trusted yet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from provenance.pipeline.session import RunError, Session
+from provenance.record import names
+from provenance.record.artifacts import ArtifactError, problems, small_file
+from provenance.record.lineage import Input, Lineage
+from provenance.record.validation import one_line
+from provenance.reproduce import model_loading, repeatable
+from provenance.reproduce.verdict import Made
+
+STEPS = ("preprocess", "train", "hpo", "register")  # what can be repeated; a `main` is the steps it is made of
+_RUN_OUTPUT = re.compile(r"runs:/([0-9a-f]{32})/([\w-]+)")
+_GIT_COMMIT = "mlflow.source.git.commit"
+# Not to be had any more, as opposed to changed: the record can still be repeated and judged.
+_GONE = re.compile(r" missing$|is not there|cannot be (fetched|resolved)|not found|does not exist")
+_PATCH_BYTES = 200_000_000  # a larger one is data; provenance.git.patch refuses it as well
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """One recorded step.
+
+    logged: parameters as MLflow logged them (shell-quoted). patch: the difference of the tree from its commit.
+    damage: artifacts that are no longer what the record says; gone: those that are not there to be checked.
+    """
+
+    made: Made
+    logged: Mapping[str, str]
+    patch: bytes | None = None
+    damage: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    # Inputs that are not a raw month, role -> (run id, output name) of the recorded run that made it.
+    upstream: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def run_id(self) -> str:
+        return self.made.run_id
+
+    @property
+    def lineage(self) -> Lineage:
+        return self.made.lineage
+
+    @property
+    def months(self) -> tuple[Input, ...]:
+        return self.lineage.inputs if self.lineage.step == "preprocess" else ()
+
+
+def step_runs(session: Session, run_id: str) -> list[str]:
+    """The run itself when it is a step's, the one it reused, or the runs of the chain (`main`, `course`) it is."""
+    run_id = run_id.removeprefix("runs:/").strip("/")  # as MLflow's pages name it
+    repeatable.check(session, run_id)
+    hit = session.hit(run_id)
+    if hit.lineage.step in STEPS:
+        return [hit.run_id]
+    tags = session.client.get_run(hit.run_id).data.tags
+    linked = [value for name, value in tags.items() if name.startswith(names.PREFIX + "run.")]
+    if not linked:
+        raise RunError(f"run {run_id} is a run of {hit.lineage.step!r:.40}, which makes nothing to repeat\n "
+                       f"Give a run of main, course, {', '.join(STEPS)}.")  # fmt: skip
+    return list(dict.fromkeys(session.hit(text).run_id for text in linked))
+
+
+def read(session: Session, run_id: str) -> RecordedRun:
+    """The record of a finished step run. Raises RunError, LineageError."""
+    hit = session.hit(run_id)
+    if hit.lineage.step not in STEPS:
+        raise RunError(f"run {run_id} is a run of {hit.lineage.step!r:.40}, not of {', '.join(STEPS)}")
+    run = session.client.get_run(hit.run_id)
+    _check_tags(hit.run_id, hit.lineage, run.data.tags)
+    found = [one_line(problem) for output in hit.lineage.outputs for problem in problems(output)]
+    gone = tuple(line for line in found if _GONE.search(line))
+    return RecordedRun(
+        made=Made(hit.run_id, hit.lineage, hit.metrics, model_loading.settings(hit.lineage.outputs)),
+        logged=dict(run.data.params),
+        patch=_patch(hit.run_id) if hit.lineage.source.get("dirty") else None,
+        damage=tuple(f"recorded {line} (changed after the run)" for line in found if line not in gone),
+        gone=gone,
+        upstream=upstream(hit.lineage),
+    )
+
+
+def _check_tags(run_id: str, lineage: Lineage, tags: Mapping[str, str]) -> None:
+    """A run says everything twice; who changed one of them changed what would be repeated, or shown as repeated."""
+    recorded = lineage.tags()
+    recorded |= {_GIT_COMMIT: recorded[names.COMMIT]} if _GIT_COMMIT in tags and names.COMMIT in recorded else {}
+    for name in sorted({*recorded, names.COMMIT, names.REMOTE, names.BRANCH, names.PATCH}):
+        if tags.get(name) != recorded.get(name):
+            raise RunError(
+                f"tag {name} of run {run_id} is {tags.get(name)!r:.120}, its {names.LINEAGE_FILE} says "
+                f"{recorded.get(name)!r:.120}\n One of them was changed after the run: do not use the run."
+            )
+
+
+def upstream(lineage: Lineage) -> dict[str, tuple[str, str]]:
+    """Role -> (run id, output name), of the inputs that a run made."""
+    found = {item.role: _RUN_OUTPUT.fullmatch(item.uri) for item in lineage.inputs}
+    return {role: (match[1], match[2]) for role, match in found.items() if match}
+
+
+def in_order(wanted: list[str], read_one: Callable[[str], RecordedRun], everything: bool) -> list[RecordedRun]:
+    """The wanted runs, each after those it was made from; with `everything`, those too."""
+    found: dict[str, RecordedRun] = {}
+
+    def add(run_id: str, below: tuple[str, ...]) -> None:
+        if run_id in found:
+            return
+        if run_id in below:
+            raise RunError(f"run {run_id} was made from itself, says its record, which was altered\n Do not use it.")
+        original = read_one(run_id)
+        for above, _ in original.upstream.values():
+            if everything or above in wanted:
+                add(above, (*below, run_id))
+        found[run_id] = original
+
+    for run_id in wanted:
+        add(run_id, ())
+    return list(found.values())
+
+
+def _patch(run_id: str) -> bytes | None:
+    try:
+        return small_file(f"runs:/{run_id}/{names.PATCH_FILE}", _PATCH_BYTES)
+    except ArtifactError:
+        return None

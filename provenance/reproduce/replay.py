@@ -1,0 +1,125 @@
+"""Run a recorded step again through `mlflow run`: with its parameters, without the cache, beside the registry."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from provenance.pipeline.launch import started
+from provenance.pipeline.session import RunError, Session
+from provenance.record import names
+from provenance.record.artifacts import ArtifactError
+from provenance.record.lineage import Lineage, LineageError
+from provenance.reproduce.model_loading import settings
+from provenance.reproduce.recorded_run import RecordedRun
+from provenance.reproduce.verdict import Made
+from provenance.reuse import cache
+from provenance.store.paging import every
+
+MANAGERS = ("uv", "conda", "virtualenv", "local")
+CUT = 6000  # characters MLflow keeps of a parameter
+_REGISTRY = "MLFLOW_REGISTRY_URI"
+
+
+class ReplayError(ValueError):
+    """A record from which a step cannot be started again."""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A re-executed step: what it made, or, when it failed, why, with the record it started with if it got so far."""
+
+    run_id: str | None
+    made: Made | None
+    error: str | None = None
+    tried: Lineage | None = None
+
+
+def parameters(project: Path, original: RecordedRun, changes: Mapping[str, str]) -> dict[str, str]:
+    """What `mlflow run -e STEP` was given, unquoted, with `changes` where the step takes them; the cache is off.
+
+    Only parameters that the recorded MLproject declares: a step logs others, and a server may add some.
+    """
+    step = original.lineage.step
+    try:
+        declared = yaml.safe_load((project / "MLproject").read_text())["entry_points"][step]["parameters"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise ReplayError(f"the recorded commit's MLproject has no entry point {step} ({error!r})") from error
+    given = {name: unquoted(name, text) for name, text in original.logged.items() if name in declared}
+    # The record has the content of a parameter file; its URI may hold something else by now.
+    if given.get("params", "default") != "default" and not given["params"].lstrip().startswith("{"):
+        given["params"] = original.lineage.params["params"]
+    # An engine's address is the other machine's, and where trials run never changes the result.
+    changes = {"engine": "local", "reuse": "false", **changes}
+    return given | {name: text for name, text in changes.items() if name in declared}
+
+
+def unquoted(name: str, logged: str) -> str:
+    """A parameter's value from what MLflow logged of it, which is quoted for a shell."""
+    if len(logged) >= CUT:
+        raise ReplayError(f"parameter {name} is longer than the {CUT:,} characters that MLflow keeps\n"
+                          " Such a run cannot be repeated from its record.")  # fmt: skip
+    try:
+        words = shlex.split(logged)
+    except ValueError:
+        words = []
+    if len(words) != 1 or "\0" in logged:
+        raise ReplayError(f"parameter {name} is logged as {logged!r:.80}, which `mlflow run` never writes\n"
+                          " The record was altered: do not use the run.")  # fmt: skip
+    return words[0]
+
+
+def manager(original: RecordedRun, asked: str) -> str:
+    """The environment manager to use: the recorded one for "auto"."""
+    wanted = original.lineage.environment.get("manager") if asked == "auto" else asked
+    if wanted not in MANAGERS:
+        raise ReplayError(f"the recorded environment manager {wanted!r:.40} is none of {', '.join(MANAGERS)}\n"
+                          " Pass -P env_manager=.")  # fmt: skip
+    return str(wanted)
+
+
+@contextlib.contextmanager
+def scratch_registry(folder: Path) -> Iterator[None]:
+    """While open, steps started from here register in an empty registry of their own."""
+    wanted = {_REGISTRY: f"sqlite:///{folder}/registry.db", names.THROWAWAY_REGISTRY: "true"}
+    # Makes its tables, which takes seconds.
+    next(every(MlflowClient(registry_uri=wanted[_REGISTRY]).search_registered_models), None)
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, text in before.items():
+            if text is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = text
+
+
+def launch(session: Session, project: Path, step: str, given: Mapping[str, str], env_manager: str) -> Replayed:
+    """Run `step` of the project in `project` as a child of the session's run and wait for it."""
+    client = session.client
+    run_id, error = started(client, session.run, project, step, given, env_manager)
+    if run_id and not error:
+        try:
+            hit = session.hit(run_id)
+            return Replayed(run_id, Made(run_id, hit.lineage, hit.metrics, settings(hit.lineage.outputs)))
+        except (RunError, LineageError, ArtifactError) as raised:
+            error = str(raised)
+    return Replayed(run_id, None, error, _tried(client, run_id) if run_id else None)
+
+
+def _tried(client: MlflowClient, run_id: str) -> Lineage | None:
+    try:
+        lineage = cache.read(run_id)
+    except (ArtifactError, LineageError, MlflowException):
+        return None
+    return lineage if lineage.inputs else None  # it failed before it knew them

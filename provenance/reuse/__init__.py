@@ -1,0 +1,1 @@
+"""Finished runs that stand for new ones, and runs that compute the same at once."""

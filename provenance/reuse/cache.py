@@ -1,0 +1,152 @@
+"""From a key to the finished run whose outputs stand for running the step again, or why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from provenance.record import code, names
+from provenance.record.artifacts import ArtifactError, problems, small_file
+from provenance.record.digest import digest_json
+from provenance.record.environment import Environment, LockError, environment_differences
+from provenance.record.lineage import Lineage, LineageError, Output
+from provenance.reuse import consistency
+from provenance.store.paging import every
+
+LATEST = 253_402_300_799_000  # milliseconds: the end of the year 9999; a server may say any number
+PAGE = 50  # runs a page; the newest whole one wins, so the first page nearly always suffices
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A finished run with the wanted key, all of whose outputs are there and whole."""
+
+    run_id: str
+    user: str
+    end_time: int  # milliseconds since the epoch
+    lineage: Lineage
+    metrics: dict[str, float]
+
+    @property
+    def outputs(self) -> dict[str, Output]:
+        return {output.name: output for output in self.lineage.outputs}
+
+
+@dataclass(frozen=True)
+class Miss:
+    """Why nothing can be reused: a run of the same key whose outputs are not whole, or no such run at all."""
+
+    reasons: tuple[str, ...] = ()
+
+
+def experiments(client: MlflowClient) -> list[str]:
+    """Every experiment this user can read: colleagues share outputs whatever experiment they work in."""
+    return [experiment.experiment_id for experiment in every(client.search_experiments)]
+
+
+def finished(client: MlflowClient, experiment_ids: list[str], condition: str) -> Iterator[Run]:
+    """Finished runs of this project that left outputs of their own, newest first."""
+    query = f"attributes.status = 'FINISHED' and tags.`{names.OUTPUTS}` != '' and {condition}"
+    newest_first = ["attributes.start_time DESC"]
+    for run in every(client.search_runs, experiment_ids, query, max_results=PAGE, order_by=newest_first):
+        if run.info.end_time and 0 < run.info.end_time < LATEST:
+            yield run
+
+
+def read(run_id: str) -> Lineage:
+    """The lineage.json of any run, of which nothing is known yet. Raises ArtifactError, LineageError."""
+    return Lineage.from_json(small_file(f"runs:/{run_id}/{names.LINEAGE_FILE}"))
+
+
+def read_lineage(run: Run) -> Lineage:
+    """The record of a finished run, refused when its outputs are not those that its tag stands for.
+
+    A run without the tag left nothing, or somebody took it away. Raises ArtifactError, LineageError.
+    """
+    lineage = read(run.info.run_id)
+    if lineage.outputs_digest() != run.data.tags.get(names.OUTPUTS):
+        raise LineageError(f"lineage.json of run {run.info.run_id} was altered after the run\n Do not use the run.")
+    return lineage
+
+
+def find(client: MlflowClient, experiment_ids: list[str], wanted: Lineage) -> Hit | Miss:
+    """The newest run with the key of `wanted` whose record has that key and whose outputs are whole.
+
+    A tag is set by anybody who may write: the key is computed anew from the record. Every file of every output is
+    checked against its recorded digest, and what records and artifacts say of each other must agree.
+    """
+    reasons: list[str] = []
+    for run in finished(client, experiment_ids, f"tags.`{names.KEY}` = '{wanted.key}'"):
+        try:
+            lineage = read_lineage(run)
+            found = disagreements(client, run, lineage, wanted)
+        except (ArtifactError, LineageError, LockError, MlflowException) as error:
+            found = [str(error).splitlines()[0]]
+        if not found:
+            user = run.data.tags.get(names.USER, "unknown")
+            return Hit(run.info.run_id, user, run.info.end_time, lineage, dict(run.data.metrics))
+        reasons += [reason for reason in found if reason not in reasons]
+    return Miss(tuple(reasons))
+
+
+def metrics_digest(metrics: Mapping[str, float]) -> str:
+    """SHA-256 of a run's metrics, without those of the moment."""
+    return digest_json(
+        {name: repr(value) for name, value in metrics.items() if not name.startswith(names.OF_THE_MOMENT)}
+    )
+
+
+def disagreements(client: MlflowClient, run: Run, lineage: Lineage, wanted: Lineage) -> list[str]:
+    """Why a run's record is not that of `wanted`, or its outputs and metrics are not what it says of them."""
+    run_id = run.info.run_id
+    if lineage.components() != wanted.components() or lineage.key != wanted.key:
+        changed = ", ".join(changes(lineage, wanted)) or "its key"
+        return [f"run {run_id} has the key of this one, says a tag, but was made of other things ({changed:.200})"]
+    if metrics_digest(run.data.metrics) != run.data.tags.get(names.METRICS):
+        return [f"the metrics of run {run_id} were altered after the run"]
+    return [problem for output in lineage.outputs for problem in problems(output)] or consistency.inconsistent(
+        client, run_id, lineage
+    )
+
+
+def nearest(client: MlflowClient, experiment_ids: list[str], wanted: Lineage) -> Lineage | None:
+    """Of the latest finished runs of the same step, the one whose record differs least from `wanted`."""
+    best: tuple[int, Lineage] | None = None
+    for count, run in enumerate(finished(client, experiment_ids, f"tags.`{names.STEP}` = '{wanted.step}'")):
+        if count == PAGE:
+            break
+        try:
+            lineage = read_lineage(run)
+            distance = len(changes(lineage, wanted))
+        except (ArtifactError, LineageError, LockError, MlflowException):
+            continue  # unreadable records explain nothing
+        if best is None or distance < best[0]:
+            best = distance, lineage
+    return best[1] if best else None
+
+
+def changes(old: Lineage, new: Lineage) -> list[str]:
+    """What differs between two records of one step in the parts the key is made of, in words."""
+    found = []
+    for name in sorted({*old.params, *new.params}):
+        before, after = old.params.get(name, "absent"), new.params.get(name, "absent")
+        if before != after:
+            found.append(f"{name} {before} -> {after}")
+    before_inputs, after_inputs = old.components()["inputs"], new.components()["inputs"]
+    for role in sorted({*before_inputs, *after_inputs}):
+        before, after = before_inputs.get(role), after_inputs.get(role)
+        if before != after:
+            found.append(f"input {role} {(before or 'absent')[:12]} -> {(after or 'absent')[:12]}")
+    found += [f"code of {module}" for module in code.changed(old.code, new.code)]
+    if old.environment_key != new.environment_key:
+        before, after = Environment.from_dict(old.environment), Environment.from_dict(new.environment)
+        found += [
+            line
+            for line in environment_differences(before, after)
+            if line.split()[0] in ("python", "lock:", "installed:")
+        ]
+    return found

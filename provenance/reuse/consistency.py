@@ -1,0 +1,88 @@
+"""Whether what a finished run left behind says of its parts what its record says of them."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from mlflow import MlflowClient
+
+from provenance.record import names
+from provenance.record.artifacts import ArtifactError, small_file
+from provenance.record.digest import digest_files
+from provenance.record.lineage import Lineage, Output
+
+PREDICTOR = "artifacts/predictor"  # of a logged model: its data
+_ESTIMATOR = f"{PREDICTOR}/estimator/"
+_VERSION = re.compile(r"models:/([^/]+)/(\d+)")
+_MODEL = re.compile(r"models:/(m-[0-9a-f]{32})")
+
+
+def inconsistent(client: MlflowClient, run_id: str, lineage: Lineage) -> list[str]:
+    """What of a search or a registered version does not agree with its record. Raises ArtifactError."""
+    made = {output.name: output for output in lineage.outputs}
+    found = []
+    if lineage.step == "hpo":
+        found = _search(lineage, made)
+    elif lineage.step == "register":
+        found = _version(client, run_id, lineage.key, made)
+    return [f"run {run_id}: {problem}" for problem in found]
+
+
+def candidates(search: Output) -> dict:
+    """What a search offers to register, as ``candidates.json`` has it. Raises ArtifactError."""
+    uri = f"{search.uri}/{names.CANDIDATES_FILE}"
+    try:
+        found = json.loads(small_file(uri))
+        rows = found["candidates"]
+        sound = rows and all(type(row["trial"]) is int and isinstance(row["model_digest"], str) for row in rows)
+        if not sound or not all(isinstance(found[name], str) for name in ("dataset", "family", "features")):
+            raise TypeError("it lists no candidates")
+        return found
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        if isinstance(error, ArtifactError):
+            raise
+        raise ArtifactError(f"{uri} cannot be read ({error!r:.100})\n It was altered: do not use the run.") from error
+
+
+def _search(lineage: Lineage, made: dict[str, Output]) -> list[str]:
+    if names.SEARCH not in made:
+        return ["its record has no search"]
+    listed = candidates(made[names.SEARCH])
+    read = {item.role: item.digest for item in lineage.inputs}.get(names.DATASET)
+    found = []
+    if listed["dataset"] != read:
+        found.append(f"it searched on dataset {listed['dataset']:.12}, says its search, on {read!s:.12}, its record")
+    for row in listed["candidates"]:
+        model = made.get(f"{names.MODEL}-{row['trial']}")
+        if model is None or estimator_digest(model) != row["model_digest"]:
+            found.append(f"the model of trial {row['trial']} is not the one that its search lists")
+    return found
+
+
+def estimator_digest(model: Output) -> str:
+    """The digest of a logged model's estimator as a trial's result has it, from the model's record."""
+    inside = [path for path in model.files if path.startswith(_ESTIMATOR)]
+    return digest_files({path.removeprefix(_ESTIMATOR): model.files[path] for path in inside})
+
+
+def _version(client: MlflowClient, run_id: str, key: str, made: dict[str, Output]) -> list[str]:
+    match = _VERSION.fullmatch(made[names.VERSION].uri) if names.VERSION in made else None
+    if not match:
+        return ["its record has no model version"]
+    source = _MODEL.fullmatch(client.get_model_version(match[1], match[2]).source or "")
+    if not source or not is_of(client, source[1], run_id, key):
+        return [f"{match[0]} was not made of the model of this run"]
+    return []
+
+
+def is_of(client: MlflowClient, model_id: str, run_id: str, key: str) -> bool:
+    """Whether run `run_id`, of `key`, may speak for a logged model: it logged it, or completed what a killed one did.
+
+    A run of the same key that was killed between its version and its record left no word of its own.
+    """
+    logged_by = client.get_logged_model(model_id).source_run_id
+    if logged_by == run_id:
+        return True
+    tags = client.get_run(logged_by).data.tags
+    return names.OUTPUTS not in tags and names.REUSED not in tags and tags.get(names.KEY) == key

@@ -1,0 +1,1 @@
+"""The tracking store: its pages, where artifacts lie, whose runs are ours."""

@@ -1,0 +1,17 @@
+"""Files: their digests, and giving one its name when it is whole."""
+
+import hashlib
+import os
+from pathlib import Path
+
+
+def replace_file(beside: Path, path: Path) -> None:
+    """Give a file written beside its name, once its bytes are on the disk."""
+    with open(beside, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+
+
+def sha256_file(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,5 @@
+"""Where trials run and months are written: processes here, or a Dask cluster. Both do the same on the same data."""
+
+from search.engines.error import EngineError
+
+__all__ = ["EngineError"]

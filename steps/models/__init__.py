@@ -1,0 +1,1 @@
+"""What steps share about models: logging, card, candidates, promotion."""

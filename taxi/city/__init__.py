@@ -1,0 +1,1 @@
+"""The embedded sample: a made-up city's trips in TLC's format."""

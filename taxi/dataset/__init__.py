@@ -1,0 +1,1 @@
+"""The dataset artifact: splits as Parquet, features, a manifest."""

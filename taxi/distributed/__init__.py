@@ -1,0 +1,1 @@
+"""Months, datasets and fits on a Dask cluster."""

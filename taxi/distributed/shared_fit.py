@@ -1,0 +1,124 @@
+"""One boosting fit shared by several members, processes here or workers of a cluster, each with its share of trips.
+
+XGBoost adds up what they find in their shares. The model depends on how many they are and on nothing else: shares are
+cut by number, and sums are taken in the order of the numbers, wherever the members are. It is another model than one
+process fits, for bins come from merged summaries, and each member draws a tree's trips from its own share.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any
+
+from search.engines.cluster import scheduler
+from search.engines.engine import Engine, WorkerDied
+from search.engines.error import EngineError
+from search.trial import DIED, TrialResult, failed, files_digest, one_thread, saved_files
+from taxi.distributed.tracker import here, on_scheduler
+from taxi.models.boosting import BoostingParams
+from taxi.models.objective import modules
+
+ATTEMPTS = 3  # of the whole fit: one member that dies ends it for all
+WORKERS_SECONDS = 60  # in which a worker that died is replaced
+
+
+@dataclass(frozen=True)
+class Member:
+    """What each of `size` members does, in the place of a trial: `number` is its share, `params` how to join."""
+
+    uri: str
+    manifest_sha256: str
+    params: BoostingParams
+    seed: int
+    size: int
+    modules = modules("xgboost")
+
+    def __call__(self, data: None, number: int, params: dict[str, Any]) -> TrialResult:
+        from xgboost.collective import CommunicatorContext
+
+        from runtime.scratch import scratch_folder
+        from taxi.distributed.remote_dataset import on_disk
+        from taxi.models.families import FAMILIES
+
+        with on_disk(self.uri, self.manifest_sha256) as dataset, scratch_folder("bins") as scratch, one_thread():
+            share = (number, self.size)
+            train, val = (dataset.split(name, scratch=scratch, share=share) for name in ("train", "val"))
+            # XGBoost prints who is which number, and stdout is the step's result.
+            with redirect_stdout(StringIO()), CommunicatorContext(**params, dmlc_task_id=f"{number:06d}"):
+                estimator = FAMILIES["xgboost"].fit(train, val, self.params, self.seed)
+            train.memo.clear()
+        files = saved_files(estimator)  # every member has the whole model
+        return TrialResult(number, {}, "ok", model_digest=files_digest(files), files={} if number else files)
+
+
+def nothing() -> None:
+    """What members are given: each opens the dataset itself, for as long as it fits."""
+
+
+def fit_shared(engine: str, member: Member) -> dict[str, bytes]:
+    """The files of the model that `member.size` members fit, on ``local`` or ``dask://host:port``. Raises EngineError.
+
+    A member that dies ends the fit for all, and all begin again.
+    """
+    with _opened(engine, member) as running:
+        for _ in range(ATTEMPTS):
+            results = _attempt(running, engine, member)
+            failures = {result.error for result in results if result.status != "ok"}
+            if not failures:
+                if len({result.model_digest for result in results}) != 1:
+                    raise RuntimeError(f"{member.size} members of one fit ended with different models")
+                return results[0].files
+            # The others only notice that a member is gone; what else they say is the reason.
+            others = sorted(error for error in failures if error != DIED and not error.startswith("XGBoostError"))
+            if others:
+                raise EngineError(f"a member of the shared fit failed: {others[0]}")
+    raise EngineError(
+        f"the fit shared by {member.size} failed {ATTEMPTS} times: {min(failures)}\nGive its members more memory."
+    )
+
+
+@contextmanager
+def _opened(engine: str, member: Member) -> Iterator[Engine]:
+    if engine == "local":
+        from search.engines.local import LocalEngine
+
+        made: Engine = LocalEngine(member, nothing, member.size)
+    else:
+        from search.engines.dask import DaskEngine
+
+        made = DaskEngine(scheduler(engine), member, nothing, member.size, packages=("taxi",))
+    with made:
+        yield made
+
+
+def _attempt(running: Engine, engine: str, member: Member) -> list[TrialResult]:
+    """Each member's result. The first that fails ends it for those that wait for it."""
+    if engine != "local":
+        _wait_for_workers(running.client, member.size)
+    with here(member.size) if engine == "local" else on_scheduler(running.client, member.size) as joining:
+        futures = [running.once(number, joining) for number in range(member.size)]
+        left = set(futures)
+        while left:
+            done, left = wait(left, return_when=FIRST_COMPLETED)
+            if any(future.exception() or future.result().status != "ok" for future in done):
+                break
+    return [_outcome(future) for future in futures]
+
+
+def _outcome(future: Future[TrialResult]) -> TrialResult:
+    try:
+        return future.result()
+    except WorkerDied:
+        return failed(0, {}, DIED)
+
+
+def _wait_for_workers(client: Any, size: int) -> None:
+    try:
+        client.wait_for_workers(size, timeout=WORKERS_SECONDS)
+    except TimeoutError:
+        raise EngineError(
+            f"the Dask cluster has {len(client.nthreads())} workers, fewer than the {size} that are to share the fit\n"
+            "Start more, or give a smaller fit_workers, which is another model."
+        ) from None

@@ -1,0 +1,85 @@
+"""Where the members of one shared fit find each other: XGBoost's tracker, on this machine or a cluster's scheduler."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+from search.engines.error import EngineError
+
+# That members wait for the last of them, to join or to add up; of one that dies the others hear at once.
+PATIENCE_SECONDS = 1800
+
+
+@contextmanager
+def here(members: int) -> Iterator[dict[str, Any]]:
+    """What members on this machine are given to join. Leaving ends whoever still waits for the others."""
+    start, stop = _functions()
+    tracker, arguments = start(members, "127.0.0.1", PATIENCE_SECONDS)
+    try:
+        yield arguments
+    finally:
+        stop(tracker)
+
+
+@contextmanager
+def on_scheduler(client: Any, members: int) -> Iterator[dict[str, Any]]:
+    """The same for a cluster's workers: each of them reaches the scheduler. Raises EngineError."""
+    start, stop = _functions()
+    key = f"tracker-{uuid4().hex}"
+
+    def begin(dask_scheduler) -> dict[str, Any]:
+        from distributed.comm import get_address_host
+
+        tracker, arguments = start(members, get_address_host(dask_scheduler.address), PATIENCE_SECONDS)
+        setattr(dask_scheduler, key, tracker)
+        return arguments
+
+    def end(dask_scheduler) -> None:
+        stop(vars(dask_scheduler).pop(key))
+
+    try:
+        arguments = client.run_on_scheduler(begin)
+    except ImportError as error:
+        raise EngineError(
+            f"the Dask scheduler cannot let its workers share a fit: {error}\n"
+            "Start it in the environment of this project's lock (docs/scale.md)."
+        ) from error
+    try:
+        yield arguments
+    finally:
+        client.run_on_scheduler(end)
+
+
+def _functions():
+    """Start and stop of a tracker; made in here so that they travel by value, to a scheduler without our modules."""
+
+    def start(members: int, host: str, timeout: int) -> tuple[Any, dict[str, Any]]:
+        from threading import Thread
+
+        from xgboost.tracker import RabitTracker
+
+        # Sorted by task: who is which number does not depend on the machines or on who comes first.
+        tracker = RabitTracker(n_workers=members, host_ip=host, sortby="task", timeout=timeout)
+        tracker.start()
+        arguments = {**tracker.worker_args(), "dmlc_timeout": timeout}
+        Thread(target=waited, args=(tracker,), daemon=True).start()
+        return tracker, arguments
+
+    def waited(tracker) -> None:
+        from contextlib import suppress
+
+        from xgboost.core import XGBoostError
+
+        with suppress(XGBoostError):  # a member that died, or `stop`
+            tracker.wait_for()
+
+    def stop(tracker) -> None:
+        from contextlib import suppress
+
+        from xgboost.core import XGBoostError
+
+        with suppress(XGBoostError):  # members were still waiting for the others, who never came
+            tracker.free()
+
+    return start, stop

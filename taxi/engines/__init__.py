@@ -1,5 +1,0 @@
-"""Where trials run and months are written: processes here, or a Dask cluster. Both do the same on the same data."""
-
-from taxi.engines.error import EngineError
-
-__all__ = ["EngineError"]

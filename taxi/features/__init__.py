@@ -1,0 +1,1 @@
+"""Features of trips, fitted on training months."""

@@ -1,0 +1,1 @@
+"""Model families, and a fitted model as it is served."""

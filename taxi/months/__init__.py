@@ -1,0 +1,1 @@
+"""Months of TLC's trip records: their names, and which trips count."""

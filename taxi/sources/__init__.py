@@ -1,0 +1,1 @@
+"""Where months come from: folders, TLC's site, buckets."""

@@ -1,0 +1,44 @@
+"""Steps in the test's own process, on the real store: what `mlflow run` does around a step, without the processes."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from importlib import import_module
+
+import click
+from mlflow import MlflowClient
+from mlflow.entities import Param, Run
+
+from provenance.record import names
+
+
+def command(entry_point: str) -> click.Command:
+    return getattr(import_module(f"steps.{entry_point}"), entry_point)
+
+
+def made_for(
+    client: MlflowClient, experiment_id: str, step: str, given: dict[str, str] | None = None, **tags: str
+) -> Run:
+    """The run that `mlflow run -e step` makes before it starts the step, its parameters logged."""
+    marks = {names.ENTRY_POINT: step, names.USER: getpass.getuser()}
+    run = client.create_run(experiment_id, tags={**marks, **tags})
+    params = {option.name: "" for option in command(step).params} | (given or {})
+    client.log_batch(run.info.run_id, params=[Param(name, text) for name, text in params.items()])
+    return run
+
+
+def in_process(client: MlflowClient, parent: Run, step: str, parameters: dict[str, str]) -> Run:
+    """`launch.launch`: a child run, and the step's own command on it."""
+    run = made_for(client, parent.info.experiment_id, step, **{names.PARENT: parent.info.run_id})
+    os.environ["MLFLOW_RUN_ID"] = run.info.run_id
+    try:
+        command(step).main(words(parameters), standalone_mode=False)
+    finally:
+        os.environ.pop("MLFLOW_RUN_ID", None)
+    return client.get_run(run.info.run_id)
+
+
+def words(parameters: dict[str, str]) -> list[str]:
+    """The parameters as a command line."""
+    return [word for name, value in parameters.items() for word in (f"--{name.replace('_', '-')}", str(value))]

@@ -1,0 +1,96 @@
+"""Run this project as its users do: the real `mlflow run` in a process of its own, a folder and a store of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+ROOT = Path(__file__).resolve().parents[2]
+LAUNCHER = Path(sys.executable).parent / "mlflow"
+# Small enough for a step to take mostly its start-up, large enough to fit something.
+SMALL = {"source": "sample:3000", "max_evals": "4"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished `mlflow run`."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def run_id(self) -> str:
+        """The id that the entry point printed last on stdout; with a server, `mlflow run` adds links behind it."""
+        lines = [line for line in self.stdout.splitlines() if line.startswith("run ")]
+        return lines[-1].removeprefix("run ")
+
+    def errors(self) -> str:
+        """The lines of the step's own error message."""
+        return self.stderr[self.stderr.rfind("Error: ") :].split("\n20")[0]
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """An otherwise empty folder with a store, from which runs are started."""
+
+    folder: Path
+
+    @property
+    def store(self) -> str:
+        return f"sqlite:///{self.folder}/mlflow.db"
+
+    @property
+    def client(self) -> MlflowClient:
+        return MlflowClient(self.store, registry_uri=self.store)
+
+    def run(self, entry_point: str = "main", uri: str | Path = ROOT, env_manager: str = "local", version: str = "",
+            env: dict[str, str] | None = None, experiment: str = "", **params: object) -> Result:  # fmt: skip
+        """`mlflow run URI -e ENTRY_POINT -P name=value ...` from this folder."""
+        command = [str(LAUNCHER), "run", str(uri), "-e", entry_point, "--env-manager", env_manager]
+        command += ["-v", version] if version else []
+        command += ["--experiment-name", experiment] if experiment else []
+        for name, value in params.items():
+            command += ["-P", f"{name}={value}"]
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment(env), capture_output=True, text=True, timeout=1200, check=False
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+
+def copied(folder: Path) -> Path:
+    """This project as it stands, what git would not commit left out, in `folder`."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def environment(more: dict[str, str] | None = None) -> dict[str, str]:
+    """The user's environment without anything that points MLflow elsewhere; the launcher's folder first on PATH."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    path = os.pathsep.join([str(LAUNCHER.parent), kept.get("PATH", os.defpath)])
+    return {**kept, "PATH": path, "PYTHONWARNINGS": "default", **(more or {})}
+
+
+def workplace(folder: Path, migrated_store: Path, artifacts: str = "") -> Workplace:
+    """A folder with an empty store whose artifacts lie beside it, as where a user starts, or at the URI `artifacts`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(migrated_store, folder / "mlflow.db")
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        database.execute("UPDATE experiments SET artifact_location = ?", [artifacts or f"{folder}/mlruns/0"])
+    return Workplace(folder)
