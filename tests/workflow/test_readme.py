@@ -65,7 +65,7 @@ def test_parameters_of_the_readmes_table_have_those_defaults():
 def test_tests_that_are_named_are_there(page):
     """pytest runs nothing for a file or word that no test has, and says so only to who tries it."""
     for words in re.findall(r"`(?:pytest|\S+python -m pytest) ([^`]*)`", page.read_text()):
-        files = re.findall(r"tests/\w+\.py", words)
+        files = re.findall(r"tests/[\w/]+\.py", words)
         assert all((ROOT / file).is_file() for file in files), words
         texts = "".join((ROOT / file).read_text() for file in files)
         for chosen in re.findall(r'-k (?:"([^"]+)"|(\S+))', words):

@@ -9,7 +9,7 @@ from provenance.pipeline.session import Session
 from provenance.reuse.cache import Hit, Miss
 from provenance.reuse.trust import TrustError, is_own_store
 from steps.options import TrustType
-from steps.pipeline import HPO, PREPROCESS, REGISTER, TRAIN
+from steps.pipeline import HPO, PREPROCESS, REGISTER, STEPS, TRAIN
 from tests.support.finished import TRAIN as RECORD
 from tests.support.finished import left
 
@@ -90,7 +90,7 @@ def test_without_a_run_it_is_the_experiment_that_a_run_would_be_made_in(client, 
 def test_every_step_of_a_chain_trusts_whom_the_chain_trusts(step):
     """Handed on to each child, and recorded, but no part of the key."""
     params = {"trust": "a,b", "reuse": True, "quiet": False}
-    assert parameters_for(step, params)["trust"] == "a,b"
+    assert parameters_for(STEPS, step, params)["trust"] == "a,b"
     assert "trust" not in step.result
 
 

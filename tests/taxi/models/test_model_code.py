@@ -113,7 +113,7 @@ DIVERGED = {other_code: "model code/taxi/models/predictor.py", other_source: "mo
             another_file: "model code/sitecustomize.py", without_a_file: "model code/taxi/features/holidays.py",
             a_pickle_by_another_name: "model weights.txt", other_flavor: "model MLmodel", no_flavors: "model MLmodel",
             aliases_without_end: "model MLmodel",
-            bytecode_that_is_never_checked: "model code/taxi/__pycache__/predictor.cpython-311.pyc"}  # fmt: skip
+            bytecode_that_is_never_checked: "model code/taxi/models/__pycache__/predictor.cpython-311.pyc"}  # fmt: skip
 METRICS_ONLY = {other_requirements: "model requirements.txt", another_builder: "model python_env.yaml"}
 
 
