@@ -51,8 +51,8 @@ lock: setup ## renew requirements*.lock from conda.yaml and pyproject.toml
 audit: setup ## known vulnerabilities of what the locks pin (asks PyPI), and every licence
 	$(BIN)/python audit.py
 
-lint: setup
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: setup ## style, and types as pyproject.toml has them
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 clean: ## the launcher; stores and environments stay
 	rm -rf .venv

@@ -5,4 +5,5 @@ def cores() -> int:
     """Cores that this process may use, at least 1: its affinity and its container's limits count."""
     import joblib
 
-    return joblib.cpu_count()
+    count: int = joblib.cpu_count()
+    return count

@@ -13,5 +13,6 @@ def replace_file(beside: Path, path: Path) -> None:
 
 
 def sha256_file(path: Path) -> str:
+    """SHA-256 of the bytes in hex. Raises OSError when they cannot be read."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,7 +15,7 @@ class MachineErrorKind:
 
     name: str
     numbers: tuple[int, ...]
-    words: re.Pattern
+    words: re.Pattern[str]
     remedy: str
 
 

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Protocol, TypeVar
+
+Item = TypeVar("Item")
 
 SILENT_SECONDS = 2  # shorter work needs no progress
 LOOK_SECONDS = 0.5  # between two looks at a folder that somebody else fills
@@ -20,8 +22,16 @@ def show(wanted: bool) -> None:
     _wanted = wanted
 
 
-def bar(what: str, total: int | None, unit: str, shown: bool = True):
-    """Something with `update(n)` and `close()`: tqdm's bar, or `Lines` where nobody watches."""
+class Bar(Protocol):
+    """What shows how far some work is: tqdm's bar or `Lines`."""
+
+    def update(self, n: int) -> bool | None: ...
+
+    def close(self) -> None: ...
+
+
+def bar(what: str, total: int | None, unit: str, shown: bool = True) -> Bar:
+    """tqdm's bar, or `Lines` where nobody watches."""
     shown = shown and _wanted
     if not shown or not sys.stderr.isatty():
         return Lines(what, total, unit, shown)
@@ -39,8 +49,10 @@ class Lines:
 
     def update(self, n: int) -> None:
         self.done += n
-        tenths = min(10, 10 * self.done // self.total) if self.total else 0
         passed = time.monotonic() - self.started
+        if not self.total:
+            return
+        tenths = min(10, 10 * self.done // self.total)
         if self.shown and tenths > self.tenths and passed > SILENT_SECONDS:
             left = passed * max(self.total - self.done, 0) / self.done
             line = f"{self.what}: {tenths * 10} % of {self.total:,} {self.unit}, {left:.0f} s left"
@@ -54,15 +66,15 @@ class Lines:
 @contextmanager
 def following(what: str, unit: str, shown: bool = True) -> Iterator[Callable[[int, int], None]]:
     """A function (done, total) to call as work goes on, for work that counts itself."""
-    drawn = None
+    drawn: Bar | None = None
+    before = 0
 
     def follow(done: int, total: int) -> None:
-        nonlocal drawn
+        nonlocal drawn, before
         drawn = drawn or bar(what, total, unit, shown)
-        drawn.update(done - follow.done)
-        follow.done = done
+        drawn.update(done - before)
+        before = done
 
-    follow.done = 0
     try:
         yield follow
     finally:
@@ -71,13 +83,13 @@ def following(what: str, unit: str, shown: bool = True) -> Iterator[Callable[[in
 
 
 def counted(
-    items: Iterable[Any],
+    items: Iterable[Item],
     what: str,
     total: int,
     unit: str,
-    size: Callable[[Any], int] = lambda item: 1,
+    size: Callable[[Item], int] = lambda item: 1,
     live: bool = True,
-) -> Iterator[Any]:
+) -> Iterator[Item]:
     """The same items, the bar as far as the `size` of those that were used already.
 
     live=False where what is done with an item shows progress of its own: lines only, whoever watches.

@@ -21,7 +21,7 @@ def server_error(error: BaseException) -> str | None:
     for cause in exception_chain(error):
         if isinstance(cause, _BROKEN_OFF):  # which knows of no request
             return f"the server went away in the middle of an answer\n Run again when it answers: {_REUSED}"
-        if not isinstance(cause, requests.RequestException) or cause.request is None:
+        if not isinstance(cause, requests.RequestException) or not isinstance(cause.request, requests.PreparedRequest):
             continue
         parts = urlsplit(cause.request.url or "")
         server = f"the server {parts.scheme}://{parts.netloc.rpartition('@')[2]}"

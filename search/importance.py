@@ -1,8 +1,10 @@
 """Which hyperparameters decide how good a trial is."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from search.trial import TrialResult
 
@@ -27,7 +29,7 @@ def hyperparameter_importance(results: Sequence[TrialResult]) -> dict[str, float
 
     names = sorted({name for result in finished for name in result.params})
     X = np.column_stack([_numbers([result.params.get(name) for result in finished]) for name in names])
-    y = np.array([result.val_rmse for result in finished])
+    y = np.array([result.score for result in finished])
     trees = ExtraTreesRegressor(TREES, random_state=0, n_jobs=1).fit(X, y)
     worse = permutation_importance(trees, X, y, n_repeats=SHUFFLES, random_state=0, n_jobs=1).importances_mean
     worse = np.maximum(worse, 0.0)
@@ -35,8 +37,8 @@ def hyperparameter_importance(results: Sequence[TrialResult]) -> dict[str, float
     return {names[i]: float(shares[i]) for i in np.argsort(-shares, kind="stable")}
 
 
-def _numbers(values: list) -> np.ndarray:
-    """Numbers as they are, anything else as its place among the values in alphabetical order."""
+def _numbers(values: list[Any]) -> npt.NDArray[np.float64]:
+    """Numbers as they are, anything else as its place among the values in alphabetical order; shape (n_values,)."""
     if all(isinstance(value, int | float) for value in values):
         return np.array(values, dtype=np.float64)
     places = {value: place for place, value in enumerate(sorted({str(value) for value in values}))}

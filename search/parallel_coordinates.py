@@ -18,7 +18,7 @@ def parallel_coordinates(results: Sequence[TrialResult], dimensions: Sequence[Di
     Failed trials have no line; the page says how many there are.
     """
     finished = [result for result in results if result.status == "ok"]
-    scores = [result.val_rmse for result in finished]
+    scores = [result.score for result in finished]
     score = {
         "name": SCORE.name,
         "unit": SCORE.unit,
@@ -35,6 +35,6 @@ def parallel_coordinates(results: Sequence[TrialResult], dimensions: Sequence[Di
     return TEMPLATE.read_text(encoding="utf-8").replace("{{data}}", text)
 
 
-def _axis(dimension: Dimension) -> dict:
+def _axis(dimension: Dimension) -> dict[str, str | bool | float]:
     log = dimension.scale == "log"
     return {"name": dimension.name, "unit": dimension.unit, "log": log, "low": dimension.low, "high": dimension.high}

@@ -3,7 +3,9 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
+
+Space: TypeAlias = dict[str, Any]  # parameter -> hyperopt's expression, a class of a library without types
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class Dimension:
     unit: str = ""
 
     def expression(self) -> Any:
-        """The axis as hyperopt says it."""
+        """The axis as hyperopt says it, for a Space."""
         from hyperopt import hp
         from hyperopt.pyll.base import scope
 

@@ -19,10 +19,10 @@ import numpy as np
 from hyperopt import STATUS_FAIL, STATUS_OK, Trials, space_eval, tpe
 from hyperopt.base import JOB_STATE_DONE, Domain, spec_from_misc
 
-from search.trial import TrialResult
+from search.space import Space
+from search.trial import Params, TrialResult
 
-Params = dict[str, Any]
-Submit = Callable[[int, Params], "Future[TrialResult]"]
+Submit = Callable[[int, Params], Future[TrialResult]]
 
 
 class SearchError(ValueError):
@@ -57,7 +57,7 @@ class Suggestions:
     a result counts as a bad one, in hyperopt itself too, so that trials side by side do not all try the same spot.
     """
 
-    def __init__(self, space: Any, seed: int, tuning: Tuning) -> None:
+    def __init__(self, space: Space, seed: int, tuning: Tuning) -> None:
         self._space, self._tuning = space, tuning
         self._domain, self._trials = Domain(None, space), Trials()
         self._draws = np.random.default_rng(seed)
@@ -92,7 +92,7 @@ class Suggestions:
 
 
 def search(
-    space: Any,
+    space: Space,
     submit: Submit,
     *,
     max_evals: int,
@@ -172,7 +172,7 @@ def search(
 
 def best(results: list[TrialResult], top: int = 1) -> list[TrialResult]:
     """The `top` finished trials with the lowest validation RMSE, best first; of equals the earlier."""
-    return sorted((r for r in results if r.status == "ok"), key=lambda r: (r.val_rmse, r.number))[:top]
+    return sorted((r for r in results if r.status == "ok"), key=lambda r: (r.score, r.number))[:top]
 
 
 def _stalled(told: list[TrialResult], stop_after: int) -> bool:
@@ -183,5 +183,6 @@ def _stalled(told: list[TrialResult], stop_after: int) -> bool:
 
 
 def _plain(value: Any, digits: int | None) -> Any:
+    """A suggested value, of whatever type, as Python's own: a real number with as many digits."""
     plain = value.item() if isinstance(value, np.generic) else value
     return float(f"{plain:.{digits}g}") if digits and isinstance(plain, float) else plain

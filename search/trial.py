@@ -7,15 +7,21 @@ import re
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeVar
 
 from runtime.machine_errors import machine_error
 from search.engines.error import EngineError
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
+
+Params: TypeAlias = dict[str, Any]  # numbers and words by hyperparameter; hyperopt has no type for its values
+Data = TypeVar("Data", contravariant=True)
 
 DIED = "the worker died in every attempt (killed, out of memory, or the process ended itself)"
 ERROR_CHARS = 500  # longest error text kept: a line or two; the traceback says the rest
@@ -30,7 +36,7 @@ class TrialResult:
     """
 
     number: int
-    params: dict[str, Any]
+    params: Params
     status: Literal["ok", "fail"]
     val_rmse: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
@@ -40,6 +46,13 @@ class TrialResult:
     seconds: float = field(default=0.0, compare=False)
     traceback: str | None = field(default=None, compare=False, repr=False)
     files: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def score(self) -> float:
+        """val_rmse of a finished trial, minutes. Raises ValueError for a failed one, which has none."""
+        if self.val_rmse is None:
+            raise ValueError(f"trial {self.number} failed: it has no val_rmse")
+        return self.val_rmse
 
     def to_json(self) -> str:
         """All but the files; floats survive exactly."""
@@ -55,12 +68,17 @@ class TrialResult:
         scores = result.metrics.values() if isinstance(result.metrics, dict) else [None]
         numbers = [result.seconds, *([result.val_rmse] if result.status == "ok" else []), *scores]
         sound = type(result.number) is int and isinstance(result.params, dict) and result.status in ("ok", "fail")
-        if not sound or not all(type(value) in (int, float) and math.isfinite(value) for value in numbers):
+        if not sound or not all(_is_finite(value) for value in numbers):
             raise ValueError("not the result of a trial")
         return result
 
 
-def failed(number: int, params: dict, error: str, seconds: float = 0.0, trace: str | None = None) -> TrialResult:
+def _is_finite(value: float | None) -> bool:
+    """Of what JSON gave: a number, neither true nor false, and not infinite."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def failed(number: int, params: Params, error: str, seconds: float = 0.0, trace: str | None = None) -> TrialResult:
     """A trial without a result, and why."""
     return TrialResult(number, params, "fail", error=error, seconds=seconds, traceback=trace)
 
@@ -70,7 +88,16 @@ def over_time(timeout: float) -> str:
     return f"over trial_timeout={timeout:g} s"
 
 
-def run_trial(objective: Callable, data: Any, number: int, params: dict[str, Any]) -> TrialResult:
+class Objective(Protocol[Data]):
+    """What every trial of a search does with its number and parameters, on data that is opened once for many.
+
+    An engine also looks for `timeout`, seconds that a trial may take, and for `modules` to import in advance.
+    """
+
+    def __call__(self, data: Data, number: int, params: Params, /) -> TrialResult: ...
+
+
+def run_trial(objective: Objective[Data], data: Data, number: int, params: Params) -> TrialResult:
     """`objective(data, number, params)`; what it raises is a failed trial, not the end of the search.
 
     What the machine did is no result: it would be another one elsewhere, so it ends the search. Raises EngineError.
@@ -85,19 +112,26 @@ def run_trial(objective: Callable, data: Any, number: int, params: dict[str, Any
 
 
 @cache
-def _controller():
+def _controller() -> "ThreadpoolController":
     """Knows the thread pools of the libraries loaded by now; looking for them takes milliseconds, so once."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
 
 
-def one_thread():
+def one_thread() -> AbstractContextManager[None]:
     """A context in which BLAS and OpenMP use one thread: trials run side by side, never more threads than cores."""
-    return _controller().limit(limits=1)
+    limited: AbstractContextManager[None] = _controller().limit(limits=1)
+    return limited
 
 
-def saved_files(estimator: Any) -> dict[str, bytes]:
+class Savable(Protocol):
+    """An estimator that can be written."""
+
+    def save(self, folder: Path) -> None: ...
+
+
+def saved_files(estimator: Savable) -> dict[str, bytes]:
     """The files that `estimator.save` writes, by name."""
     with tempfile.TemporaryDirectory() as folder:
         estimator.save(Path(folder))

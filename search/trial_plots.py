@@ -14,13 +14,13 @@ def convergence(results: Sequence[TrialResult], baseline: float | None = None) -
     figure, axes = new_figure("Validation RMSE by trial", "trial", "val_rmse (minutes)")
     finished = [result for result in results if result.status == "ok"]
     numbers = [result.number for result in finished]
-    scores = [result.val_rmse for result in finished]
+    scores = [result.score for result in finished]
     axes.plot(numbers, scores, "o", color=BLUE, label="trial")
     axes.step(numbers, np.minimum.accumulate(scores), where="post", color=ORANGE, label="best so far")
     failed = [result.number for result in results if result.status != "ok"]
     if failed:
         axes.plot(failed, [max(scores)] * len(failed), "x", color=GREY, label="failed")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.legend(frameon=False)
     return figure
 

@@ -1,10 +1,14 @@
 """A Dask cluster at hand: reached, with workers that would compute the same bits, and with our code on them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from search.engines.error import EngineError
-from search.engines.shipping import PLUGIN, archive, caller, plugin
+from search.engines.shipping import PLUGIN, Call, archive, caller, plugin
 from search.engines.versions import PACKAGES, reader, version_differences
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 DASK = "dask://"
 CONNECT_SECONDS = 10  # a scheduler that is there answers in milliseconds
@@ -17,7 +21,7 @@ def scheduler(engine: str) -> str:
     return engine.removeprefix(DASK)
 
 
-def connected(address: str, packages: Sequence[str] = ()) -> tuple:
+def connected(address: str, packages: Sequence[str] = ()) -> "tuple[Client, Call]":
     """(client of the scheduler at `address`, function for `client.submit` that calls a pickled function there).
 
     Raises EngineError for a cluster that is not there, has no workers, or has other versions than we have.
@@ -36,7 +40,7 @@ def connected(address: str, packages: Sequence[str] = ()) -> tuple:
         raise
 
 
-def _compare_versions(client) -> None:
+def _compare_versions(client: "Client") -> None:
     read = reader()
     different = version_differences(read(PACKAGES), client.run(read, PACKAGES))
     if different:
@@ -46,13 +50,13 @@ def _compare_versions(client) -> None:
         )
 
 
-def _ship(client, packages: Sequence[str]) -> Callable:
+def _ship(client: "Client", packages: Sequence[str]) -> Call:
     name, content = archive(packages)
     client.register_plugin(plugin(name, content, packages), name=PLUGIN)
     return caller(name)
 
 
-def _client(address: str):
+def _client(address: str) -> "Client":
     from distributed import Client
 
     try:

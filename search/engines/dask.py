@@ -2,10 +2,9 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 from uuid import uuid4
 
 import cloudpickle
@@ -13,7 +12,7 @@ import cloudpickle
 from search.engines.cluster import connected
 from search.engines.engine import Engine, WorkerDied
 from search.engines.error import EngineError
-from search.trial import TrialResult, run_trial
+from search.trial import Data, Objective, Params, TrialResult, run_trial
 
 
 class DaskEngine(Engine):
@@ -30,8 +29,8 @@ class DaskEngine(Engine):
     def __init__(
         self,
         address: str,
-        objective: Callable,
-        load: Callable[[], Any],
+        objective: Objective[Data],
+        load: Callable[[], Data],
         workers: int = 0,
         most: int | None = None,
         packages: Sequence[str] = (),
@@ -40,11 +39,11 @@ class DaskEngine(Engine):
         self._trial = partial(run_trial, objective)
         self._key = f"load-{uuid4().hex}"
         self._data = self.client.submit(self._call, cloudpickle.dumps(load), key=self._key)
-        self._busy: Counter[str] = Counter()
+        self._busy: Counter[str | None] = Counter()
         self._lock = threading.Lock()
         super().__init__(objective, workers or max(1, len(self.client.nthreads())), most)
 
-    def run(self, number: int, params: dict[str, Any]) -> TrialResult:
+    def run(self, number: int, params: Params) -> TrialResult:
         from distributed import KilledWorker
 
         with self._worker() as place:
@@ -58,14 +57,15 @@ class DaskEngine(Engine):
                 **place,
             )
             try:
-                return future.result()
+                result: TrialResult = future.result()
+                return result
             except KilledWorker as error:
                 if error.task == self._key:
                     raise EngineError("workers die while they load the dataset\nGive them more memory.") from error
                 raise WorkerDied from None
 
     @contextmanager
-    def _worker(self):
+    def _worker(self) -> Iterator[dict[str, str | bool]]:
         """Where to run, for `submit`: the worker with the least of our trials, anywhere once it is gone.
 
         Dask by itself sends a task where its data lies: all of them to the one worker that loaded the dataset.

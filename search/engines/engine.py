@@ -1,12 +1,11 @@
 """What every engine shares: a waiting thread for each trial that runs, around the one call that is the engine's own."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self
 
 from search.engines.error import EngineError
-from search.trial import DIED, TrialResult, failed
+from search.trial import DIED, Objective, Params, TrialResult, failed
 
 _MEMORY = (
     ", by hand or because memory ran out\n Give it more, or fewer workers, and run again: finished trials are kept."
@@ -29,12 +28,15 @@ class Engine(ABC):
 
     attempts = 3  # a trial whose worker dies is tried again: the kernel's out-of-memory killer also takes the innocent
 
-    def __init__(self, objective: Callable, workers: int, most: int | None = None) -> None:
-        """`most`: trials that can ever run at once; a worker more would only wait."""
+    def __init__(self, objective: Objective[Any], workers: int, most: int | None = None) -> None:
+        """`most`: trials that can ever run at once; a worker more would only wait.
+
+        What data the objective takes is between it and whoever opens the data: Any here.
+        """
         self.objective, self.workers = objective, workers if most is None else min(workers, most)
         self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="trial")
 
-    def submit(self, number: int, params: dict[str, Any]) -> Future[TrialResult]:
+    def submit(self, number: int, params: Params) -> Future[TrialResult]:
         """Start a trial. A worker that dies under it costs an attempt; after `attempts` the trial alone has failed.
 
         EngineError, which ends the search, when it was killed in each: with more memory the trial has a result, and
@@ -42,11 +44,11 @@ class Engine(ABC):
         """
         return self._threads.submit(self._run, number, params)
 
-    def once(self, number: int, params: dict[str, Any]) -> Future[TrialResult]:
+    def once(self, number: int, params: Params) -> Future[TrialResult]:
         """The same in one attempt: for what several do together, so that none is tried again alone. Or WorkerDied."""
         return self._threads.submit(self.run, number, params)
 
-    def _run(self, number: int, params: dict[str, Any]) -> TrialResult:
+    def _run(self, number: int, params: Params) -> TrialResult:
         killed = True
         for _ in range(self.attempts):
             try:
@@ -58,7 +60,7 @@ class Engine(ABC):
         return failed(number, params, DIED)
 
     @abstractmethod
-    def run(self, number: int, params: dict[str, Any]) -> TrialResult:
+    def run(self, number: int, params: Params) -> TrialResult:
         """The result, waited for. Raises WorkerDied."""
 
     @abstractmethod

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from multiprocessing.context import ForkServerContext
 
 from runtime.cores import cores
 from runtime.machine_errors import machine_error
 from search.engines.engine import Engine, WorkerDied
 from search.engines.error import EngineError
-from search.trial import TrialResult, failed, over_time, run_trial
+from search.trial import Data, Objective, Params, TrialResult, failed, over_time, run_trial
 
 GRACE_SECONDS = 5.0  # a fit looks at its own deadline; one that has not for this long after it is ended from outside
 
@@ -30,33 +30,34 @@ class LocalEngine(Engine):
 
     def __init__(
         self,
-        objective: Callable,
-        load: Callable[[], Any],
+        objective: Objective[Data],
+        load: Callable[[], Data],
         workers: int = 0,
         most: int | None = None,
         grace: float = GRACE_SECONDS,
     ) -> None:
         super().__init__(objective, workers or cores(), most)
-        timeout = getattr(objective, "timeout", None)
-        self._limit = None if timeout is None else timeout + grace  # seconds
+        self._timeout: float | None = getattr(objective, "timeout", None)  # seconds
+        self._grace = grace
         self._context = prepare(getattr(objective, "modules", ()))
         self._load = load
         self._closed = threading.Event()
         self._workers: set[_Worker] = set()
         self._mine = threading.local()  # .worker: the one that belongs to this waiting thread
 
-    def run(self, number: int, params: dict[str, Any]) -> TrialResult:
-        worker = getattr(self._mine, "worker", None) or self._start()
+    def run(self, number: int, params: Params) -> TrialResult:
+        worker: _Worker = getattr(self._mine, "worker", None) or self._start()
+        limit = None if self._timeout is None else self._timeout + self._grace
         self._mine.worker = None  # until it has answered
         try:
-            result = worker.run(number, params, self._limit)
+            result = worker.run(number, params, limit)
         except (WorkerDied, TimeoutError) as error:
             worker.end()
             self._workers.discard(worker)
             if self._closed.is_set():
                 raise CancelledError from None
-            if isinstance(error, TimeoutError):
-                return failed(number, params, over_time(self.objective.timeout), self._limit)
+            if isinstance(error, TimeoutError) and self._timeout is not None and limit is not None:
+                return failed(number, params, over_time(self._timeout), limit)
             raise
         self._mine.worker = worker
         return result
@@ -74,7 +75,7 @@ class LocalEngine(Engine):
             worker.end()
 
 
-def prepare(modules: Sequence[str]) -> Any:
+def prepare(modules: Sequence[str]) -> ForkServerContext:
     """Start the process that workers are forked from; returns at once, while it imports `modules` in the background.
 
     Worth calling as soon as it is known that there will be trials: the imports take seconds.
@@ -88,21 +89,21 @@ def prepare(modules: Sequence[str]) -> Any:
 class _Worker:
     """One worker process, as seen from the parent."""
 
-    def __init__(self, context: Any, objective: Callable, load: Callable[[], Any]) -> None:
+    def __init__(self, context: ForkServerContext, objective: Objective[Data], load: Callable[[], Data]) -> None:
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, objective, load), daemon=True)
         self._process.start()
         theirs.close()  # the only other end is the worker's: its death is our end of file
         self._ready = False
 
-    def run(self, number: int, params: dict[str, Any], limit: float | None) -> TrialResult:
+    def run(self, number: int, params: Params, limit: float | None) -> TrialResult:
         """Raises WorkerDied, TimeoutError after `limit` seconds, EngineError for what the machine did.
 
         RuntimeError when the data could not be opened.
         """
         try:
             if not self._ready:
-                problem = self._connection.recv()
+                problem: EngineError | str | None = self._connection.recv()
                 if isinstance(problem, EngineError):
                     raise problem
                 if problem:
@@ -110,7 +111,7 @@ class _Worker:
                 self._ready = True
             self._connection.send((number, params))
             if self._connection.poll(limit):
-                answer = self._connection.recv()
+                answer: TrialResult | EngineError = self._connection.recv()
                 if isinstance(answer, EngineError):
                     raise answer
                 return answer
@@ -124,7 +125,7 @@ class _Worker:
         self._process.join()
 
 
-def _serve(connection: Connection, objective: Callable, load: Callable[[], Any]) -> None:
+def _serve(connection: Connection, objective: Objective[Data], load: Callable[[], Data]) -> None:
     """A worker's life: open the data, then trials until the parent hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what ends
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -142,7 +143,7 @@ def _serve(connection: Connection, objective: Callable, load: Callable[[], Any])
         return
 
 
-def _answer(objective: Callable, data: Any, number: int, params: dict[str, Any]) -> TrialResult | EngineError:
+def _answer(objective: Objective[Data], data: Data, number: int, params: Params) -> TrialResult | EngineError:
     try:
         return run_trial(objective, data, number, params)
     except EngineError as error:
@@ -151,5 +152,6 @@ def _answer(objective: Callable, data: Any, number: int, params: dict[str, Any])
 
 def _end_with_parent() -> None:
     """A long fit would not notice that nobody waits for it any more."""
-    wait([multiprocessing.parent_process().sentinel])
+    if parent := multiprocessing.parent_process():
+        wait([parent.sentinel])
     os._exit(1)

@@ -3,8 +3,15 @@
 import hashlib
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from distributed import Worker, WorkerPlugin
+
+# (pickled function, its arguments) -> what it gives, on a worker: of any type, as the function has it.
+Call: TypeAlias = Callable[..., Any]
 
 PLUGIN = "nyc-taxi-duration"  # one name for all: shipping again replaces what was shipped before
 ROOT = Path(__file__).parents[2]
@@ -21,7 +28,7 @@ def archive(packages: Sequence[str] = ()) -> tuple[str, bytes]:
     return f"code-{hashlib.sha256(content).hexdigest()[:16]}.zip", content
 
 
-def plugin(name: str, content: bytes, packages: Sequence[str] = ()):
+def plugin(name: str, content: bytes, packages: Sequence[str] = ()) -> "WorkerPlugin":
     """A worker plugin that puts the archive first on the path of every worker, present and future.
 
     Its class is made in here so that it travels by value: a class of a module would need that module on the worker.
@@ -31,7 +38,7 @@ def plugin(name: str, content: bytes, packages: Sequence[str] = ()):
     ours = (*packages, *OWN)
 
     class Code(WorkerPlugin):
-        def setup(self, worker) -> None:
+        def setup(self, worker: "Worker") -> None:
             import importlib
             import os
             import sys
@@ -49,13 +56,13 @@ def plugin(name: str, content: bytes, packages: Sequence[str] = ()):
     return Code()
 
 
-def caller(name: str):
+def caller(name: str) -> Call:
     """A function for workers that calls `blob`, a pickled function, on what follows; by value, as above.
 
     The scheduler unpickles every task it is given, and has no module of ours: it sees bytes.
     """
 
-    def call(blob: bytes, *arguments):
+    def call(blob: bytes, *arguments: Any) -> Any:
         import sys
 
         import cloudpickle

@@ -1,6 +1,6 @@
 """Whether a cluster's workers would compute the same bits: the same Python and the same packages as here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 # What trials and the road to them are made of; a difference in any can change a model's bytes or break its transport.
 PACKAGES = (
@@ -17,14 +17,14 @@ PACKAGES = (
 )
 
 
-def reader():
+def reader() -> Callable[[Sequence[str]], dict[str, str | None]]:
     """A function that tells the versions of packages where it runs; made in here so that it travels by value."""
 
     def versions(packages: Sequence[str]) -> dict[str, str | None]:
         import platform
         from importlib import metadata
 
-        found = {"python": platform.python_version()}
+        found: dict[str, str | None] = {"python": platform.python_version()}
         for package in packages:
             try:
                 found[package] = metadata.version(package)
