@@ -5,7 +5,7 @@ is in it depends on the months' contents alone: no paths, no times; the same mon
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -57,6 +57,7 @@ class Dataset:
 
     @cached_property
     def features(self) -> FeatureMap:
+        """As they were fitted on the training months, or `own`. Raises DatasetError."""
         if self.own:
             return self.own
         try:
@@ -145,9 +146,7 @@ def _read_manifest(folder: Path) -> tuple[Manifest, dict[str, str]]:
         version, manifest = record["schema"], Manifest(record)
         if version == SCHEMA_VERSION:
             files = {str(name): str(entry["sha256"]) for name, entry in record["files"].items()}
-            [files[name] for split in manifest.splits for name in manifest.files(split)]
-            [manifest.rows(split) for split in manifest.splits]
-            FEATURE_SETS[manifest.feature_set], manifest.warnings, manifest.taxi
+            _check_manifest(manifest, files)
             return manifest, files
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DatasetError(
@@ -158,6 +157,19 @@ def _read_manifest(folder: Path) -> tuple[Manifest, dict[str, str]]:
         f"{folder} is a dataset of another version of this project ({version!r:.20}, not {SCHEMA_VERSION})\n"
         "Run preprocess again."
     )
+
+
+def _check_manifest(manifest: Manifest, files: Mapping[str, str]) -> None:
+    """Raise ValueError, or as access to a record does, where one lacks what others read of it, or has it otherwise."""
+    for split in manifest.splits:
+        if missing := [name for name in manifest.files(split) if name not in files]:
+            raise ValueError(f"no digest of {missing[0]}")
+        if not all(type(rows) is int for rows in manifest.month_rows(split)):
+            raise ValueError(f"no numbers of trips of {split}")
+    if manifest.feature_set not in FEATURE_SETS:
+        raise ValueError(f"no feature set {manifest.feature_set}")
+    if not all(isinstance(text, str) for text in (manifest.taxi, *manifest.warnings)):
+        raise ValueError("no text for its taxi, or for a warning")
 
 
 def _check_rows(folder: Path, manifest: Manifest) -> None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,9 @@ import pyarrow as pa
 from taxi.features.fitting import FeatureMap
 from taxi.models.families import Estimator, load, read_family
 from taxi.models.intervals import Intervals
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # TLC's name of the pickup time, by taxi.
 PICKUP = {"green": "lpep_pickup_datetime", "yellow": "tpep_pickup_datetime"}
@@ -35,7 +38,7 @@ class Predictor:
     estimator: Estimator
     intervals: Intervals | None = None
 
-    def predict(self, trips: Any) -> np.ndarray:
+    def predict(self, trips: "pd.DataFrame") -> np.ndarray:
         """Minutes, float64 of shape (n,), for a DataFrame of n raw trips with TLC's columns.
 
         Zones never seen in training, nulls and absurd distances are answered by the features' fallbacks.
@@ -43,8 +46,8 @@ class Predictor:
         pickup = PICKUP[self.taxi] if PICKUP[self.taxi] in trips else "pickup_datetime"
         return self.estimator.predict(self.features.matrix(self.features.transform_frame(trips, pickup)))
 
-    def answer(self, trips: Any) -> dict[str, np.ndarray]:
-        """``duration`` as `predict` gives it, and with intervals ``duration_low`` and ``duration_high``, in minutes."""
+    def answer(self, trips: "pd.DataFrame") -> dict[str, np.ndarray]:
+        """``duration`` as from `predict`, with intervals ``duration_low`` and ``duration_high``, minutes, (n,)."""
         minutes = self.predict(trips)
         if self.intervals is None:
             return {"duration": minutes}
@@ -79,9 +82,11 @@ class Predictor:
         folder = Path(folder)
         try:
             taxi = json.loads((folder / "predictor.json").read_text())["taxi"]
+            if taxi not in PICKUP:
+                raise KeyError(taxi)
             features, estimator = FeatureMap.load(folder / "features"), folder / "estimator"
             intervals = Intervals.load(folder / INTERVALS) if (folder / INTERVALS).exists() else None
-            return cls(PICKUP[taxi] and taxi, features, load(read_family(estimator), estimator), intervals)
+            return cls(taxi, features, load(read_family(estimator), estimator), intervals)
         except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, RecursionError) as error:
             raise PredictorError(
                 f"{folder} is not a saved predictor that this code reads ({error!r:.200})\n"

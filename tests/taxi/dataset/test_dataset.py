@@ -180,6 +180,8 @@ DAMAGES = {
     "another manifest": (lambda f: (f / "manifest.json").write_text("[]"), "is not a dataset"),
     "no splits in it": (lambda f: _record(f, splits=None), "is not a dataset"),
     "a strange set": (lambda f: _record(f, feature_set="mine"), "is not a dataset"),
+    "a taxi that is none": (lambda f: _record(f, taxi=5), "is not a dataset"),
+    "warnings that are none": (lambda f: _record(f, warnings=[{}]), "is not a dataset"),
     "an older dataset": (lambda f: _record(f, schema=1), "is a dataset of another version of this project (1, not 2)"),
     "a file gone": (lambda f: (f / "val" / "2023-02.parquet").unlink(), "val/2023-02.parquet is missing"),
     "a file grown": (lambda f: _grow(f / "train" / "2023-01.parquet"), "train/2023-01.parquet was altered"),
