@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
 
 
 def answers(
-    predictor: Predictor, table: Table, reasons: Counter, firsts: dict[str, str] | None = None
+    predictor: Predictor, table: Table, reasons: Counter[str], firsts: dict[str, str] | None = None
 ) -> Iterator[pa.RecordBatch]:
     """Batches of `SCHEMA`, a row for each row of `table` in its order; adds the reasons for no answer to `reasons`.
 
@@ -49,14 +49,20 @@ def answers(
     dates = Dates(table, pickup)
     for batch in table.batches():
         frame, reason = _read(batch, table.uri, pickup, dates)
-        good = np.equal(reason, None)
-        for problem in set(reason[~good]) if firsts is not None else ():
-            name = next((name for name in NUMBERS if problem.startswith(name)), pickup)
-            firsts.setdefault(problem, _shown(batch[name][int(np.argmax(reason == problem))]))
+        good = pd.isna(reason)
+        if firsts is not None:
+            _note_firsts(firsts, batch, reason, pickup)
         reasons.update(reason[~good].tolist())
         answer = predictor.answer(frame[good]) if good.any() else {}
         columns = [_spread(answer.get(name), good) for name in SCHEMA.names[:3]]
         yield pa.record_batch([*columns, pa.array(reason, pa.string())], schema=SCHEMA)
+
+
+def _note_firsts(firsts: dict[str, str], batch: pa.RecordBatch, reason: np.ndarray, pickup: str) -> None:
+    """Add the first value in this batch of each reason that `firsts` has none of."""
+    for problem in set(reason[~pd.isna(reason)]):
+        name = next((name for name in NUMBERS if problem.startswith(name)), pickup)
+        firsts.setdefault(problem, _shown(batch[name][int(np.argmax(reason == problem))]))
 
 
 def _shown(value: pa.Scalar) -> str:
@@ -92,7 +98,7 @@ def _read(batch: pa.RecordBatch, said: str, pickup: str, dates: "Dates") -> tupl
         except _DecimalComma as comma:
             raise TableError(f"{said}: {name} has {str(comma)!r}, with a comma\n Give numbers as 1234.5.") from None
         for problem, rows in problems.items():
-            reason[rows & np.equal(reason, None)] = problem.format(name=name)
+            reason[rows & pd.isna(reason)] = problem.format(name=name)
     return pd.DataFrame(made), reason
 
 

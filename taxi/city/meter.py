@@ -3,6 +3,7 @@
 Rates are per ride and near those of the green files of 2023; docs/data.md compares.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,7 +75,8 @@ def _defects(rates: dict[str, float], chance: np.ndarray) -> dict[str, np.ndarra
     return {defect: bad[which == number] for number, defect in enumerate(rates)}
 
 
-def _mask(n: int, rows: list[np.ndarray]) -> np.ndarray:
+def _mask(n: int, rows: Iterable[np.ndarray]) -> np.ndarray:
+    """bool of shape (n,), true in these rows."""
     mask = np.zeros(n, bool)
     mask[np.concatenate(list(rows))] = True
     return mask

@@ -65,7 +65,7 @@ def draw_rides(taxi: str, name: str, rows: int, chunk: int) -> tuple[Rides, np.r
 
 
 def mean_minutes(route_minutes: np.ndarray, detour: np.ndarray) -> np.ndarray:
-    """Mean minutes of a ride whose miles are `detour` times its route's."""
+    """Mean minutes of rides whose miles are `detour` times their routes'; float, of the shape of both together."""
     return DOOR_MINUTES + route_minutes * detour**DETOUR_TIME
 
 
@@ -108,7 +108,8 @@ def _calendar(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     days = every.astype("datetime64[D]")
     kind = DAY_KIND[(days.astype("int64") + 3) % 7]  # 1970-01-01 was a Thursday
     hour = (every - days).astype("int64")
-    asked = 0.15 + sum(traffic(kind, hour))  # who asks for a taxi is on the street as others are
+    inbound, outbound = traffic(kind, hour)
+    asked = 0.15 + (inbound + outbound)  # who asks for a taxi is on the street as others are
     share = np.concatenate([[0], np.cumsum(asked[:-1])])
     parts = np.select([(hour < 6) | (hour >= 20), kind >= 2, hour < 10, hour < 16], [3, 4, 0, 1], 2)
     return share / share[-1], kind * 24 + hour, parts

@@ -20,7 +20,7 @@ def spec_digest(taxi: str, name: str, rows: int = ROWS) -> str:
 
 
 def write_month(
-    path: Path, taxi: str, name: str, rows: int = ROWS, progress: Callable[[int], object] | None = None
+    path: Path, taxi: str, name: str, rows: int = ROWS, progress: Callable[[int], bool | None] | None = None
 ) -> None:
     """Write a month of `rows` records, whole or not at all, in memory that does not grow with `rows`.
 

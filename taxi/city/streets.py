@@ -49,7 +49,10 @@ def city() -> City:
 
 
 def traffic(day: int | np.ndarray, hour: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cars on the street, 1 in the worst rush hour: those towards the centre, those away from it."""
+    """Cars on the street, 1 in the worst rush hour: those towards the centre, those away from it.
+
+    Both have the shape of `day`, an index into DAYS, and `hour`, 0 to 24.
+    """
     working = np.array([1.0, 1.0, 0.25, 0.12])[day]
     evening_out = np.array([0.25, 0.6, 0.75, 0.3])[day]
     base = 0.18 + 0.37 * _bump(hour, 14.0, 4.5)

@@ -119,7 +119,8 @@ class _Learning:
 
     def __init__(self, feature_set: FeatureSet, months: Sequence[Month]) -> None:
         self._fitting, self._awaited = Fitting(feature_set), set(months)
-        self._first, self._sample = months[0], None
+        self._first = months[0]
+        self._sample: pa.RecordBatch | None = None
 
     def add(self, month: Month, batch: pa.RecordBatch, last: bool) -> None:
         """`last`: of this month."""
@@ -141,10 +142,13 @@ class _Learning:
 
     def _learn(self) -> tuple[FeatureMap, list[str]]:
         features = self._fitting.finish()
-        check_declarations(features, self._sample)
-        made = features.transform(self._sample)
+        sample = self._sample
+        if sample is None:
+            raise DatasetError(f"{self._first.name} has no trip to learn from\nLeave the month out.")
+        check_declarations(features, sample)
+        made = features.transform(sample)
         numeric = [column.name for column in features.feature_set.columns if not column.categorical]
-        answer = self._sample["duration"].to_numpy()
+        answer = sample["duration"].to_numpy()
         return features, leak_warnings({name: made[name].to_numpy() for name in numeric}, answer)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from taxi.dataset.split import Split
+from taxi.dataset.split import Matrix, Split
 
 PARTS = ("data", "indices", "indptr")  # of a CSR matrix
 
@@ -16,11 +16,15 @@ def save_splits(folder: Path, *splits: Split) -> None:
     for number, split in enumerate(splits):
         place = Path(folder) / str(number)
         place.mkdir()
-        arrays = {part: getattr(split.X, part) for part in PARTS} if sparse.issparse(split.X) else {"X": split.X}
+        dense = isinstance(split.X, np.ndarray)
+        arrays = {"X": split.X} if dense else {part: getattr(split.X, part) for part in PARTS}
         for name, array in (arrays | {"y": split.y}).items():
             np.save(place / f"{name}.npy", array, allow_pickle=False)
-        form = split.X.format if sparse.issparse(split.X) else "dense"
-        facts = {"form": form, "array": isinstance(split.X, sparse.sparray), "shape": split.X.shape}
+        facts = {
+            "form": "dense" if dense else "csr",
+            "array": isinstance(split.X, sparse.sparray),
+            "shape": split.X.shape,
+        }
         names = {"columns": split.columns, "categorical": sorted(split.categorical)}
         (place / "split.json").write_text(json.dumps(facts | names))
 
@@ -32,6 +36,7 @@ def open_splits(folder: Path) -> tuple[Split, ...]:
 
 
 def _open(place: Path) -> Split:
+    X: Matrix
     facts = json.loads((place / "split.json").read_text())
 
     def mapped(name: str) -> np.ndarray:

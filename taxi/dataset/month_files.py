@@ -49,7 +49,7 @@ def write_month(month: Month, in_month: bool, path: Path, seen: Seen = lambda *b
 
     `seen` gets the month, each batch before it is written, the trips kept with it, and whether it is the last.
     """
-    dropped: Counter = Counter()
+    dropped: Counter[str] = Counter()
     kept, beside = 0, path.with_suffix(".part")
     with pq.ParquetWriter(beside, VALID_SCHEMA, **FORMAT) as writer:
         for batch, last in marked(regrouped(kept_trips(month, in_month, dropped), ROW_GROUP)):
@@ -69,11 +69,11 @@ def months_here(paths: Mapping[Month, Path], in_month: bool, seen: Seen) -> Iter
     """
     turn, ended = threading.Lock(), threading.Event()
 
-    def one_at_a_time(*batch) -> None:
+    def one_at_a_time(month: Month, batch: pa.RecordBatch, kept: int, last: bool) -> None:
         with turn:
             if ended.is_set():
                 raise InterruptedError("another month failed")
-            seen(*batch)
+            seen(month, batch, kept, last)
 
     with ThreadPoolExecutor(min(cores(), AT_ONCE), thread_name_prefix="month") as threads:
         tasks = {

@@ -2,7 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from scipy import sparse
+
+Matrix: TypeAlias = "np.ndarray | sparse.csr_matrix"  # X of a Split
 
 PART_ROWS = 131_072  # trips at a time: long enough to vectorise, a few MiB of features
 
@@ -16,11 +23,11 @@ class Split:
     memo: what a family made of X once and uses in every trial; never part of the data, never pickled.
     """
 
-    X: Any
-    y: Any
+    X: Matrix
+    y: np.ndarray
     columns: tuple[str, ...]
     categorical: frozenset[str] = frozenset()
-    memo: dict = field(default_factory=dict, repr=False)
+    memo: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return self.X.shape[0]
@@ -31,8 +38,8 @@ class Split:
             part = slice(start, start + rows)
             yield Split(self.X[part], self.y[part], self.columns, self.categorical)
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "memo": {}}
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -4,9 +4,14 @@ from collections.abc import Iterator
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from taxi.dataset.split import PART_ROWS, Split
+import numpy as np
+
+from taxi.dataset.split import PART_ROWS, Matrix, Split
+
+if TYPE_CHECKING:
+    from taxi.dataset.dataset import Dataset
 
 WHOLE = (0, 1)  # the share that is all: the first of one
 
@@ -19,11 +24,11 @@ class StoredSplit:
     """
 
     def __init__(
-        self, dataset: Any, names: tuple[str, ...], scratch: Path | None = None, share: tuple[int, int] = WHOLE
+        self, dataset: "Dataset", names: tuple[str, ...], scratch: Path | None = None, share: tuple[int, int] = WHOLE
     ) -> None:
         self._dataset, self._names, self.scratch, self._share = dataset, names, scratch, share
         self.columns, self.categorical = dataset.features.labels, dataset.features.categorical
-        self.memo: dict = {}
+        self.memo: dict[str, Any] = {}  # as Split.memo
 
     def __len__(self) -> int:
         return sum(map(self._dataset.manifest.rows, self._names)) // self._share[1]
@@ -36,12 +41,17 @@ class StoredSplit:
         return self._dataset.load(*self._names)
 
     @property
-    def X(self) -> Any:
+    def X(self) -> Matrix:
+        """As Split.X, of all rows."""
         return self._whole.X
 
     @property
-    def y(self) -> Any:
+    def y(self) -> np.ndarray:
+        """Minutes, float64 of shape (n,)."""
         return self._whole.y
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_whole"} | {"memo": {}}
+
+
+AnySplit: TypeAlias = Split | StoredSplit  # what is fitted to and judged on: in memory or on the disk

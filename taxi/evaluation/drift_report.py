@@ -36,7 +36,7 @@ class Drift:
     usual: dict[str, float]
     unseen: tuple[dict[str, float], dict[str, float]]  # of the judged and of the new months
     read: tuple[int, int]
-    dropped: tuple[Counter, Counter]
+    dropped: tuple[Counter[str], Counter[str]]
     before: Errors
     now: Errors
 
@@ -141,7 +141,7 @@ def measure(
     for batch in followed(dataset.batches(judged)):
         seen.add(batch)
         _judge(predictor, batch, before)
-    dropped = Counter()
+    dropped: Counter[str] = Counter()
     for month in months:
         trips = kept_trips(month, predictor.features.feature_set.in_month, dropped)
         for batch in followed(regrouped(trips, ROW_GROUP)):

@@ -59,7 +59,9 @@ class Errors:
         default_factory=lambda: {name: np.zeros(len(labels)) for name, labels in SLICINGS.items()}
     )
 
-    def add(self, batch: pa.RecordBatch, predicted: np.ndarray, ends: tuple | None = None) -> None:
+    def add(
+        self, batch: pa.RecordBatch, predicted: np.ndarray, ends: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> None:
         """Predicted minutes of a batch's trips and, if there are any, the ends of their intervals: float64, (n,)."""
         if ends:
             y = batch["duration"].to_numpy()
@@ -136,7 +138,8 @@ class Carried:
 def change(before: Errors, now: Errors) -> tuple[float, float, float]:
     """Per cent by which the RMSE changed, and the ends of its 95 % interval, by chance in both sets of trips."""
     ratio, spread = now.rmse / before.rmse, SURE * np.hypot(before.doubt, now.doubt)
-    return tuple(100 * (float(value) - 1) for value in (ratio, ratio * np.exp(-spread), ratio * np.exp(spread)))
+    low, high = ratio * np.exp(-spread), ratio * np.exp(spread)
+    return 100 * (float(ratio) - 1), 100 * (float(low) - 1), 100 * (float(high) - 1)
 
 
 def carried(before: Errors, now: Errors, slicing: str) -> list[Carried]:
@@ -145,7 +148,7 @@ def carried(before: Errors, now: Errors, slicing: str) -> list[Carried]:
     found = []
     for place in np.flatnonzero(before.counts[slicing] + now.counts[slicing]):
         had, has = before.counts[slicing][place], now.counts[slicing][place]
-        squared_now = now.squares[slicing][place] / has if has else None
+        squared_now = now.squares[slicing][place] / has if has else np.nan
         # Without a trip before, all of the slice's distance from the old mean is a matter of the mix.
         squared_before = before.squares[slicing][place] / had if had else squared_now
         mix = (q[place] - p[place]) * (squared_before - before.mse)

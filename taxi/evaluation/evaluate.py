@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,9 @@ from taxi.evaluation.promotion_rule import Figures
 from taxi.evaluation.slices import Rows, Slice, by_hour, by_zone_group, worst
 from taxi.models.intervals import coverage
 from taxi.models.predictor import Predictor
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TIMED = 15  # predictions
 
@@ -36,11 +39,12 @@ class Evaluation:
 
     @cached_property
     def error(self) -> np.ndarray:
-        """Predicted minus measured minutes."""
+        """Predicted minus measured minutes, shape (n,)."""
         return self.predicted - self.rows.y
 
     @cached_property
     def squared(self) -> np.ndarray:
+        """Of `error`, square minutes, shape (n,)."""
         return self.error**2
 
     @cached_property
@@ -51,11 +55,18 @@ class Evaluation:
     def zones(self) -> list[Slice]:
         return by_zone_group(self.rows, self.error)
 
+    @property
+    def coverage(self) -> float:
+        """Share of the trips whose minutes lie in their interval; NaN without intervals."""
+        if self.low is None or self.high is None:
+            return float("nan")
+        return coverage(self.rows.y, self.low, self.high)
+
     def metrics(self, prefix: str) -> dict[str, float]:
         """As `metrics.metrics`, and `{prefix}_coverage` (a share), `{prefix}_interval_width` (minutes)."""
         found = metrics(self.rows.y, self.predicted, prefix)
-        if self.low is not None:
-            found[f"{prefix}_coverage"] = coverage(self.rows.y, self.low, self.high)
+        if self.low is not None and self.high is not None:
+            found[f"{prefix}_coverage"] = self.coverage
             found[f"{prefix}_interval_width"] = float(np.mean(self.high - self.low))
         return found
 
@@ -68,13 +79,13 @@ class Evaluation:
             zones_rmse=zones.rmse,
             hour=hour.name,
             hour_rmse=hour.rmse,
-            coverage=float("nan") if self.low is None else coverage(self.rows.y, self.low, self.high),
+            coverage=self.coverage,
             latency_ms=latency_ms,
             model_mb=model_bytes / 1e6,
         )
 
 
-def latency_ms(predictor: Predictor, trip: Any) -> float:
+def latency_ms(predictor: Predictor, trip: "pd.DataFrame") -> float:
     """Milliseconds that one answer takes, a DataFrame of one raw trip in, minutes out.
 
     The fastest of some: what the model takes, not what else this machine is doing.

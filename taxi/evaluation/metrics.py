@@ -1,13 +1,17 @@
 """How far predicted minutes are from measured ones."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from taxi.dataset.stored_split import AnySplit
+    from taxi.models.families import Estimator
+
 
 def measured(
-    estimator: Any, split: Any, seen: Callable[[int], object] = lambda trips: None
+    estimator: "Estimator", split: "AnySplit", seen: Callable[[int], None] = lambda trips: None
 ) -> tuple[np.ndarray, np.ndarray]:
     """A split's minutes and what `estimator` predicts for them, float64 of shape (n,) each, made a part at a time.
 

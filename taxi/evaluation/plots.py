@@ -9,7 +9,7 @@ from runtime.plotting import BLUE, GREY, ORANGE, new_figure
 
 
 def residuals(y: np.ndarray, predicted: np.ndarray) -> Figure:
-    """Predicted against measured minutes, as counts, with the line of a perfect model."""
+    """Predicted against measured minutes, as counts, with the line of a perfect model; both of shape (n,)."""
     figure, axes = new_figure("Predicted against measured", "measured (minutes)", "predicted (minutes)")
     image = axes.hexbin(y, predicted, gridsize=60, bins="log", cmap="Blues", extent=(0, 60, 0, 60), mincnt=1)
     axes.plot([0, 60], [0, 60], color=ORANGE, linewidth=1)
@@ -42,7 +42,10 @@ def error_by_zone(zone: np.ndarray, error: np.ndarray, top: int = 20) -> Figure:
 
 def interval_coverage(y: np.ndarray, predicted: np.ndarray, low: np.ndarray, high: np.ndarray, level: float = 0.9,
                       bins: int = 20) -> Figure:  # fmt: skip
-    """Share of trips inside their interval, and its width, for `bins` of equally many trips by predicted minutes."""
+    """Share of trips inside their interval, and its width, for `bins` of equally many trips by predicted minutes.
+
+    y, predicted and the ends of the intervals in minutes, shape (n,).
+    """
     figure, axes = new_figure(
         "Trips inside their interval, by predicted minutes", "predicted (minutes)", "share inside"
     )

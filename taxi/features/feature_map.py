@@ -4,13 +4,18 @@ import json
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taxi.features.feature_set import FEATURE_SETS, KNOWN, FeatureError, FeatureSet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from taxi.dataset.split import Matrix
 
 SCHEMA_VERSION = 2
 DEFINITION = "features.json"
@@ -20,9 +25,11 @@ ZONE_IDS = 266  # TLC's ids 1..265, and 0 for any other: unknown
 class Learner(Protocol):
     """What is learned of training trips, in one pass: batches in any order and of any size give the same result."""
 
-    def add(self, batch: pa.RecordBatch) -> None: ...
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Valid trips."""
 
-    def result(self) -> np.ndarray: ...
+    def result(self) -> np.ndarray:
+        """What was learned, of the shape that its FeatureMap says."""
 
 
 class FeatureMap(ABC):
@@ -53,12 +60,14 @@ class FeatureMap(ABC):
         return frozenset()
 
     @abstractmethod
-    def _columns(self, pickup_zone, dropoff_zone, miles, microseconds) -> dict[str, np.ndarray]:
+    def _columns(
+        self, pickup_zone: np.ndarray, dropoff_zone: np.ndarray, miles: np.ndarray, microseconds: np.ndarray
+    ) -> dict[str, np.ndarray]:
         """Columns of shape (n,) from zones 0..265 (0 = unknown), miles or NaN, and pickup since 1970."""
 
     @abstractmethod
-    def matrix(self, columns: dict[str, np.ndarray]) -> Any:
-        """X of a Split, from the columns of `transform` or `transform_frame`."""
+    def matrix(self, columns: dict[str, np.ndarray]) -> "Matrix":
+        """X of a Split, shape (n, labels), from the columns of `transform` or `transform_frame`, each of shape (n,)."""
 
     @abstractmethod
     def _table(self) -> pa.Table:
@@ -80,8 +89,8 @@ class FeatureMap(ABC):
         """The trip's own fields that the columns are made of."""
         return frozenset(field for column in self.feature_set.columns for field in column.uses)
 
-    def transform_frame(self, trips: Any, pickup: str = "pickup_datetime") -> dict[str, np.ndarray]:
-        """Columns for a pandas DataFrame of n trips: PULocationID, DOLocationID, trip_distance, and the time `pickup`.
+    def transform_frame(self, trips: "pd.DataFrame", pickup: str = "pickup_datetime") -> dict[str, np.ndarray]:
+        """Columns, shape (n,), for n trips: PULocationID, DOLocationID, trip_distance, and the time `pickup`.
 
         The same bits as `transform`. Unknown zones, nulls and absurd distances are answered by the fallbacks; the
         distance may be left out when all is known at booking. Raises FeatureError for a pickup time that is missing.
@@ -93,9 +102,9 @@ class FeatureMap(ABC):
                 f"the trips have no column {', '.join(absent)}\nFeatures {self.feature_set.name} need it."
             )
         microseconds = _microseconds(trips[pickup])
-        zones = [_zones(_numbers(trips, name)) for name in ("PULocationID", "DOLocationID")]
+        pickup_zone, dropoff_zone = (_zones(_numbers(trips, name)) for name in ("PULocationID", "DOLocationID"))
         miles = _numbers(trips, "trip_distance") if "trip_distance" in self.uses else np.full(len(trips), np.nan)
-        return self._columns(*zones, miles, microseconds)
+        return self._columns(pickup_zone, dropoff_zone, miles, microseconds)
 
     def save(self, folder: Path) -> None:
         """Write the definition and one Parquet table: the same features give the same bytes."""
@@ -112,8 +121,8 @@ class FeatureMap(ABC):
         try:
             definition = json.loads((folder / DEFINITION).read_text(encoding="utf-8"))
             feature_set = FEATURE_SETS.get(definition["feature_set"])
-            names = [column.name for column in feature_set.columns] if feature_set else None
-            if definition["schema"] == SCHEMA_VERSION and definition["columns"] == names:
+            same = feature_set and definition["columns"] == [column.name for column in feature_set.columns]
+            if feature_set and same and definition["schema"] == SCHEMA_VERSION:
                 kind = FeatureMap.kinds[feature_set.learns]
                 table = pq.read_table(folder / f"{kind.learns}.parquet", use_threads=False)
                 return kind(feature_set, kind._read(table))
@@ -125,14 +134,14 @@ class FeatureMap(ABC):
 
 
 def zone_column(table: pa.Table, name: str) -> np.ndarray:
-    """Zone ids of a saved table. Raises ValueError for one that is no id of TLC's."""
+    """Zone ids of a saved table of n rows, int64 of shape (n,). Raises ValueError for one that is no id of TLC's."""
     zones = table[name].to_numpy()
     if len(zones) and (zones.min() < 1 or zones.max() >= ZONE_IDS):
         raise ValueError(f"{name} has zones outside 1..{ZONE_IDS - 1}")
     return zones.astype(np.int64)
 
 
-def _numbers(trips: Any, name: str) -> np.ndarray:
+def _numbers(trips: "pd.DataFrame", name: str) -> np.ndarray:
     """A column of a DataFrame as float64, NaN for null. Raises FeatureError for what is no number."""
     values = trips[name].to_numpy()
     if values.dtype.kind in "iuf":  # what a server gets, one trip at a time: pandas takes longer than the model
@@ -145,7 +154,7 @@ def _numbers(trips: Any, name: str) -> np.ndarray:
         raise FeatureError(f"column {name} does not hold numbers ({error})\nGive numbers, or nulls.") from None
 
 
-def _microseconds(times: Any) -> np.ndarray:
+def _microseconds(times: "pd.Series") -> np.ndarray:
     """Wall-clock times as int64 microseconds since 1970. Raises FeatureError for a missing one."""
     pickup = times.to_numpy()
     if pickup.dtype.kind != "M" or not isinstance(times.dtype, np.dtype):  # text, or with a time zone

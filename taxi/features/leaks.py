@@ -61,7 +61,8 @@ def leak_warnings(columns: dict[str, np.ndarray], y: np.ndarray) -> list[str]:
     shares = np.maximum(
         _by_cells(bins, pairs, y), _by_planes(np.column_stack([*filled.values(), y]), np.array(single + pairs))
     )
-    told, warnings, names = set(), [], list(columns)
+    told: set[int] = set()
+    warnings, names = [], list(columns)
     for (first, second), share in zip(single + pairs, shares, strict=True):
         if share < EXPLAINED or told.intersection((first, second)):
             continue
@@ -105,7 +106,8 @@ def _by_cells(bins: np.ndarray, pairs: Sequence[tuple[int, int]], y: np.ndarray)
 
     coarse, a_row = [half // (CELLS // CELLS_OF_TWO) for half in halves], CELLS_OF_TWO + 1
     rows = [half * a_row for half in coarse]
-    return [share(*cells, CELLS + 1) for cells in zip(*halves, strict=True)] + [
+    alone = [share(cell, cell_judged, CELLS + 1) for cell, cell_judged in zip(*halves, strict=True)]
+    return alone + [
         share(rows[0][first] + coarse[0][second], rows[1][first] + coarse[1][second], a_row**2)
         for first, second in pairs
     ]

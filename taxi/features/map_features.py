@@ -18,7 +18,9 @@ class MapFeatures(FeatureMap):
     learns = "zones"
     learner = DistanceSums
 
-    def _columns(self, pickup_zone, dropoff_zone, miles, microseconds) -> dict[str, np.ndarray]:
+    def _columns(
+        self, pickup_zone: np.ndarray, dropoff_zone: np.ndarray, miles: np.ndarray, microseconds: np.ndarray
+    ) -> dict[str, np.ndarray]:
         minutes = microseconds // _MINUTE
         days = minutes // 1440
         start, end = self.learned[pickup_zone], self.learned[dropoff_zone]

@@ -1,12 +1,15 @@
 """`course`: the pair of zones one-hot, and the metered distance as it is; scikit-learn's DictVectorizer, as arrays."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from taxi.features.feature_map import ZONE_IDS, FeatureMap, zone_column
 from taxi.features.feature_set import FeatureSet
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 
 class PairsSeen:
@@ -19,6 +22,7 @@ class PairsSeen:
         self._seen[_pairs(batch["PULocationID"].to_numpy(), batch["DOLocationID"].to_numpy())] = True
 
     def result(self) -> np.ndarray:
+        """The keys, shape (pairs seen,)."""
         return np.array(sorted(np.flatnonzero(self._seen).tolist(), key=_name), dtype=np.int64)
 
 
@@ -37,11 +41,13 @@ class PairFeatures(FeatureMap):
     def labels(self) -> tuple[str, ...]:
         return (*(f"PU_DO={_name(pair)}" for pair in self.learned.tolist()), "trip_distance")
 
-    def _columns(self, pickup_zone, dropoff_zone, miles, microseconds) -> dict[str, np.ndarray]:
+    def _columns(
+        self, pickup_zone: np.ndarray, dropoff_zone: np.ndarray, miles: np.ndarray, microseconds: np.ndarray
+    ) -> dict[str, np.ndarray]:
         miles = np.where(np.isnan(miles), 0.0, miles)  # 0 is TLC's "not measured"
         return {"PU_DO": self._code[_pairs(pickup_zone, dropoff_zone)], "trip_distance": miles}
 
-    def matrix(self, columns: dict[str, np.ndarray]) -> Any:
+    def matrix(self, columns: dict[str, np.ndarray]) -> "csr_matrix":
         """CSR float64 of shape (n, pairs + 1): a pair never seen has no one, but its distance."""
         from scipy.sparse import csr_matrix
 

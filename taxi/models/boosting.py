@@ -1,17 +1,21 @@
 """Gradient boosting: XGBoost's histogram trees on minutes, zones as categories, stopped on validation."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from scipy import sparse
 
 from search.space import Dimension
-from taxi.dataset.split import Split
+from taxi.dataset.split import Matrix
+from taxi.dataset.stored_split import AnySplit
 from taxi.models import one_hot, xgboost_file
 from taxi.models.family import ModelError, Params, Progress, Range, check_deadline, read_json, write_json
 from taxi.models.quantile_bins import MISSING, filled, quantile_matrices
+
+if TYPE_CHECKING:
+    import xgboost as xgb
 
 
 @dataclass(frozen=True)
@@ -50,25 +54,29 @@ class BoostingEstimator:
     family = "xgboost"
 
     def __init__(
-        self, params: BoostingParams, columns: tuple[str, ...], booster, best_iteration: int, missing: float = MISSING
+        self,
+        params: BoostingParams,
+        columns: tuple[str, ...],
+        booster: "xgb.Booster",
+        best_iteration: int,
+        missing: float = MISSING,
     ) -> None:
         self.params, self.columns, self.booster, self.best_iteration = params, columns, booster, best_iteration
         self.missing = missing  # what stands for NaN
 
-    def predict(self, X) -> np.ndarray:
-        """Minutes, float64 of shape (n,)."""
-        X = (
-            one_hot.compact(X, self.columns)
-            if sparse.issparse(X)
-            else filled(X, self.booster.feature_types, self.missing)
-        )
+    def predict(self, X: Matrix) -> np.ndarray:
+        """Minutes, float64 of shape (n,). Raises ModelError for X of another width."""
+        if isinstance(X, np.ndarray):
+            X = filled(X, self.booster.feature_types or (), self.missing)
+        else:
+            X = one_hot.compact(X, self.columns)
         if X.shape[1] != self.booster.num_features():  # which XGBoost, told not to look at names, does not ask
             raise ModelError(f"{X.shape[1]} columns for a model of {self.booster.num_features()}")
         return np.asarray(self.booster.inplace_predict(X, validate_features=False), dtype=np.float64)
 
     def importance(self) -> dict[str, float]:
         """Share of the squared error that splits on each column take away, largest first."""
-        gain = self.booster.get_score(importance_type="total_gain")
+        gain: dict[str, Any] = self.booster.get_score(importance_type="total_gain")  # numbers; lists for other boosters
         columns = self.columns if self.booster.num_features() == len(self.columns) else one_hot.groups(self.columns)[0]
         by_column = {name: float(gain.get(f"f{i}", 0.0)) for i, name in enumerate(columns)}
         total = sum(by_column.values()) or 1.0
@@ -87,6 +95,7 @@ class BoostingEstimator:
     def load(cls, folder: Path) -> "BoostingEstimator":
         import xgboost as xgb
 
+        """Raises ModelError, or as a broken file makes its reader: see Family.load."""
         folder = Path(folder)
         meta = read_json(folder / "model.json")
         if meta.get("family") != cls.family:
@@ -116,7 +125,7 @@ class Boosting:
             return BoostingParams(colsample_bytree=1.0, reg_lambda=20.0)
         return BoostingParams()
 
-    def parse(self, values: dict, features: str = "full") -> BoostingParams:
+    def parse(self, values: Mapping[str, Any], features: str = "full") -> BoostingParams:
         return BoostingParams.parse(values, self.default_params(features))
 
     def dimensions(self, features: str) -> tuple[Dimension, ...]:
@@ -133,8 +142,8 @@ class Boosting:
 
     def fit(
         self,
-        train: Split,
-        val: Split | None,
+        train: AnySplit,
+        val: AnySplit | None,
         params: BoostingParams,
         seed: int,
         threads: int = 1,
@@ -146,7 +155,9 @@ class Boosting:
 
         rounds, patience = params.n_estimators, params.early_stopping_rounds
         stops = val is not None and patience > 0
-        callbacks = [xgb.callback.EarlyStopping(rounds=patience, metric_name="rmse", data_name="val")] if stops else []
+        callbacks: list[xgb.callback.TrainingCallback] = []
+        if stops:
+            callbacks.append(xgb.callback.EarlyStopping(rounds=patience, metric_name="rmse", data_name="val"))
         if deadline is not None or progress is not None:
             callbacks.append(_each_round(deadline, progress, rounds))
         train_matrix, val_matrix = quantile_matrices(train, val if stops else None, params.max_bin, threads, deadline)
@@ -165,7 +176,7 @@ class Boosting:
         return BoostingEstimator(replace(params, n_estimators=best + 1), train.columns, booster, best)
 
 
-def _native(params: BoostingParams, seed: int, threads: int) -> dict:
+def _native(params: BoostingParams, seed: int, threads: int) -> dict[str, Any]:
     """`params` as xgb.train takes them."""
     values = params.as_dict()
     for ours in ("n_estimators", "early_stopping_rounds"):
@@ -173,11 +184,11 @@ def _native(params: BoostingParams, seed: int, threads: int) -> dict:
     return {**values, "objective": "reg:squarederror", "tree_method": "hist", "seed": seed, "nthread": threads}
 
 
-def _each_round(deadline: float | None, progress: Progress | None, rounds: int):
+def _each_round(deadline: float | None, progress: Progress | None, rounds: int) -> "xgb.callback.TrainingCallback":
     import xgboost as xgb
 
     class EachRound(xgb.callback.TrainingCallback):
-        def after_iteration(self, model, epoch, evals_log) -> bool:
+        def after_iteration(self, model: xgb.Booster, epoch: int, evals_log: dict[str, Any]) -> bool:
             check_deadline(deadline)
             if progress is not None:
                 progress(epoch + 1, rounds)

@@ -1,13 +1,15 @@
 """The model families by name: parameters, search space, fit, predict, save, load."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
-from search.space import Dimension
-from taxi.dataset.split import Split
+from search.space import Dimension, Space
+from taxi.dataset.split import Matrix
+from taxi.dataset.stored_split import AnySplit
 from taxi.models.boosting import Boosting, BoostingEstimator
 from taxi.models.family import ModelError, Params, ParamsError, Progress, TrialTimeout, read_json
 from taxi.models.forest import Forest, ForestEstimator
@@ -20,11 +22,15 @@ class Estimator(Protocol):
     """A fitted model. `params` are those it was really fitted with: boosting rounds are the best ones found."""
 
     family: str
-    params: Params
     columns: tuple[str, ...]
-    best_iteration: int | None
 
-    def predict(self, X: Any) -> np.ndarray:
+    @property
+    def params(self) -> Params: ...
+
+    @property
+    def best_iteration(self) -> int | None: ...
+
+    def predict(self, X: Matrix) -> np.ndarray:
         """Minutes, float64 of shape (n,), for X as in Split.X."""
 
     def importance(self) -> dict[str, float]:
@@ -33,27 +39,55 @@ class Estimator(Protocol):
     def save(self, folder: Path) -> None:
         """Write into `folder`: no pickle, the same model gives the same bytes."""
 
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """What `save` wrote. Raises ModelError, or as a broken file makes its reader."""
+
+
+P = TypeVar("P", bound=Params)
+
+
+class Kind(Protocol[P]):
+    """What the families do each in their own way; see Family for what each function is asked."""
+
+    def default_params(self, features: str) -> P: ...
+
+    def parse(self, values: Mapping[str, Any], features: str = "full") -> P: ...
+
+    def dimensions(self, features: str) -> tuple[Dimension, ...]: ...
+
+    def fit(
+        self,
+        train: AnySplit,
+        val: AnySplit | None,
+        params: P,
+        seed: int,
+        threads: int = 1,
+        deadline: float | None = None,
+        progress: Progress | None = None,
+    ) -> Estimator: ...
+
 
 @dataclass(frozen=True)
 class Family:
-    """One kind of model. `kind` has default_params, parse, dimensions and fit.
+    """One kind of model, looked up by name: that its Params are those of its `kind` is known by `parse` alone.
 
     A family that `streams` reads its splits part by part; the others need them in memory.
     """
 
     name: str
-    kind: Any
-    estimator: type
+    kind: Kind[Any]
+    estimator: type[Estimator]
     streams: bool = False
 
     def default_params(self, features: str = "full") -> Params:
         return self.kind.default_params(features)
 
-    def parse(self, values: dict, features: str = "full") -> Params:
+    def parse(self, values: Mapping[str, Any], features: str = "full") -> Params:
         """Params with `values` over the defaults for `features`. Raises ParamsError."""
         return self.kind.parse(values, features)
 
-    def space(self, features: str = "full") -> dict:
+    def space(self, features: str = "full") -> Space:
         """The search space as hyperopt takes it: parameter name -> expression."""
         return {dimension.name: dimension.expression() for dimension in self.kind.dimensions(features)}
 
@@ -63,8 +97,8 @@ class Family:
 
     def fit(
         self,
-        train: Split,
-        val: Split | None,
+        train: AnySplit,
+        val: AnySplit | None,
         params: Params,
         seed: int,
         threads: int = 1,

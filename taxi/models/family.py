@@ -37,6 +37,7 @@ class Range:
     unit: str = ""
 
     def accept(self, family: str, name: str, value: Any) -> float | int:
+        """`value`, which may be anything that somebody gave, as a number of this range. Raises ParamsError."""
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if number and isinstance(self.low, int) and float(value).is_integer():
             value = int(value)
@@ -46,6 +47,7 @@ class Range:
         raise ParamsError(f"{family}: {name}={value!r} is not {kind} from {self.low:g} to {self.high:g}")
 
 
+@dataclass(frozen=True)
 class Params:
     """Base of the families' frozen dataclasses: `ranges` has one entry for each field."""
 

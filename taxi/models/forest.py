@@ -1,17 +1,21 @@
 """Random forest: scikit-learn's, grown in chunks so that a deadline can end it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from scipy import sparse
 
 from search.space import Dimension
-from taxi.dataset.split import Split
+from taxi.dataset.split import Matrix
+from taxi.dataset.stored_split import AnySplit
 from taxi.models import skops_file
 from taxi.models.family import ModelError, Params, Progress, Range, check_deadline, read_json, write_json
 from taxi.models.tree_check import LEAF, walkable
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import RandomForestRegressor
 
 TRUSTED = ("sklearn.tree._tree.Tree",)
 TREES_BETWEEN_CLOCKS = 5  # trees grown between two looks at the clock: at most some seconds on 70,000 trips
@@ -40,10 +44,10 @@ class ForestEstimator:
     family = "random_forest"
     best_iteration: int | None = None
 
-    def __init__(self, params: ForestParams, columns: tuple[str, ...], model) -> None:
+    def __init__(self, params: ForestParams, columns: tuple[str, ...], model: "RandomForestRegressor") -> None:
         self.params, self.columns, self.model = params, columns, model
 
-    def predict(self, X) -> np.ndarray:
+    def predict(self, X: Matrix) -> np.ndarray:
         """Minutes, float64 of shape (n,). One thread: more would add the trees' answers in another order."""
         self.model.n_jobs = 1
         return np.asarray(self.model.predict(_filled(X)), dtype=np.float64)
@@ -62,6 +66,7 @@ class ForestEstimator:
 
     @classmethod
     def load(cls, folder: Path) -> "ForestEstimator":
+        """Raises ModelError, or as a broken file makes its reader: see Family.load."""
         folder = Path(folder)
         meta = read_json(folder / "model.json")
         if meta.get("family") != cls.family:
@@ -73,8 +78,8 @@ class ForestEstimator:
         return cls(params, columns, model)
 
 
-def _damage(model, params: ForestParams, columns: int) -> str | None:
-    """What of a forest from a file would lead scikit-learn's native code astray; None when nothing does."""
+def _damage(model: Any, params: ForestParams, columns: int) -> str | None:
+    """What of a forest, or of what else a file held, would lead scikit-learn's native code astray; None for nothing."""
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.tree import DecisionTreeRegressor
 
@@ -112,7 +117,7 @@ class Forest:
             return ForestParams()
         return ForestParams(max_depth=18, n_estimators=30, min_samples_leaf=3, max_features=0.5)
 
-    def parse(self, values: dict, features: str = "full") -> ForestParams:
+    def parse(self, values: Mapping[str, Any], features: str = "full") -> ForestParams:
         return ForestParams.parse(values, self.default_params(features))
 
     def dimensions(self, features: str) -> tuple[Dimension, ...]:
@@ -133,8 +138,8 @@ class Forest:
 
     def fit(
         self,
-        train: Split,
-        val: Split | None,
+        train: AnySplit,
+        val: AnySplit | None,
         params: ForestParams,
         seed: int,
         threads: int = 1,
@@ -162,5 +167,5 @@ class Forest:
         return ForestEstimator(params, train.columns, model)
 
 
-def _filled(X):
-    return X if sparse.issparse(X) else np.where(np.isnan(X), np.float32(MISSING), X)
+def _filled(X: Matrix) -> Matrix:
+    return np.where(np.isnan(X), np.float32(MISSING), X) if isinstance(X, np.ndarray) else X

@@ -1,16 +1,22 @@
 """Linear regression: ordinary least squares, or ridge when `alpha` is above 0."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from scipy import sparse
 
 from search.space import Dimension
-from taxi.dataset.split import Split
+from taxi.dataset.split import Matrix
+from taxi.dataset.stored_split import AnySplit
 from taxi.models import skops_file
 from taxi.models.family import ModelError, Params, Progress, Range, check_deadline, read_json, write_json
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LinearRegression, Ridge
+    from sklearn.preprocessing import StandardScaler
 
 
 @dataclass(frozen=True)
@@ -27,10 +33,17 @@ class LinearEstimator:
     family = "linear"
     best_iteration: int | None = None
 
-    def __init__(self, params: LinearParams, columns: tuple[str, ...], kept: list[int], scaler, regression) -> None:
+    def __init__(
+        self,
+        params: LinearParams,
+        columns: tuple[str, ...],
+        kept: list[int],
+        scaler: "StandardScaler | None",
+        regression: "LinearRegression | Ridge",
+    ) -> None:
         self.params, self.columns, self.kept, self.scaler, self.regression = params, columns, kept, scaler, regression
 
-    def predict(self, X) -> np.ndarray:
+    def predict(self, X: Matrix) -> np.ndarray:
         """Minutes, float64 of shape (n,). A row's answer never depends on the rows beside it."""
         if self.scaler is None:
             return np.asarray(self.regression.predict(X), dtype=np.float64)
@@ -59,6 +72,7 @@ class LinearEstimator:
 
     @classmethod
     def load(cls, folder: Path) -> "LinearEstimator":
+        """Raises ModelError, or as a broken file makes its reader: see Family.load."""
         folder = Path(folder)
         meta = read_json(folder / "model.json")
         if meta.get("family") != cls.family:
@@ -70,8 +84,8 @@ class LinearEstimator:
         return cls(params, columns, meta["kept"], scaler, regression)
 
 
-def _damage(kept: object, scaler, regression, columns: int) -> str | None:
-    """What of a regression from a file does not fit together; None when all does."""
+def _damage(kept: Any, scaler: Any, regression: Any, columns: int) -> str | None:
+    """What of a regression, or of what else a file held, does not fit together; None when all does."""
     from sklearn.linear_model import LinearRegression, Ridge
     from sklearn.preprocessing import StandardScaler
 
@@ -94,7 +108,7 @@ class Linear:
     def default_params(self, features: str) -> LinearParams:
         return LinearParams(alpha=0.0 if features == "course" else 1.0)
 
-    def parse(self, values: dict, features: str = "full") -> LinearParams:
+    def parse(self, values: Mapping[str, Any], features: str = "full") -> LinearParams:
         return LinearParams.parse(values, self.default_params(features))
 
     def dimensions(self, features: str) -> tuple[Dimension, ...]:
@@ -102,8 +116,8 @@ class Linear:
 
     def fit(
         self,
-        train: Split,
-        val: Split | None,
+        train: AnySplit,
+        val: AnySplit | None,
         params: LinearParams,
         seed: int,
         threads: int = 1,

@@ -2,13 +2,13 @@
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
 
 from runtime.machine_errors import machine_error
-from search.trial import TrialResult, estimator_folder, failed, files_digest, one_thread, over_time, saved_files
-from taxi.dataset.split import Split
+from search.trial import Params, TrialResult, estimator_folder, failed, files_digest, one_thread, over_time, saved_files
+from taxi.dataset.stored_split import AnySplit
 
 
 def modules(family: str) -> tuple[str, ...]:
@@ -47,7 +47,7 @@ class Objective:
 
         return bytes_needed(rows)
 
-    def __call__(self, data: tuple[Split, Split], number: int, params: dict[str, Any]) -> TrialResult:
+    def __call__(self, data: Sequence[AnySplit], number: int, params: Params) -> TrialResult:
         """Fit on the first split of `data`, score on the second. Over time is a failed trial; errors are raised."""
         for module in self.modules:
             import_module(module)
@@ -63,6 +63,8 @@ class Objective:
                 estimator = family.fit(train, val, typed, self.seed, threads=1, deadline=deadline)
                 scores = metrics(*measured(estimator, val), "val")
         except TrialTimeout:
+            if self.timeout is None:
+                raise
             return failed(number, params, over_time(self.timeout), time.monotonic() - start)
         if not math.isfinite(scores["val_rmse"]):
             raise ArithmeticError(f"val_rmse is {scores['val_rmse']}")
@@ -80,7 +82,7 @@ class Objective:
         )
 
 
-def rescored(family: str, files: dict[str, bytes], val: Any) -> tuple[dict[str, float], int | None] | None:
+def rescored(family: str, files: dict[str, bytes], val: AnySplit) -> tuple[dict[str, float], int | None] | None:
     """(metrics, best iteration) of a saved estimator on `val`, to the last bit those of the trial that saved it.
 
     The files may come from anybody: None for what is no estimator of the family, or does not fit the split.

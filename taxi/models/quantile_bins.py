@@ -6,16 +6,18 @@ hold it to that.
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
-from taxi.dataset.split import Split
+from taxi.dataset.stored_split import AnySplit
 from taxi.models import one_hot
 from taxi.models.family import check_deadline
+
+if TYPE_CHECKING:
+    import xgboost as xgb
 
 # What a missing number is to the trees: below all others. With gaps XGBoost takes four bytes a value instead of one,
 # and half as long again to fit.
@@ -38,8 +40,8 @@ def filled(X: np.ndarray, types: Sequence[str], missing: float = MISSING) -> np.
 
 
 def quantile_matrices(
-    train: Split, val: Split | None, max_bin: int, threads: int, deadline: float | None
-) -> tuple[Any, Any]:
+    train: AnySplit, val: AnySplit | None, max_bin: int, threads: int, deadline: float | None
+) -> "tuple[xgb.DMatrix, xgb.DMatrix | None]":
     """Matrices of `train` and of `val` in the bins of `train`, made once for both and used by every trial."""
     memo = train.memo.get("binned")
     if memo is not None and memo[0] == max_bin and (val is None or memo[1] is val):
@@ -50,8 +52,8 @@ def quantile_matrices(
     # XGBoost adds an address of this process, and removes the file with the matrix.
     place = Path(getattr(train, "scratch", None) or tempfile.gettempdir(), f"bins-{os.getpid()}")
 
-    def matrix(split: Split, ref=None):
-        options = {"max_bin": max_bin, "nthread": threads, "ref": ref, "enable_categorical": True}
+    def matrix(split: AnySplit, ref: xgb.DMatrix | None = None) -> xgb.DMatrix:
+        options: dict[str, Any] = {"max_bin": max_bin, "nthread": threads, "ref": ref, "enable_categorical": True}
         if external:
             return xgb.ExtMemQuantileDMatrix(_rows(split, deadline, cache_prefix=str(place), on_host=False), **options)
         return xgb.QuantileDMatrix(_rows(split, deadline), **options)
@@ -62,21 +64,24 @@ def quantile_matrices(
     return train_matrix, val_matrix
 
 
-def _rows(split: Split, deadline: float | None, **options):
-    """The split's parts as XGBoost asks for them, three or four times over. TrialTimeout passes through it."""
+def _rows(split: AnySplit, deadline: float | None, **options: Any) -> "xgb.DataIter":
+    """The split's parts as XGBoost asks for them, three or four times over. TrialTimeout passes through it.
+
+    `options` are xgboost.DataIter's own.
+    """
     import xgboost as xgb
 
     class Rows(xgb.DataIter):
         def reset(self) -> None:
             self._parts = split.parts()
 
-        def next(self, input_data) -> bool:
+        def next(self, input_data: Callable[..., None]) -> bool:
             check_deadline(deadline)
             part = next(self._parts, None)
             if part is None:
                 return False
             X, columns, categorical = part.X, part.columns, part.categorical
-            if sparse.issparse(X):
+            if not isinstance(X, np.ndarray):
                 X, (columns, categorical, _, _) = one_hot.compact(X, columns), one_hot.groups(columns)
             types = ["c" if name in categorical else "float" for name in columns]
             input_data(data=filled(X, types), label=part.y, feature_types=types)

@@ -57,24 +57,31 @@ _DAMAGED = (
 )  # fmt: skip
 
 
-def _check_trees(node: Any, parts: zipfile.ZipFile, seen: set) -> None:
+def _check_trees(node: Any, parts: zipfile.ZipFile, seen: set[Any]) -> None:
     """Raise ValueError where a tree is made with numbers that scikit-learn takes on trust: of one answer, of no class.
 
     Nor may two parts have one id: skops would take the first for both.
     """
     if isinstance(node, dict):
-        if "__id__" in node and (node["__id__"] in seen or seen.add(node["__id__"])):
-            raise ValueError("two parts have one id")
+        if "__id__" in node:
+            if node["__id__"] in seen:
+                raise ValueError("two parts have one id")
+            seen.add(node["__id__"])
         if node.get("__class__") == "Tree":
             columns, classes, answers = node["__reduce__"]["args"]["content"]
-            numbers = [part["content"] if part["__loader__"] == "JsonNode" else None for part in (columns, answers)]
-            if not (str(numbers[0]).isdecimal() and int(numbers[0]) < 2**31 and numbers[1] == "1"):
+            if not (_number(columns).isdecimal() and int(_number(columns)) < 2**31 and _number(answers) == "1"):
                 raise ValueError("a tree of another form")
             array = np.load(io.BytesIO(parts.read(classes["file"])), allow_pickle=False)
             if classes["__loader__"] != "NdArrayNode" or classes["type"] != "numpy" or array.tolist() != [1]:
                 raise ValueError("a tree of another form")
     for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
         _check_trees(child, parts, seen)
+
+
+def _number(part: dict[str, Any]) -> str:
+    """What skops wrote of a number; "" for anything else."""
+    content = part["content"] if part["__loader__"] == "JsonNode" else ""
+    return content if isinstance(content, str) else ""
 
 
 def _renumber(node: Any, names: dict[str, str], count: list[int]) -> Any:

@@ -91,7 +91,7 @@ class _Reader:
         self.at += 1
         return found
 
-    def _list(self, depth: int) -> np.ndarray | list:
+    def _list(self, depth: int) -> np.ndarray | list[Any]:
         form = self._marker()
         if form == "$":
             kind = _ARRAYS[self._marker()]
@@ -184,7 +184,8 @@ class _Check:
         for name in ("split_conditions", "base_weights", "loss_changes", "sum_hessian"):
             if not np.isfinite(tree[name][~by_codes if name == "split_conditions" else slice(None)]).all():
                 raise ValueError(f"{name} is not finite")
-        self.codes(*(tree[name] for name in _CODES), np.flatnonzero(by_codes))
+        codes, owners, starts, sizes = (tree[name] for name in _CODES)
+        self.codes(codes, owners, starts, sizes, np.flatnonzero(by_codes))
 
     def codes(self, codes: np.ndarray, nodes: np.ndarray, starts: np.ndarray, sizes: np.ndarray,
               wanted: np.ndarray) -> None:  # fmt: skip

@@ -34,12 +34,13 @@ def parse_months(text: str) -> tuple[str, ...]:
     numbers: set[int] = set()
     for part in text.split(","):
         ends = [_month_number(end.strip()) for end in part.split(":")]
-        if None in ends or len(ends) > 2 or ends[0] > ends[-1]:
+        first, last = ends[0], ends[-1]
+        if first is None or last is None or len(ends) > 2 or first > last:
             raise ValueError(
                 f"{shortened(text)} is not a list of months: {shortened(part)} is no month or range within "
                 f"{YEARS[0]}..{YEARS[1]}.\nUse 2023-01, a list 2023-01,2023-03, a range 2022-01:2022-12, or none."
             )
-        numbers.update(range(ends[0], ends[-1] + 1))
+        numbers.update(range(first, last + 1))
     return tuple(f"{number // 12:04}-{number % 12 + 1:02}" for number in sorted(numbers))
 
 

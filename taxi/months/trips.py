@@ -80,7 +80,7 @@ def read_trips(month: Month, batch_rows: int = BATCH_ROWS) -> Iterator[pa.Record
             yield pa.record_batch(columns, schema=SCHEMA)
 
 
-def valid_trips(batch: pa.RecordBatch, month_name: str, in_month: bool) -> tuple[pa.RecordBatch, Counter]:
+def valid_trips(batch: pa.RecordBatch, month_name: str, in_month: bool) -> tuple[pa.RecordBatch, Counter[str]]:
     """The trips of a batch of `SCHEMA` that a model may learn from, and how many were dropped for which reason.
 
     Kept rows are in order, of `VALID_SCHEMA`, without nulls; with `in_month` only those picked up in that month.
@@ -110,13 +110,14 @@ def valid_trips(batch: pa.RecordBatch, month_name: str, in_month: bool) -> tuple
 
 
 def kept_trips(
-    month: Month, in_month: bool, dropped: Counter, batch_rows: int = BATCH_ROWS
+    month: Month, in_month: bool, dropped: Counter[str], batch_rows: int = BATCH_ROWS
 ) -> Iterator[pa.RecordBatch]:
     """A month's valid trips in batches of `VALID_SCHEMA`; adds what was dropped, by reason, to `dropped`.
 
     Raises SchemaError, at the end also if no trip was usable.
     """
-    found, reasons = 0, Counter()
+    found = 0
+    reasons: Counter[str] = Counter()
     for raw in read_trips(month, batch_rows):
         batch, dropped_here = valid_trips(raw, month.name, in_month)
         reasons += dropped_here
@@ -153,9 +154,9 @@ _EARLIEST = _microseconds(np.datetime64(str(PICKUP_YEARS[0]), "Y"))
 _LATEST = _microseconds(np.datetime64(str(PICKUP_YEARS[1] + 1), "Y")) - 1
 
 
-def _first_reasons(passes: dict[str, np.ndarray], rows: np.ndarray) -> Counter:
+def _first_reasons(passes: dict[str, np.ndarray], rows: np.ndarray) -> Counter[str]:
     """How many of `rows` fail each test, each row counted under the first it fails."""
-    counts = Counter()
+    counts: Counter[str] = Counter()
     for reason, passed in passes.items():
         survives = passed[rows]
         if fails := len(rows) - np.count_nonzero(survives):

@@ -11,11 +11,15 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from runtime.files import sha256_file
 from runtime.progress import bar
 from runtime.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileInfo, FileSystem
 
 RETRIES = 3  # after the first try, a second apart and more
 TIMEOUT_SECONDS = 30  # without a byte, not for the whole file
@@ -131,7 +135,7 @@ def _refused(code: int) -> OSError:
 
 
 def _bucket(uri: str) -> tuple[Ask, Fetch]:
-    def found():
+    def found() -> tuple["FileSystem", str, "FileInfo"]:
         from pyarrow.fs import FileType
 
         store, key = _store(uri)
@@ -158,7 +162,7 @@ def _bucket(uri: str) -> tuple[Ask, Fetch]:
     return ask, fetch
 
 
-def _store(uri: str):
+def _store(uri: str) -> tuple["FileSystem", str]:
     """pyarrow's file system for a URI, and the key in it; credentials are pyarrow's own to find."""
     from pyarrow.fs import FileSystem
 
