@@ -108,7 +108,7 @@ def run_trial(objective: Objective[Data], data: Data, number: int, params: Param
     except Exception as error:
         if line := machine_error(error):
             raise EngineError(f"trial {number}: {line}") from None
-        return failed(number, params, _one_line(error), time.monotonic() - start, traceback.format_exc())
+        return failed(number, params, error_line(error), time.monotonic() - start, traceback.format_exc())
 
 
 @cache
@@ -156,7 +156,7 @@ def files_digest(files: dict[str, bytes]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _one_line(error: Exception) -> str:
+def error_line(error: Exception) -> str:
     """Type and first line, without the clock and the addresses that XGBoost adds: the same on every machine."""
     text = next(iter(str(error).strip().splitlines()), "")
     text = re.sub(r"^\[\d\d:\d\d:\d\d\] ", "", text)

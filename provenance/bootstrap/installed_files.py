@@ -163,25 +163,29 @@ def _compared(folder: str, stats: Mapping, before: Mapping, cure: bool) -> tuple
     ]
     for path, digest in _look(folder, look, cure).items():
         seen[path] = [list(stats.get(path, ())), "ok", digest, owner[bytecode[path]]]
-    found: dict[str, list[str]] = {}
+    found: dict[str, dict[str, str | None]] = {}  # package -> path -> SHA-256 hex, None for a file that is not there
     for path, (_, expected, digest, info) in seen.items():
         if digest != expected:
             name = _package(info) if info else _owner_of(path, owner)
-            found.setdefault(name, []).append(f"{path}, sha256 {digest[:12]}")
+            found.setdefault(name, {})[path] = digest
     for path in sorted(wanted.keys() - stats.keys()):
-        found.setdefault(_package(owner[path]), []).append(f"{path}, absent")
-    texts = {name: _text(lines) for name, lines in found.items()}
+        found.setdefault(_package(owner[path]), {})[path] = None
+    texts = {name: _text(files) for name, files in found.items()}
     nothing = [_package(info) for info in _infos(folder) if not os.path.isfile(os.path.join(folder, info, "RECORD"))]
     texts |= {name: "no RECORD to compare its files with" for name in nothing}
     return texts | _startup_files(folder, stats, owner), seen
 
 
-def _text(lines: list[str]) -> str:
-    lines = sorted(lines)
-    if len(lines) == 1:
-        return f"changed: {lines[0]}"
-    whole = hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    return f"{len(lines)} files changed, digest {whole}, first {lines[0].partition(', sha256')[0]}"
+def _text(files: Mapping[str, str | None]) -> str:
+    """What of one package is not as installed. It is recorded, and part of the key: another text is another key."""
+    lines = {f"{path}, absent" if digest is None else f"{path}, sha256 {digest[:12]}": path for path, digest
+             in files.items()}  # fmt: skip
+    first, *more = sorted(lines)
+    if not more:
+        return f"changed: {first}"
+    whole = hashlib.sha256("\n".join([first, *more]).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    path = lines[first]
+    return f"{len(lines)} files changed, digest {whole}, first {first if files[path] is None else path}"
 
 
 def _infos(folder: str) -> list[str]:

@@ -52,7 +52,7 @@ class Checkout:
             there = next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), None)
             if there is None:
                 return None
-            if not isinstance(error, GitError) or "\n" in str(error):  # it says itself what to do
+            if not isinstance(error, GitError) or error.foreign:  # it says itself what to do
                 raise
             raise CodeSourceError(
                 f"{error}\n {there / '.git'} cannot be read as a repository. Mend it, or run from a copy of the folder "

@@ -35,11 +35,12 @@ class GitMissing(CodeSourceError):
 
 
 class GitError(CodeSourceError):
-    """git ran and failed. `stderr` is what it said, as it said it."""
+    """git ran and failed. `stderr` is what it said, as it said it; `foreign`: the repository is another user's."""
 
     def __init__(self, command: str, stderr: bytes):
         self.stderr = stderr.decode("utf-8", "replace")
         owned = _FOREIGN.search(self.stderr)
+        self.foreign = owned is not None
         super().__init__(_foreign(owned[1]) if owned else f"git {command} failed: {_last_lines(self.stderr)}")
 
 

@@ -1,7 +1,7 @@
 """Minutes for every row of a table of raw trips, in its order; where there is no answer, the reason."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -48,21 +48,22 @@ def answers(
     pickup = PICKUP[predictor.taxi]
     dates = Dates(table, pickup)
     for batch in table.batches():
-        frame, reason = _read(batch, table.uri, pickup, dates)
+        frame, reason, column_of = _read(batch, table.uri, pickup, dates)
         good = pd.isna(reason)
         if firsts is not None:
-            _note_firsts(firsts, batch, reason, pickup)
+            _note_firsts(firsts, batch, reason, column_of)
         reasons.update(reason[~good].tolist())
         answer = predictor.answer(frame[good]) if good.any() else {}
         columns = [_spread(answer.get(name), good) for name in SCHEMA.names[:3]]
         yield pa.record_batch([*columns, pa.array(reason, pa.string())], schema=SCHEMA)
 
 
-def _note_firsts(firsts: dict[str, str], batch: pa.RecordBatch, reason: np.ndarray, pickup: str) -> None:
+def _note_firsts(
+    firsts: dict[str, str], batch: pa.RecordBatch, reason: np.ndarray, column_of: Mapping[str, str]
+) -> None:
     """Add the first value in this batch of each reason that `firsts` has none of."""
     for problem in set(reason[~pd.isna(reason)]):
-        name = next((name for name in NUMBERS if problem.startswith(name)), pickup)
-        firsts.setdefault(problem, _shown(batch[name][int(np.argmax(reason == problem))]))
+        firsts.setdefault(problem, _shown(batch[column_of[problem]][int(np.argmax(reason == problem))]))
 
 
 def _shown(value: pa.Scalar) -> str:
@@ -82,10 +83,16 @@ def _spread(values: np.ndarray | None, good: np.ndarray) -> pa.Array:
     return pa.array(placed, mask=~good)
 
 
-def _read(batch: pa.RecordBatch, said: str, pickup: str, dates: "Dates") -> tuple[pd.DataFrame, np.ndarray]:
-    """The trips as the predictor takes them, and per row None or why it cannot be one: shape (n,), the first reason."""
+def _read(
+    batch: pa.RecordBatch, said: str, pickup: str, dates: "Dates"
+) -> tuple[pd.DataFrame, np.ndarray, dict[str, str]]:
+    """The trips as the predictor takes them, and per row None or why it cannot be one: shape (n,), the first reason.
+
+    Last, the column that each reason is about.
+    """
     reason = np.full(batch.num_rows, None, dtype=object)
     made: dict[str, np.ndarray] = {}
+    column_of: dict[str, str] = {}
     for name in [pickup, *(name for name in NUMBERS if name in batch.schema.names)]:
         column = batch[name]
         if pa.types.is_dictionary(column.type):
@@ -98,8 +105,10 @@ def _read(batch: pa.RecordBatch, said: str, pickup: str, dates: "Dates") -> tupl
         except _DecimalComma as comma:
             raise TableError(f"{said}: {name} has {str(comma)!r}, with a comma\n Give numbers as 1234.5.") from None
         for problem, rows in problems.items():
-            reason[rows & pd.isna(reason)] = problem.format(name=name)
-    return pd.DataFrame(made), reason
+            text = problem.format(name=name)
+            reason[rows & pd.isna(reason)] = text
+            column_of[text] = name
+    return pd.DataFrame(made), reason, column_of
 
 
 def _numbers(column: pa.Array) -> tuple[np.ndarray, dict[str, np.ndarray]]:

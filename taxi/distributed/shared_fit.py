@@ -12,16 +12,22 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
+from runtime.machine_errors import machine_error
 from search.engines.cluster import scheduler
 from search.engines.engine import Engine, WorkerDied
 from search.engines.error import EngineError
-from search.trial import DIED, TrialResult, failed, files_digest, one_thread, saved_files
+from search.trial import DIED, TrialResult, error_line, files_digest, one_thread, saved_files
 from taxi.distributed.tracker import here, on_scheduler
 from taxi.models.boosting import BoostingParams
 from taxi.models.objective import modules
 
 ATTEMPTS = 3  # of the whole fit: one member that dies ends it for all
 WORKERS_SECONDS = 60  # in which a worker that died is replaced
+
+
+@dataclass(frozen=True)
+class Interrupted(TrialResult):
+    """The end of a member that died, or of one that could not go on without it."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,16 @@ class Member:
     modules = modules("xgboost")
 
     def __call__(self, data: None, number: int, params: dict[str, Any]) -> TrialResult:
+        from xgboost.core import XGBoostError
+
+        try:
+            return self._fit(number, params)
+        except XGBoostError as error:  # that a member is gone, which the others only notice
+            if machine_error(error):
+                raise
+            return Interrupted(number, {}, "fail", error=error_line(error))
+
+    def _fit(self, number: int, params: dict[str, Any]) -> TrialResult:
         from xgboost.collective import CommunicatorContext
 
         from runtime.scratch import scratch_folder
@@ -65,18 +81,22 @@ def fit_shared(engine: str, member: Member) -> dict[str, bytes]:
     with _opened(engine, member) as running:
         for _ in range(ATTEMPTS):
             results = _attempt(running, engine, member)
-            failures = {result.error for result in results if result.status != "ok"}
+            failures = [result for result in results if result.status != "ok"]
             if not failures:
                 if len({result.model_digest for result in results}) != 1:
                     raise RuntimeError(f"{member.size} members of one fit ended with different models")
                 return results[0].files
-            # The others only notice that a member is gone; what else they say is the reason.
-            others = sorted(error for error in failures if error != DIED and not error.startswith("XGBoostError"))
-            if others:
-                raise EngineError(f"a member of the shared fit failed: {others[0]}")
+            reasons = [result for result in failures if not isinstance(result, Interrupted)]
+            if reasons:
+                raise EngineError(f"a member of the shared fit failed: {_first(reasons)}")
     raise EngineError(
-        f"the fit shared by {member.size} failed {ATTEMPTS} times: {min(failures)}\nGive its members more memory."
+        f"the fit shared by {member.size} failed {ATTEMPTS} times: {_first(failures)}\nGive its members more memory."
     )
+
+
+def _first(failures: list[TrialResult]) -> str:
+    """The same text whoever failed first."""
+    return min(str(result.error) for result in failures)
 
 
 @contextmanager
@@ -111,7 +131,7 @@ def _outcome(future: Future[TrialResult]) -> TrialResult:
     try:
         return future.result()
     except WorkerDied:
-        return failed(0, {}, DIED)
+        return Interrupted(0, {}, "fail", error=DIED)
 
 
 def _wait_for_workers(client: Any, size: int) -> None:
