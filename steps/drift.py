@@ -22,6 +22,7 @@ def drift(**params) -> None:
     from provenance.record import names
     from provenance.record.writer import record_finish, record_start, upload_patch
     from steps.models import registered
+    from steps.pages.drift_page import log_drift_plots
     from taxi.evaluation.drift_report import markdown
 
     if params["months"] == "none":
@@ -36,7 +37,7 @@ def drift(**params) -> None:
         found = compared(session, model, dataset, located)
         client, run_id = session.client, session.run.info.run_id
         client.log_batch(run_id, metrics=[Metric(name, value, 0, 0) for name, value in found.metrics().items()])
-        log_drift_plots(session, found)
+        log_drift_plots(client, run_id, found)
         report = markdown(found, model.uri)
         publish_report(session, report, found.to_dict(), {names.TAXI: found.taxi}, file=names.DRIFT_FILE)
         record_finish(session, lineage, note=report)
@@ -73,7 +74,7 @@ def compared(session, model, dataset, located: list):
     from provenance.record.artifacts import open_verified
     from provenance.record.dataset_inputs import log_files
     from runtime.progress import following
-    from steps.models.split_inputs import log_splits
+    from steps.pages.split_inputs import log_splits
     from taxi.dataset.dataset import Dataset
     from taxi.evaluation.drift_report import measure
 
@@ -86,26 +87,6 @@ def compared(session, model, dataset, located: list):
         files = [(f"{month.taxi} {month.name}", month.origin, month.digest) for month in located]
         log_files(session.client, session.run.info.run_id, files, "new months")
     return found
-
-
-def log_drift_plots(session, found) -> None:
-    """Which inputs moved, and the error by hour before and now, under ``plots/``."""
-    from provenance.record import names
-    from runtime import plotting
-    from taxi.evaluation import plots
-    from taxi.evaluation.drift import MOVED
-
-    psi = {shift.column: shift.psi for shift in found.shifts}
-    figures = {
-        "inputs.png": plots.moved(psi, found.usual, MOVED),
-        "error_by_hour.png": plots.error_before_and_now(
-            found.before.rmse_by("hour"), found.now.rmse_by("hour"), (found.spans["judged"], found.spans["new"])
-        ),
-    }
-    with tempfile.TemporaryDirectory(prefix="plots-") as folder:
-        for name, figure in figures.items():
-            plotting.save(figure, Path(folder, name))
-        session.client.log_artifacts(session.run.info.run_id, folder, names.PLOTS)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def work(step: StepRun) -> None:
     from search import tpe
     from search.space import space_table
     from steps.models.search_outputs import write_search_outputs
-    from steps.models.split_inputs import log_splits
+    from steps.pages.split_inputs import log_splits
     from taxi.dataset.dataset import Dataset
     from taxi.distributed.trial_engine import open_engine
     from taxi.models.families import FAMILIES
@@ -109,8 +109,8 @@ def unlike(step: StepRun, runs, result) -> None:
 
 def needed_at_the_end() -> None:
     """A second of imports."""
-    import steps.models.logged_model  # noqa: F401
-    import taxi.evaluation.plots  # noqa: F401
+    from steps.models import logged_model  # noqa: F401
+    from steps.pages import search_page  # noqa: F401
 
 
 def report(session, hit) -> list[str]:

@@ -37,7 +37,7 @@ def work(step: StepRun) -> None:
     from provenance.record import names
     from provenance.record.artifacts import log_folder
     from runtime.progress import following
-    from steps.models.split_inputs import log_splits
+    from steps.pages.split_inputs import log_splits
     from steps.pipeline import months
     from taxi.features.fitting import FEATURE_SETS
 

@@ -1,9 +1,7 @@
 """register: an hpo run -> the chosen candidate, judged on test, fitted again, as a version that meets the gate."""
 
-import tempfile
 import threading
 from dataclasses import replace
-from pathlib import Path
 
 import click
 
@@ -33,7 +31,8 @@ def work(step: StepRun) -> None:
     from steps.models.judged_on import judged_on
     from steps.models.logged_model import example
     from steps.models.serving import Served
-    from steps.models.split_inputs import log_splits
+    from steps.pages.model_page import log_model_plots
+    from steps.pages.split_inputs import log_splits
     from taxi.dataset.dataset import Dataset
     from taxi.evaluation.evaluate import Evaluation
     from taxi.evaluation.slices import Rows
@@ -65,7 +64,7 @@ def work(step: StepRun) -> None:
         registered = Evaluation.of(predictor, rows, test())
     facts, output = log(step, search, chosen, predictor, judged, registered)
     served.ask(step.folder(output), example(predictor.taxi))
-    log_model_plots(step, predictor, registered)
+    log_model_plots(step.client, step.run_id, predictor, registered)
     served.check(predictor.answer(example(predictor.taxi)))
     if step.lineage.environment.get("differences"):
         step.say("the model answered in a process of its own; its packages were not quite those of the lock")
@@ -78,8 +77,8 @@ def work(step: StepRun) -> None:
 
 def needed_after_it() -> None:
     """A second of imports."""
-    import steps.models.logged_model  # noqa: F401
-    import taxi.evaluation.plots  # noqa: F401
+    from steps.models import logged_model  # noqa: F401
+    from steps.pages import model_page  # noqa: F401
 
 
 def log(step: StepRun, search, chosen, predictor, judged, registered) -> tuple[dict, object]:
@@ -135,8 +134,8 @@ def gate(step: StepRun, search, chosen, dataset, predictor, judged, registered, 
     from provenance.record.writer import set_tags
     from provenance.reuse.consistency import PREDICTOR
     from steps.models import promotion
-    from steps.models.card import Subject, card, summary
     from steps.models.logged_model import example
+    from steps.pages.card import Subject, card, summary
     from taxi.evaluation.evaluate import latency_ms
 
     manifest = dataset.manifest
@@ -164,27 +163,6 @@ def gate(step: StepRun, search, chosen, dataset, predictor, judged, registered, 
     step.say(f"{'promoted' if decision.promote else 'not promoted'}: {decision.reason}")
     set_tags(step.client, step.run_id, {"decision": f"{decision.word}: {decision.reason}"})
     step.note = summary(subject(decision))
-
-
-def log_model_plots(step: StepRun, predictor, judged) -> None:
-    """How the registered model errs on the test months, under ``plots/``."""
-    from provenance.record import names
-    from runtime import plotting
-    from search import trial_plots
-    from taxi.evaluation import plots
-
-    rows = judged.rows
-    figures = {
-        "residuals.png": plots.residuals(rows.y, judged.predicted),
-        "error_by_hour.png": plots.error_by_hour(rows.hour, judged.error),
-        "error_by_zone.png": plots.error_by_zone(rows.zone, judged.error),
-        "interval_coverage.png": plots.interval_coverage(rows.y, judged.predicted, judged.low, judged.high),
-        "importance.png": trial_plots.importance(predictor.estimator.importance(), "columns"),
-    }
-    with tempfile.TemporaryDirectory(prefix="plots-") as folder:
-        for name, figure in figures.items():
-            plotting.save(figure, Path(folder, name))
-        step.client.log_artifacts(step.run_id, folder, names.PLOTS)
 
 
 def report(session, hit) -> list[str]:

@@ -69,7 +69,7 @@ def work(step: StepRun) -> None:
     from runtime.progress import bar, following
     from runtime.scratch import scratch_folder
     from steps.models import logged_model
-    from steps.models.split_inputs import log_splits
+    from steps.pages.split_inputs import log_splits
     from taxi.dataset.dataset import Dataset
     from taxi.evaluation.metrics import measured, metrics
     from taxi.models.families import FAMILIES

@@ -1,1 +1,1 @@
-"""What steps share about models: logging, card, candidates, promotion."""
+"""What steps share about models: logging, candidates, promotion."""

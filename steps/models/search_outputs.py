@@ -1,4 +1,4 @@
-"""What a search leaves behind: ``search/``, the best trials as logged models, pictures, a summary on its page."""
+"""What a search leaves behind: ``search/`` and the best trials as logged models; then its page."""
 
 import tempfile
 from pathlib import Path
@@ -19,6 +19,7 @@ def write_search_outputs(step: StepRun, dataset, family, objective, results, run
     from runtime.progress import counted
     from search import tpe
     from search.trials_table import write_trials
+    from steps.pages.search_page import log_search_plots, summary
     from taxi.models.family import write_json
 
     manifest = dataset.manifest
@@ -39,39 +40,12 @@ def write_search_outputs(step: StepRun, dataset, family, objective, results, run
         found = {"family": family.name, "features": manifest.feature_set, "dataset": step.input("dataset").digest}
         write_json(folder / names.CANDIDATES_FILE, {**found, "candidates": candidates})
         step.keep(log_folder(step.client, step.run_id, folder, names.SEARCH))
-        log_search_plots(step, results, family.space_rows(manifest.feature_set), folder)
     for output in models:
         step.keep(output)
-    step.explain("\n\n".join([summary(step, best[0], len(results)), step.note]))
+    log_search_plots(step.client, step.run_id, results, family.space_rows(manifest.feature_set))
+    step.explain("\n\n".join([summary(step.run_id, family.name, best[0], len(results)), step.note]))
     scores = {**best[0].metrics, "best_trial": best[0].number, "trials_failed": sum(r.status != "ok" for r in results)}
     step.client.log_batch(step.run_id, metrics=[Metric(key, value, 0, len(results)) for key, value in scores.items()])
-
-
-def summary(step: StepRun, best, trials: int) -> str:
-    """What came of it, and the command that fits the best again."""
-    from provenance.record import names
-
-    params = f"runs:/{step.run_id}/{names.SEARCH}/{names.BEST_PARAMS_FILE}"
-    return (
-        f"Of {trials} trials trial {best.number} is the best: validation RMSE **{best.val_rmse:.4f} minutes**. "
-        f"To fit it alone: `-e train -P model={step.params['model']} -P params={params}`"
-    )
-
-
-def log_search_plots(step: StepRun, results, dimensions, folder: Path) -> None:
-    """The search in pictures, under ``plots/``; no output, so nothing depends on how it is drawn."""
-    from provenance.record import names
-    from runtime import plotting
-    from search import trial_plots
-    from search.importance import hyperparameter_importance
-    from search.parallel_coordinates import parallel_coordinates
-
-    drawn = folder / names.PLOTS
-    plotting.save(trial_plots.convergence(results), drawn / "convergence.png")
-    if shares := hyperparameter_importance(results):
-        plotting.save(trial_plots.importance(shares, "hyperparameters"), drawn / "hyperparameter_importance.png")
-    (drawn / "parallel_coordinates.html").write_text(parallel_coordinates(results, dimensions), encoding="utf-8")
-    step.client.log_artifacts(step.run_id, str(drawn), names.PLOTS)
 
 
 def log_candidate(step: StepRun, dataset, family, objective, result, runs):

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from search.parallel_coordinates import parallel_coordinates
+from provenance.pages.parallel_coordinates import parallel_coordinates
 from search.space import Dimension
 from search.trial import TrialResult, failed
 

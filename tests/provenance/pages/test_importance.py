@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from search.importance import hyperparameter_importance
+from provenance.pages.importance import hyperparameter_importance
 from search.trial import TrialResult, failed
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from provenance.record.run_page import GAP
-from steps.models.card import LENGTH, Subject, card, summary
+from steps.pages.card import LENGTH, Subject, card, summary
 from taxi.evaluation.evaluate import Evaluation
 from taxi.evaluation.promotion_rule import Decision
 from taxi.evaluation.slices import Rows

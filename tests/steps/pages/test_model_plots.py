@@ -1,27 +1,8 @@
-"""Plots: what they show, drawn without a display, the same bytes each time."""
+"""Plots of a model's errors: what they show."""
 
 import numpy as np
 
-from runtime import plotting
-from search import trial_plots
-from search.trial import TrialResult, failed
-from taxi.evaluation import plots
-
-RESULTS = [
-    TrialResult(0, {"alpha": 1.0}, "ok", val_rmse=5.0),
-    failed(1, {"alpha": 2.0}, "over trial_timeout=1 s"),
-    TrialResult(2, {"alpha": 3.0}, "ok", val_rmse=4.0),
-    TrialResult(3, {"alpha": 4.0}, "ok", val_rmse=4.5),
-]
-
-
-def test_convergence_shows_each_trial_and_the_best_so_far():
-    """The step line only goes down, and a failed trial is no point of it."""
-    axes = trial_plots.convergence(RESULTS).axes[0]
-    trials, best, crosses = axes.lines
-    assert list(trials.get_xdata()) == [0, 2, 3]
-    assert list(best.get_ydata()) == [5.0, 4.0, 4.0]
-    assert list(crosses.get_xdata()) == [1]
+from steps.pages import model_plots as plots
 
 
 def test_error_by_hour_is_the_rmse_of_each_hour():
@@ -51,10 +32,3 @@ def test_interval_coverage_is_the_share_inside_by_predicted_minutes():
     assert list(share.lines[1].get_xdata()) == [5.5, 30.5]
     assert list(share.lines[1].get_ydata()) == [0.5, 1.0]
     assert list(width.lines[0].get_ydata()) == [2.0, 6.0]
-
-
-def test_the_same_figure_gives_the_same_bytes(tmp_path):
-    """A time or a version in the file would make two equal runs differ."""
-    for name in ("a.png", "b.png"):
-        plotting.save(trial_plots.convergence(RESULTS), tmp_path / name)
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

@@ -1,0 +1,1 @@
+"""What people look at: pages, plots, model cards. Nothing here is an output: an edit changes no result."""

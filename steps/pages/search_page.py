@@ -1,0 +1,41 @@
+"""The page of a search's run: what came of it in a sentence, and its plots."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+from provenance.pages import search_plots
+from provenance.pages.importance import hyperparameter_importance
+from provenance.pages.parallel_coordinates import parallel_coordinates
+from provenance.record import names
+from runtime import plotting
+from search.space import Dimension
+from search.trial import TrialResult
+
+
+def summary(run_id: str, family: str, best: TrialResult, trials: int) -> str:
+    """What came of it, and the command that fits the best again."""
+    params = f"runs:/{run_id}/{names.SEARCH}/{names.BEST_PARAMS_FILE}"
+    return (
+        f"Of {trials} trials trial {best.number} is the best: validation RMSE **{best.val_rmse:.4f} minutes**. "
+        f"To fit it alone: `-e train -P model={family} -P params={params}`"
+    )
+
+
+def log_search_plots(
+    client: MlflowClient, run_id: str, results: Sequence[TrialResult], dimensions: Sequence[Dimension]
+) -> None:
+    """The search in pictures, under ``plots/``."""
+    with tempfile.TemporaryDirectory(prefix="plots-") as name:
+        folder = Path(name)
+        plotting.save(search_plots.convergence(results), folder / "convergence.png")
+        if shares := hyperparameter_importance(results):
+            figure = search_plots.importance(shares, "hyperparameters")
+            plotting.save(figure, folder / "hyperparameter_importance.png")
+        page = parallel_coordinates(results, dimensions)
+        (folder / "parallel_coordinates.html").write_text(page, encoding="utf-8")
+        client.log_artifacts(run_id, name, names.PLOTS)
