@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from provenance.git.command import CodeSourceError, GitError, git
@@ -157,11 +158,9 @@ def candidates(checkout: Checkout, made: Scratch) -> Listing:
     """Paths from the top, below the root, that may differ from the commit."""
     # Asked with an index made from the commit: what the user has staged, or told git not to look at, hides nothing.
     # Not by diff-files: in a new index it names every file, whereas diff looks into those whose times it cannot know.
-    here = {"cwd": checkout.root, "variables": made.index}
-    changed = git(
-        "diff", "--name-only", "-z", "--no-relative", "--no-ext-diff", "--ignore-submodules", "--", ".", **here
-    )
-    others = git("ls-files", "-z", "--others", "--exclude-standard", "--full-name", "--", ".", **here)
+    here = partial(git, cwd=checkout.root, variables=made.index)
+    changed = here("diff", "--name-only", "-z", "--no-relative", "--no-ext-diff", "--ignore-submodules", "--", ".")
+    others = here("ls-files", "-z", "--others", "--exclude-standard", "--full-name", "--", ".")
     staged = git("ls-files", "-z", "--cached", "--full-name", "--", ".", cwd=checkout.root)  # also what is ignored
     known = _paths(made.run("ls-files", "-z"))
     tracked = _paths(changed) | (_paths(staged) - known)
@@ -172,7 +171,9 @@ def _paths(output: bytes) -> frozenset[bytes]:
     return frozenset(path for path in output.split(b"\0") if path and not path.endswith(b"/"))  # "/": a repository
 
 
-def _chosen(checkout: Checkout, listed: Listing, reads: Iterable[str]) -> tuple[list[bytes], tuple]:
+def _chosen(
+    checkout: Checkout, listed: Listing, reads: Iterable[str]
+) -> tuple[list[bytes], tuple[tuple[str, str], ...]]:
     """(paths of the snapshot, what is left out of it and why), both sorted."""
     top = os.fsencode(checkout.top)
     there = [path for name in reads if os.path.lexists(os.path.join(top, path := os.fsencode(checkout.prefix + name)))]

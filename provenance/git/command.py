@@ -49,7 +49,8 @@ def git(*arguments: str, cwd: str | Path, variables: Mapping[str, str] | None = 
     """Standard output of one git command.
 
     own_config=False leaves out the user's and the system's configuration and attributes, for output that is the
-    same everywhere. Raises GitError when git fails, CodeSourceError when there is no git or it takes too long.
+    same everywhere. Raises GitError when git fails, GitMissing when there is none, or CodeSourceError when it takes
+    too long.
     """
     settings = SAFETY if own_config else SAFETY | {"core.attributesFile": os.devnull, "core.excludesFile": os.devnull}
     command = ["git", *(text for pair in settings.items() for text in ("-c", "=".join(pair))), *arguments]

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from provenance.git.command import CodeSourceError, GitError, git
-from provenance.git.remote import check_commit, check_remote, clean_remote, split_remote
+from provenance.git.remote import check_commit, check_remote, clean_remote, split_remote, without_login
 
 SECONDS = 1800  # for one fetch; a slower server is given up
 _PLAIN = ("--no-tags", "--no-recurse-submodules", "--no-auto-gc", "-q")
@@ -32,7 +32,7 @@ def fetch(remote: str, commit: str, folder: str | Path) -> Path:
     try:
         _init(folder, commit)
         _get(remote, commit, folder)
-        git("remote", "add", "--", "origin", clean_remote(remote, Path.cwd()), cwd=folder)
+        git("remote", "add", "--", "origin", without_login(remote, Path.cwd()), cwd=folder)
         git("-c", "advice.detachedHead=false", "checkout", "-q", "--detach", commit, "--", cwd=folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from provenance.git.checkout import Checkout, Scratch, candidates, check_path, scratch, shown
@@ -30,17 +31,16 @@ def patch_summary(patch: bytes) -> list[tuple[str, str, int | None, int | None]]
     if not patch:
         return []
     with tempfile.TemporaryDirectory() as folder:
-        alone = {"cwd": folder, "own_config": False, "variables": {"GIT_CEILING_DIRECTORIES": str(Path(folder).parent)}}
-        numbers = git("apply", "--numstat", "-z", "-", stdin=patch, **alone)
-        words = git("apply", "--summary", "-", stdin=patch, **alone)
-    lines: dict[bytes, list[int | None]] = {}
+        variables = {"GIT_CEILING_DIRECTORIES": str(Path(folder).parent)}
+        alone = partial(git, stdin=patch, cwd=folder, own_config=False, variables=variables)
+        numbers = alone("apply", "--numstat", "-z", "-")
+        words = alone("apply", "--summary", "-")
+    lines: dict[bytes, tuple[int | None, int | None]] = {}
     for record in numbers.split(b"\0")[:-1]:
-        *counts, path = record.split(b"\t", 2)
+        added, removed, path = record.split(b"\t", 2)
         check_path(path)
-        before = lines.get(path, [0, 0])  # a replaced file comes twice
-        lines[path] = [
-            None if new == b"-" or old is None else old + int(new) for old, new in zip(before, counts, strict=True)
-        ]
+        before = lines.get(path, (0, 0))  # a replaced file comes twice
+        lines[path] = _plus(before[0], added), _plus(before[1], removed)
     changes = dict.fromkeys(lines, "modified")
     for line in words.splitlines():
         match = _SUMMARY.fullmatch(line)
@@ -56,6 +56,11 @@ def patch_summary(patch: bytes) -> list[tuple[str, str, int | None, int | None]]
         change = f"mode {mode.decode()} => {to.decode()}" if to else {b"create": "added", b"delete": "deleted"}[what]
         changes[path] = change if changes[path] == "modified" else "replaced"
     return [(shown(path), changes[path], *lines[path]) for path in sorted(lines)]
+
+
+def _plus(lines: int | None, more: bytes) -> int | None:
+    """A sum of numbers of lines, of which git writes "-" for a binary file."""
+    return None if more == b"-" or lines is None else lines + int(more)
 
 
 def apply_patch(folder: str | Path, patch: bytes) -> str:

@@ -32,7 +32,7 @@ def check_remote(text: str, allowed: Iterable[str | None] | None) -> str:
     recorded = identity(text)
     if allowed is None:
         return text
-    ours = [own for own in allowed if clean_remote(own)]
+    ours = [own for own in allowed if own and clean_remote(own)]
     for own in ours:
         if identity(own) == recorded:
             return own
@@ -49,14 +49,19 @@ def same_repository(a: str, b: str) -> bool:
 
 
 def clean_remote(remote: str | None, base: Path | None = None) -> str | None:
-    """`remote` without user, password and query ("git@" stays: ssh needs it); None when it is of no known kind.
+    """As `without_login`, but None for what is of no known kind."""
+    try:
+        return without_login(remote or "", base)
+    except CodeSourceError:
+        return None
+
+
+def without_login(remote: str, base: Path | None = None) -> str:
+    """`remote` without user, password and query ("git@" stays: ssh needs it). Raises CodeSourceError for no remote.
 
     A relative path is made absolute from `base`.
     """
-    try:
-        scheme, user, host, path = split_remote(remote)
-    except CodeSourceError:
-        return None
+    scheme, user, host, path = split_remote(remote)
     if scheme == "file":
         return str((base / path).resolve()) if base else path
     user = "git@" if scheme == "ssh" and user.partition(":")[0] == "git" else ""
@@ -119,6 +124,6 @@ def identity(remote: str | None) -> tuple[str, str]:
     return f"{name}:{port}" if port else name, path.strip("/").removesuffix(".git").rstrip("/")
 
 
-def _cut(text: object) -> str:
+def _cut(text: str | None) -> str:
     shown = ascii(without_credentials(text) if isinstance(text, str) else text)
     return shown if len(shown) <= 120 else shown[:117] + "..."

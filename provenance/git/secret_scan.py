@@ -84,7 +84,9 @@ def scan_patch(patch: bytes, paths: Sequence[str]) -> list[Finding]:
     Those removed, or beside a change, go up with it as well as those added.
     """
     found: list[Finding] = []
-    names, header, path, lines = iter(paths), None, "", []
+    names, path = iter(paths), ""
+    header: bytes | None = None
+    lines: list[tuple[int, str]] = []
     for head, carried in _files(patch):
         if head != header:  # else a file that became a link, which comes twice
             found += scan(path, lines)
@@ -96,7 +98,8 @@ def scan_patch(patch: bytes, paths: Sequence[str]) -> list[Finding]:
 def _files(patch: bytes) -> Iterator[tuple[bytes, list[tuple[int, str]]]]:
     """(header, lines with their numbers) for each file of a patch that git wrote here."""
     rows = iter(patch.split(b"\n"))
-    header, lines = None, []
+    header: bytes | None = None
+    lines: list[tuple[int, str]] = []
     for row in rows:
         if row.startswith(b"diff --git "):
             if header is not None:

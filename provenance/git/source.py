@@ -6,7 +6,7 @@ The rest of the project's one door to git; behind it are checkout.py, patch.py, 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from provenance.git.fetch import fetch, published
 from provenance.git.patch import apply_patch, patch_summary
 from provenance.git.remote import check_commit, check_remote, clean_remote, same_repository
 from provenance.git.secret_scan import scan_patch
+from provenance.record.digest import JsonObject
 
 __all__ = [
     "Captured",
@@ -59,12 +60,12 @@ class Source:
     tree: str | None = None
     note: str | None = None
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, str | bool | None]:
         """Plain values, for JSON."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, value: Mapping) -> Source:
+    def from_dict(cls, value: JsonObject) -> Source:
         """Read what `to_dict` gave; checks types, not whom to trust. Raises CodeSourceError."""
         try:
             given = {field.name: value[field.name] for field in fields(cls)}
@@ -122,6 +123,7 @@ class WorkTree:
     def __init__(self, root: str | Path):
         self.root = Path(root)
         self._snapshots: dict[frozenset[str], Captured] = {}
+        self._looked: tuple[str | None, str | None, Listing] | None = None
 
     def captured(self, reads: Iterable[str]) -> Captured:
         """What is recorded for code that reads the files `reads`, named from the root.
@@ -135,16 +137,17 @@ class WorkTree:
         return self._snapshots[wanted]
 
     def _captured(self, reads: frozenset[str]) -> Captured:
-        checkout, note = self._found
-        if checkout is None:
-            return Captured(Source(note=note))
-        found = snapshot(checkout, self._listing, reads)
+        checkout = self._found
+        if not isinstance(checkout, Checkout):
+            return Captured(Source(note=checkout))
+        branch, remote, listed = self._state(checkout)
+        found = snapshot(checkout, listed, reads)
         read = {checkout.prefix + name for name in reads}
         left_out = [f"{path} ({why})" for path, why in found.left_out if path in read]
         source = Source(
             commit=checkout.commit,
-            remote=self._branch[1],
-            branch=self._branch[0],
+            remote=remote,
+            branch=branch,
             folder=checkout.prefix.rstrip("/"),
             dirty=bool(found.patch),
             patch=hashlib.sha256(found.patch).hexdigest() if found.patch else None,
@@ -154,24 +157,21 @@ class WorkTree:
         return Captured(source, found.patch, found.files, found.left_out)
 
     @cached_property
-    def _found(self) -> tuple[Checkout | None, str | None]:
+    def _found(self) -> Checkout | str | None:
         """The checkout, or why there is none although it looks like one: without git nothing more can be known."""
         try:
             found = Checkout.of(self.root)
         except GitMissing as error:
-            return None, str(error)
+            return str(error)
         # A folder inside a repository that has none of its files is not of that repository.
-        return (found, None) if found and git("ls-files", "-z", "--", ".", cwd=found.root) else (None, None)
+        return found if found and git("ls-files", "-z", "--", ".", cwd=found.root) else None
 
-    @cached_property
-    def _branch(self) -> tuple[str | None, str | None]:
-        """The branch and its remote."""
-        branch = _branch(self._found[0])
-        return branch, _remote(self._found[0], branch)
-
-    @cached_property
-    def _listing(self) -> Listing:
-        return listing(self._found[0])
+    def _state(self, checkout: Checkout) -> tuple[str | None, str | None, Listing]:
+        """The branch, its remote, and what may differ from the commit, as they are when first asked for."""
+        if self._looked is None:
+            branch = _branch(checkout)
+            self._looked = branch, _remote(checkout, branch), listing(checkout)
+        return self._looked
 
 
 def read(root: str | Path, reads: Iterable[str] = ()) -> Source:

@@ -7,10 +7,15 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any, TypeAlias
+
+# What JSON can say, to be written; and an object of it that was read, of which nothing is known: anybody wrote it.
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+JsonObject: TypeAlias = Mapping[str, Any]
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -36,7 +41,7 @@ class Listing:
         """Bytes of all files."""
         return sum(size for size, _ in self.files.values())
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Json]:
         return {
             "digest": self.digest,
             "files": {path: list(entry) for path, entry in sorted(self.files.items())},
@@ -44,7 +49,7 @@ class Listing:
         }
 
     @classmethod
-    def from_dict(cls, value: Mapping) -> Listing:
+    def from_dict(cls, value: JsonObject) -> Listing:
         """Read what `to_dict` gave. Raises DigestError when it is malformed, or its digest is not that of its files."""
         try:
             files = {path: (size, sha256) for path, (size, sha256) in value["files"].items()}
@@ -65,7 +70,7 @@ class Listing:
         return cls(digest, files, volatile)
 
 
-def sha256_file(path: str | os.PathLike) -> str:
+def sha256_file(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's bytes, hex. Raises DigestError when it cannot be read."""
     try:
         with open(path, "rb") as file:
@@ -74,13 +79,13 @@ def sha256_file(path: str | os.PathLike) -> str:
         raise DigestError(f"{path} cannot be read ({error.strerror}). Make it readable, or make it again.") from None
 
 
-def digest_json(value: object) -> str:
+def digest_json(value: Json) -> str:
     """SHA-256, hex, of a plain value as canonical JSON: keys sorted, tuples as lists, no NaN (ValueError)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def list_tree(folder: str | os.PathLike, volatile: Iterable[str] = ()) -> Listing:
+def list_tree(folder: str | os.PathLike[str], volatile: Iterable[str] = ()) -> Listing:
     """List and hash every file below `folder`.
 
     volatile: paths or patterns ("logs/*"; "*" also matches "/") of files that are listed but not in the digest.
@@ -102,7 +107,7 @@ def digest_files(files: Mapping[str, tuple[int, str]]) -> str:
     return _digest(files, ())
 
 
-def verify(folder: str | os.PathLike, listing: Listing, deep: bool = True) -> list[str]:
+def verify(folder: str | os.PathLike[str], listing: Listing, deep: bool = True) -> list[str]:
     """What is wrong with `folder` against `listing`, a line each; empty when nothing is.
 
     deep=False compares names and sizes alone. Only files found in the folder are opened, never a path of the listing.

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from provenance.bootstrap.installed_files import altered, package_folders
-from provenance.record.digest import digest_json
+from provenance.record.digest import Json, JsonObject, digest_json
 from provenance.record.hardware import cpu_model, variables
 from provenance.record.packages import ABSENT, installed, locked, same_version
 from runtime.cores import cores
@@ -58,12 +58,12 @@ class Environment:
         """Name -> version, of each package the lock names for this platform, as the lock has it."""
         return self.packages | {name: version for name, version, _ in self.differences if name in self.packages}
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Json]:
         """Plain values, for JSON."""
         return asdict(self) | {"differences": [list(difference) for difference in self.differences]}
 
     @classmethod
-    def from_dict(cls, value: Mapping) -> Environment:
+    def from_dict(cls, value: JsonObject) -> Environment:
         """Read what `to_dict` gave; raises LockError for anything else, as the record may be anybody's."""
         try:
             given = {field.name: value[field.name] for field in fields(cls)}
@@ -82,7 +82,10 @@ class Environment:
 
 
 def current(root: str | Path, manager: str) -> Environment:
-    """The environment of this process, for the project in `root`; manager: "uv", "conda", "virtualenv" or "local"."""
+    """The environment of this process, for the project in `root`; manager: "uv", "conda", "virtualenv" or "local".
+
+    Raises LockError for a lock or conda.yaml that is missing or pins not every package.
+    """
     root = Path(root)
     text = _read(root / LOCK)
     try:

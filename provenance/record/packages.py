@@ -19,7 +19,8 @@ def locked(text: str) -> dict[str, str]:
 
     Raises ValueError with the line's number for a line that pins nothing.
     """
-    versions, held = {}, _Markers()
+    versions: dict[str, str] = {}
+    held = _Markers()
     lines = iter(enumerate(text.splitlines(), 1))
     for number, line in lines:
         whole = line
@@ -43,7 +44,7 @@ def locked(text: str) -> dict[str, str]:
 class _Markers:
     """Evaluates environment markers, each text once."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.known: dict[str, bool] = {}
 
     def __call__(self, marker: str, number: int) -> bool:
@@ -108,8 +109,8 @@ def _read(folder: str, entry: str) -> tuple[str, str] | None:
             text = file.read(65536)
     except OSError:
         return None
-    name, version = (re.search(rf"(?m)^{key}: *(\S+)", text) for key in ("Name", "Version"))
-    return (name[1], version[1] + " (in development)") if name and version else None
+    named, of_version = (re.search(rf"(?m)^{key}: *(\S+)", text) for key in ("Name", "Version"))
+    return (named[1], of_version[1] + " (in development)") if named and of_version else None
 
 
 def _origin(folder: str) -> str:

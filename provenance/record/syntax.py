@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 DECLARATION = "DATA_FILES"  # a module names the files beside it that it reads: DATA_FILES = ("zones.json",)
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -44,23 +45,26 @@ def parse(text: bytes, path: str) -> Module:
     _spell(tree, spelled.append)
     digest = hashlib.sha256("".join(spelled).encode("utf-8", "surrogatepass")).hexdigest()
     calls = b"import_module" in text or b"__import__" in text  # else only statements need looking at
-    imports = tuple(_imports(tree, ast.iter_child_nodes if calls else _statements))
-    computed = next((line for name, _, line in imports if name is None), None)
+    found = list(_imports(tree, ast.iter_child_nodes if calls else _statements))
+    imports = tuple((name, names, dots) for name, names, dots in found if name is not None)
+    computed = next((line for name, _, line in found if name is None), None)
     texts = tuple(sorted(_texts(tree))) if computed else ()
-    return Module(
-        digest, tuple(found for found in imports if found[0] is not None), _declared(tree, path), computed, texts
-    )
+    return Module(digest, imports, _declared(tree, path), computed, texts)
 
 
-def _spell(node: object, write: Callable[[str], object]) -> None:
-    """Write the tree as text without positions; empty fields are left out, so that Python versions agree."""
+def _spell(node: Any, write: Callable[[str], None]) -> None:
+    """Write a tree, or what stands in a field of one, as text without positions.
+
+    Empty fields are left out, so that Python versions agree.
+    """
     if isinstance(node, ast.Constant):
-        value = node.value
-        write(f"#{value:#x}" if type(value) is int else f"#{value!r}")  # "#": a constant None is not an absent node
+        constant = node.value
+        write("#")  # a constant None is not an absent node
+        write(f"{constant:#x}" if type(constant) is int else f"{constant!r}")
     elif isinstance(node, ast.AST):
         write(f"{type(node).__name__}(")
         for field in node._fields:
-            value = getattr(node, field, None)
+            value: Any = getattr(node, field, None)
             if field == "body" and isinstance(node, _DOCUMENTED):
                 value = _without_docstring(value)
             if value is not None and value != []:
@@ -85,9 +89,11 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
     return body
 
 
-def _imports(tree: ast.AST, below: Callable) -> Iterator[tuple[str | None, tuple[str, ...], int]]:
+def _imports(
+    tree: ast.AST, below: Callable[[ast.AST], Iterator[ast.AST]]
+) -> Iterator[tuple[str | None, tuple[str, ...], int]]:
     """As Module.imports; (None, (), line) for a module that is known only at run time."""
-    pending = [tree]
+    pending: list[ast.AST] = [tree]
     while pending:
         node = pending.pop()
         if isinstance(node, ast.Import):
@@ -126,11 +132,13 @@ def _texts(tree: ast.AST) -> set[str]:
 
 def _declared(tree: ast.Module, path: str) -> tuple[str, ...]:
     for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if not isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+            continue
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         if not any(isinstance(target, ast.Name) and target.id == DECLARATION for target in targets):
             continue
         try:
-            names = ast.literal_eval(node.value)
+            names = ast.literal_eval(node.value) if node.value else None
         except ValueError:
             names = None
         if not isinstance(names, tuple | list) or not all(isinstance(name, str) for name in names):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from provenance.record.lineage import Lineage
+
 TABLES = ("params", "placement", "code", "key_inputs")  # of text by text
 STORE = ("runs:/", "models:/")  # where outputs lie; elsewhere a server could have any file or address read
 
 
-def malformed(lineage) -> str | None:
+def malformed(lineage: Lineage) -> str | None:
     """What of a Lineage is not of its type, lies elsewhere or cannot be shown on one line; None when nothing is."""
     for name in TABLES:
         table = getattr(lineage, name)

@@ -55,8 +55,9 @@ def of_stored(uri: str) -> str:
         except DigestError as error:
             raise LocationError(str(error)) from None
         root = _own(uri, client.get_run(match[1]).info.artifact_uri, match[1])
-        location = append_to_uri_path(root, match[2])
-        if (local := folder(location)) and not local.resolve().is_relative_to(folder(root).resolve()):
+        location: str = append_to_uri_path(root, match[2])
+        local, home = folder(location), folder(root)
+        if local and not (home and local.resolve().is_relative_to(home.resolve())):
             raise LocationError(f"{uri} is a link out of the run's own folder")
         return location
     raise LocationError(f"{uri!r:.200} is no artifact of this tracking store (runs:/<run id>/..., models:/...)")

@@ -82,7 +82,8 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 def _check_version(database: sqlite3.Connection, uri: str, tables: set[str], made_by: str) -> None:
     mlflow = find_spec("mlflow")
-    newest, known = schema_revisions(Path(mlflow.submodule_search_locations[0])) if mlflow else ("", set())
+    places = mlflow.submodule_search_locations if mlflow else None
+    newest, known = schema_revisions(Path(places[0])) if places else ("", set())
     revision = None  # MLflow 0.9 and before wrote none
     if "alembic_version" in tables:
         (revision,) = database.execute("SELECT version_num FROM alembic_version").fetchone() or (None,)
