@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bench import LAUNCHER, PYTHON, ROOT, TLC, machine, medians, ran
+from bench import LAUNCHER, PYTHON, ROOT, TLC, machine, medians, metrics, ran
 
 MONTHS = ("2023-01", "2023-02", "2023-03")
 
@@ -46,8 +46,8 @@ def main() -> None:
             here = new(place, store)
             words = [word for param in (f"source={source}", "reuse=false", *params) for word in ("-P", param)]
             done = ran([LAUNCHER, "run", ROOT, "-e", entry, "--env-manager", given.env_manager, *words], here)
-            found = re.search(r"test_rmse ([\d.]+)|lowest test RMSE +[\d.]+ +([\d.]+)", done.stdout)
-            answers[name], processor[name] = found[1] or found[2], done.processor
+            answers[name] = f"{metrics(here, 'register')['test_rmse']:.3f}"
+            processor[name] = done.processor
             return done.seconds
 
         contenders = {

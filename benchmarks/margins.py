@@ -12,14 +12,13 @@ Months: train/val/test, a `+` between months of one split. Without the real mont
 """
 
 import argparse
-import re
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from bench import LAUNCHER, ROOT, TLC, machine, ran
+from bench import LAUNCHER, ROOT, TLC, machine, metrics, ran
 
 sys.path.insert(0, str(ROOT))
 REAL = (
@@ -68,11 +67,9 @@ def chain(source: str, choice: str, features: str, trials: int, workers: int) ->
     params = {"source": source, **dict(months), "features": features, "max_evals": trials, "workers": workers}
     words = [word for name, value in params.items() for word in ("-P", f"{name}={value}")]
     with tempfile.TemporaryDirectory(prefix="margins-") as folder:
-        said = ran([LAUNCHER, "run", ROOT, "--env-manager", "local", *words], Path(folder)).stdout
-    found = re.search(
-        r"best trial val_rmse ([\d.]+).*?test_rmse ([\d.]+) min(?:, ([\d.]+) min fitted again)?", said, re.S
-    )
-    return float(found[1]), float(found[2]), float(found[3] or "nan")
+        ran([LAUNCHER, "run", ROOT, "--env-manager", "local", *words], Path(folder))
+        found = metrics(Path(folder), "register")
+    return found["val_rmse"], found["test_rmse"], found["registered_test_rmse"]
 
 
 def yardstick(source: str, choice: str, metered: bool, trials: int) -> tuple[float, float]:

@@ -31,6 +31,15 @@ def machine(*packages: str) -> str:
     )
 
 
+def metrics(here: Path, entry_point: str) -> dict[str, float]:
+    """What the newest run of `entry_point` measured, in the store of the folder it was started from."""
+    from mlflow import MlflowClient
+
+    wanted = f"tags.`mlflow.project.entryPoint` = '{entry_point}'"
+    [run] = MlflowClient(f"sqlite:///{here}/mlflow.db").search_runs(["0"], wanted, max_results=1)
+    return dict(run.data.metrics)
+
+
 def medians(contenders: dict[str, Callable[[], float]], runs: int) -> dict[str, float]:
     """Median of what each contender returns in `runs` runs, all of them once in turn before any is run again."""
     seen: dict[str, list[float]] = {name: [] for name in contenders}
