@@ -1,5 +1,10 @@
 """bundle: one file from which a run can be reproduced without the server."""
 
+if __name__ == "__main__":
+    from provenance.bootstrap.start import start_step
+
+    start_step()
+
 import re
 import tempfile
 from pathlib import Path

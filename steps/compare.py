@@ -1,5 +1,10 @@
 """compare: why two runs differ, the likeliest cause first; prove=true runs one with each difference in turn."""
 
+if __name__ == "__main__":
+    from provenance.bootstrap.start import start_step
+
+    start_step()
+
 import tempfile
 from pathlib import Path
 

@@ -1,5 +1,10 @@
 """course: the MLOps Zoomcamp's homework re-run, published answers beside reproduced ones; exit 1 if any differs."""
 
+if __name__ == "__main__":
+    from provenance.bootstrap.start import start_step
+
+    start_step()
+
 import json
 
 import click

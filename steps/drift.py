@@ -1,5 +1,10 @@
 """drift: a registered model on new months: which inputs moved since its training, and what that did to its error."""
 
+if __name__ == "__main__":
+    from provenance.bootstrap.start import start_step
+
+    start_step()
+
 import sys
 import tempfile
 from pathlib import Path

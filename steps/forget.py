@@ -1,6 +1,9 @@
 """Delete a run that `mlflow run` made and that is not to stay, once its launcher has written its last status."""
 
-from __future__ import annotations
+if __name__ == "__main__":
+    from provenance.bootstrap.start import start_step
+
+    start_step()
 
 import json
 import subprocess
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
 SECONDS = 60  # a launcher writes the last status within a second of its step's end
 
 
-def delete_once_launched(client: MlflowClient, run_id: str, project: str) -> None:
+def delete_once_launched(client: "MlflowClient", run_id: str, project: str) -> None:
     """Have the run that `mlflow run` made for this step deleted as soon as the launcher is done with it.
 
     It is marked as this process's first: what is deleted then is the run that carries this very mark.

@@ -1,5 +1,10 @@
 """gc: list, and with delete=true delete, the runs and artifacts that nothing needs; dry by default."""
 
+if __name__ == "__main__":
+    from provenance.bootstrap.start import start_step
+
+    start_step()
+
 import sys
 
 import click

@@ -1,5 +1,10 @@
 """hpo: a dataset artifact -> the searched trials (nested runs, ``search/``) and the best of them as models."""
 
+if __name__ == "__main__":
+    from provenance.bootstrap.start import start_step
+
+    start_step()
+
 import json
 import threading
 from functools import partial

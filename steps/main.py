@@ -1,5 +1,10 @@
 """main: the whole chain, each step a child run started with `mlflow run` and handed the URI of the step before."""
 
+if __name__ == "__main__":
+    from provenance.bootstrap.start import start_step
+
+    start_step()
+
 import click
 
 from provenance.pipeline.cli import checked

@@ -2,6 +2,11 @@
 end with 0, whatever the step said. An interrupted step starts this as it ends.
 """
 
+if __name__ == "__main__":
+    from provenance.bootstrap.start import start_step
+
+    start_step()
+
 import sys
 import time
 

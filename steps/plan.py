@@ -1,5 +1,10 @@
 """plan: which steps `main` would reuse and which it would run, and why; runs nothing, leaves no run."""
 
+if __name__ == "__main__":
+    from provenance.bootstrap.start import start_step
+
+    start_step()
+
 import json
 
 import click

@@ -1,5 +1,10 @@
 """predict: raw trips in a file -> minutes for every row in another, by a registered model."""
 
+if __name__ == "__main__":
+    from provenance.bootstrap.start import start_step
+
+    start_step()
+
 import contextlib
 from collections import Counter
 from pathlib import PurePosixPath

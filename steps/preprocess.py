@@ -1,5 +1,10 @@
 """preprocess: raw months -> the dataset artifact ``dataset/`` (Parquet splits, fitted features, manifest)."""
 
+if __name__ == "__main__":
+    from provenance.bootstrap.start import start_step
+
+    start_step()
+
 import tempfile
 from pathlib import Path
 

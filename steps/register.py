@@ -1,5 +1,10 @@
 """register: an hpo run -> the chosen candidate, judged on test, fitted again, as a version that meets the gate."""
 
+if __name__ == "__main__":
+    from provenance.bootstrap.start import start_step
+
+    start_step()
+
 import threading
 from dataclasses import replace
 

@@ -1,5 +1,10 @@
 """reproduce: re-execute a recorded run, compare every output and metric, and grade; exit 1 below `require`."""
 
+if __name__ == "__main__":
+    from provenance.bootstrap.start import start_step
+
+    start_step()
+
 import contextlib
 import sys
 import tempfile

@@ -1,5 +1,10 @@
 """rollback: give the champion alias of a registered model back to its last holder; print who was champion when."""
 
+if __name__ == "__main__":
+    from provenance.bootstrap.start import start_step
+
+    start_step()
+
 import click
 
 from provenance.pipeline.cli import checked

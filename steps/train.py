@@ -1,5 +1,10 @@
 """train: a dataset artifact -> one fitted model of the family, logged as ``model`` with its validation metrics."""
 
+if __name__ == "__main__":
+    from provenance.bootstrap.start import start_step
+
+    start_step()
+
 import json
 from contextlib import closing
 

@@ -3,6 +3,11 @@
 `write=true` makes expected.json instead: what this commit gives from now on.
 """
 
+if __name__ == "__main__":
+    from provenance.bootstrap.start import start_step
+
+    start_step()
+
 import sys
 import tempfile
 from pathlib import Path

@@ -22,9 +22,10 @@ from pathlib import Path
 
 from provenance.bootstrap.first_use_lock import holding_lock, lock_of
 from provenance.bootstrap.installed_files import altered, checked, package_folders
+from provenance.bootstrap.project import ROOT
 from provenance.record.packages import normal
 
-LOCK = Path(__file__).resolve().parents[2] / "requirements.lock"
+LOCK = Path(ROOT, "requirements.lock")
 BY_MLFLOW = re.compile(r"mlflow-[0-9a-f]{40}")  # how it names an environment, whichever manager makes it
 WHOLE = "whole"  # a file in the environment: it was seen to lack nothing
 CONDA_LEAVES = "condaenv.*.requirements.txt"  # beside conda.yaml, while conda has pip install

@@ -10,7 +10,9 @@ import re
 import sys
 from pathlib import Path
 
-CONDA = Path(__file__).resolve().parents[2] / "conda.yaml"
+from provenance.bootstrap.project import ROOT
+
+CONDA = Path(ROOT, "conda.yaml")
 OLDEST = (3, 11)  # Python; conda.yaml pins one, a newer one may do with --env-manager local
 
 

@@ -13,25 +13,31 @@ import re
 import sys
 from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
+from types import ModuleType
 
-ROOT = Path(__file__).resolve().parents[2]
-EARLY = (
-    "steps",
-    "provenance",
-    "provenance.bootstrap",
-    "provenance.bootstrap.shadowing",
-    __name__,
-)  # imported before this could see to it
+from provenance.bootstrap import project
+
+ROOT = Path(project.ROOT)
+ROOTS = tuple(dict.fromkeys([ROOT, Path(project.ENGINE)]))  # of the project's packages, and of the engine's
 _LOADED = re.compile(rf"\.{sys.implementation.cache_tag}(\.opt-\d)?\.pyc$")  # what this Python would take
 
 imported: dict[str, bytes] = {}  # path in the project -> source text, of the modules that this process imported
+
+
+def root_of(package: str) -> Path | None:
+    """The folder of the project, or else of its engine, that holds the top-level `package`; None for all others."""
+    return next((root for root in ROOTS if (root / package / "__init__.py").is_file()), None)
+
+
+def _keep(module: str, path: str, source: bytes) -> None:
+    imported[Path(path).relative_to(root_of(module.partition(".")[0])).as_posix()] = source
 
 
 class _Loader(SourceFileLoader):
     def get_code(self, fullname: str):
         path = self.get_filename(fullname)
         source = self.get_data(path)
-        imported[Path(path).relative_to(ROOT).as_posix()] = source
+        _keep(fullname, path, source)
         return self.source_to_code(source, path)
 
 
@@ -39,15 +45,15 @@ class _Finder:
     """Finds a project's module where `code.closure` looks for it: no compiled one, no other folder on the path."""
 
     def __init__(self):
-        self.ours: dict[str, bool] = {}
+        self.roots: dict[str, Path | None] = {}
 
     def find_spec(self, name: str, path=None, target=None):
         top, *parts = name.split(".")
-        if top not in self.ours:
-            self.ours[top] = (ROOT / top / "__init__.py").is_file()
-        if not self.ours[top]:
+        if top not in self.roots:
+            self.roots[top] = root_of(top)
+        if (root := self.roots[top]) is None:
             return None
-        folder = ROOT.joinpath(top, *parts)
+        folder = root.joinpath(top, *parts)
         if path is not None and str(folder.parent) not in path:
             return None  # below a package that was imported from elsewhere
         for file in (folder / "__init__.py", folder.with_suffix(".py")):
@@ -67,7 +73,7 @@ def import_from_source() -> None:
     if sys.pycache_prefix:  # bytecode that nobody compared with its source
         sys.pycache_prefix, sys.dont_write_bytecode = None, True
         os.environ.pop("PYTHONPYCACHEPREFIX", None)
-    stale = [name for name in EARLY if name in sys.modules and not _of_its_source(sys.modules[name])]
+    stale = [module for module in [*sys.modules.values()] if not _of_its_source(module)]
     remove_bytecode()
     if stale:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
@@ -75,10 +81,13 @@ def import_from_source() -> None:
     sys.meta_path.insert(place, _Finder())
 
 
-def _of_its_source(module) -> bool:
-    spec = module.__spec__
+def _of_its_source(module: ModuleType) -> bool:
+    """Whether a module that was imported already ran as its text is now; those of others are not looked at."""
+    spec = getattr(module, "__spec__", None)
+    if not spec or not root_of(spec.name.partition(".")[0]):
+        return True
     source = Path(spec.origin).read_bytes()
-    imported[Path(spec.origin).relative_to(ROOT).as_posix()] = source
+    _keep(spec.name, spec.origin, source)
     return not (spec.cached and os.path.exists(spec.cached)) or _same_code(Path(spec.cached), source, spec.origin)
 
 
@@ -91,7 +100,7 @@ def _same_code(bytecode: Path, source: bytes, path: str) -> bool:
 
 def remove_bytecode() -> None:
     """Remove the project's bytecode; exit where some that is not of its source has to stay."""
-    for package in ROOT.glob("*/__init__.py"):
+    for package in (package for root in ROOTS for package in root.glob("*/__init__.py")):
         for folder, _, files in os.walk(package.parent):
             if os.path.basename(folder) == "__pycache__":
                 for name in files:

@@ -13,12 +13,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.projects.utils import get_or_create_run
 from mlflow.utils.process import ShellCommandException
 
+from provenance.bootstrap.source_imports import ROOT
 from provenance.record import names
 from provenance.store.paging import every
 from provenance.store.project_identity import is_ours, project_of
 from runtime.server_errors import server_error
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class ChainError(ValueError):

@@ -60,7 +60,7 @@ def unchanged(root: str | Path, module: str, recorded: Mapping[str, str]) -> Non
     What it imported is known of the project that it runs, and of no other folder.
     """
     moved = changed(recorded, closure(root, module))
-    imported = source_imports.imported if Path(root).resolve() == source_imports.ROOT else {}
+    imported = source_imports.imported if Path(root).resolve() == source_imports.ROOT.resolve() else {}
     loaded = {path: parse(source, path).digest for path, source in imported.items() if path in recorded}
     moved += [path for path, found in loaded.items() if found != recorded[path] and path not in moved]
     if moved:

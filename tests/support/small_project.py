@@ -12,8 +12,10 @@ from provenance.bootstrap import (
     first_use_lock,
     installed_files,
     platform_check,
+    project,
     shadowing,
     source_imports,
+    start,
 )
 from provenance.record import packages
 from tests.support.project import ROOT, environment
@@ -21,18 +23,19 @@ from tests.support.wheels import wheel
 
 NAME = "mlflow-" + "0" * 40
 MODULES = ("first", "second")
+STARTING = (environment_check, first_use_lock, installed_files, packages, platform_check, project, shadowing,
+            source_imports, start)  # fmt: skip
+FIRST = 'if __name__ == "__main__":\n    from provenance.bootstrap.start import start_step\n\n    start_step()\n'
 
 
-def lay_out(project: Path) -> None:
+def lay_out(folder: Path) -> None:
     """What every step of this project imports before anything else."""
     for package in ("steps", "provenance", "provenance/bootstrap", "provenance/record"):
-        (project / package).mkdir(parents=True)
-        shutil.copy(ROOT / package / "__init__.py", project / package)
-    for module in (environment_check, platform_check):
-        shutil.copy(module.__file__, project / Path(module.__file__).relative_to(ROOT))
-    for module in (first_use_lock, packages, shadowing, source_imports, installed_files):
-        shutil.copy(module.__file__, project / Path(module.__file__).relative_to(ROOT))
-    (project / "conda.yaml").touch()  # which pins nothing
+        (folder / package).mkdir(parents=True)
+        shutil.copy(ROOT / package / "__init__.py", folder / package)
+    for module in STARTING:
+        shutil.copy(module.__file__, folder / Path(module.__file__).relative_to(ROOT))
+    (folder / "conda.yaml").touch()  # which pins nothing
 
 
 class Room:
@@ -43,7 +46,7 @@ class Room:
         lay_out(self.project)
         (self.project / "conda.yaml").write_text("".join(f"  #: {name}==1.0\n" for name in MODULES))
         self.step = self.project / "steps" / "say.py"
-        self.step.write_text("import sys, first, second\nprint(first.WORD, second.WORD, *sys.argv[1:])\n")
+        self.step.write_text(FIRST + "import sys, first, second\nprint(first.WORD, second.WORD, *sys.argv[1:])\n")
         wheels.mkdir()
         lock = "".join(wheel(wheels, name) for name in MODULES)
         (self.project / "requirements.lock").write_text(

@@ -80,7 +80,9 @@ SAID = "import os; print(os.environ.get('MLFLOW_DISABLE_TELEMETRY'), os.environ.
 )
 def test_usage_data_is_off_unless_the_user_says_otherwise(said, told):
     """In our launcher, which tells of `mlflow run`, and in a step, which another launcher may have started."""
-    step = f"import sys; sys.path[:] = {sys.path}; import steps; {SAID}"
+    step = (
+        f"import sys; sys.path[:] = {sys.path}; from provenance.bootstrap.start import start_step; start_step(); {SAID}"
+    )
     for command in (["-c", SAID], ["-S", "-c", step]):
         done = subprocess.run([sys.executable, *command], cwd=ROOT, env=user(**said), capture_output=True, text=True)
         assert done.stdout.strip() == told, done.stderr

@@ -20,7 +20,7 @@ import pytest
 from provenance.record import names
 from tests.support.conda_standin import PIP, Conda, channel
 from tests.support.project import LAUNCHER, Workplace, copied, environment, workplace
-from tests.support.small_project import lay_out
+from tests.support.small_project import FIRST, lay_out
 from tests.support.wheels import wheel
 
 
@@ -41,7 +41,7 @@ class SmallProject:
         self.folder, wheels = folder / "project", folder / "wheels"
         lay_out(self.folder)
         (self.folder / "steps" / "say.py").write_text(
-            "import importlib.metadata as metadata, sys, first, packaging\n"
+            FIRST + "import importlib.metadata as metadata, sys, first, packaging\n"
             "print('ran in', sys.prefix, 'packaging by', metadata.distribution('packaging').read_text('INSTALLER'))\n"
         )
         wheels.mkdir()

@@ -100,7 +100,8 @@ def test_this_environment_lacks_nothing():
 def test_the_launcher_and_the_doors_make_nothing_twice():
     """MLflow's own functions are the ones changed, once, by the very file that the doors use."""
     program = (
-        "import steps, mlflow_first_use_lock, mlflow.store.db.utils as db; from mlflow.projects.backend import local\n"
+        "from provenance.bootstrap.start import start_step; start_step()\n"
+        "import mlflow_first_use_lock, mlflow.store.db.utils as db; from mlflow.projects.backend import local\n"
         "for made in (local._create_virtualenv, db._initialize_tables, db._all_tables_exist):\n"
         "    print(hasattr(made, '__wrapped__'), hasattr(made.__wrapped__, '__wrapped__'))\n"
         "print(mlflow_first_use_lock.__file__)"

@@ -12,6 +12,7 @@ from tests.support.project import LAUNCHER, ROOT, environment, workplace
 UV = LAUNCHER.with_name("uv")
 PLATFORMS = ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "aarch64-apple-darwin")
 ON_WINDOWS = "import sys; sys.platform = 'win32'; sys.modules['fcntl'] = None; "  # which Windows' Python lacks
+STARTED = "import runpy; runpy.run_module('steps.plan', run_name='__main__', alter_sys=True)"
 
 
 @pytest.mark.slow
@@ -27,7 +28,7 @@ def test_every_package_of_the_lock_has_a_wheel(platform, tmp_path):
     assert len([line for line in done.stderr.splitlines() if line.startswith(" + ")]) > 90
 
 
-@pytest.mark.parametrize("program", ["import steps.plan", "import mlflow_first_use_lock"])
+@pytest.mark.parametrize("program", [STARTED, "import mlflow_first_use_lock"])
 def test_windows_gets_a_line(program):
     """A step, whoever launches it, and our launcher, before what is not there is imported."""
     done = subprocess.run([sys.executable, "-S", "-c", ON_WINDOWS + f"sys.path[:0] = {[*sys.path]}; " + program],
@@ -39,7 +40,7 @@ def test_windows_gets_a_line(program):
 
 def test_an_older_python_gets_a_line():
     """Python 3.9 on PATH, say, with --env-manager local."""
-    program = "import sys; sys.version_info = (3, 9, 2); import steps.plan"
+    program = "import sys; sys.version_info = (3, 9, 2); " + STARTED
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, env=environment())
     assert done.returncode == 1
     assert done.stderr.startswith("Error: this is not the environment that conda.yaml pins: ")

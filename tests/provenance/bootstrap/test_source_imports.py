@@ -3,6 +3,7 @@
 import importlib.util
 import marshal
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from provenance.record.code import CodeError, closure, unchanged
 from tests.support.project import ROOT, environment
-from tests.support.small_project import lay_out
+from tests.support.small_project import FIRST, lay_out
 
 OLD, NEW = 'WORD = "old"\n', 'WORD = "new"\n'
 
@@ -25,7 +26,7 @@ def project(tmp_path) -> Path:
     (tmp_path / "taxi" / "__init__.py").write_text("")
     (tmp_path / "taxi" / "word.py").write_text(NEW)
     (tmp_path / "steps" / "say.py").write_text(
-        "import subprocess, sys\nfrom taxi.word import WORD\nprint(WORD, flush=True)\n"
+        FIRST + "import subprocess, sys\nfrom taxi.word import WORD\nprint(WORD, flush=True)\n"
         'subprocess.run([sys.executable, "-c", "from taxi.word import WORD; print(WORD)"], check=True)\n'
     )
     return tmp_path
@@ -60,7 +61,14 @@ def test_stale_bytecode_is_not_run(project, kind):
 
 
 @pytest.mark.parametrize(
-    "name", ["steps/__init__.py", "provenance/__init__.py", "provenance/bootstrap/source_imports.py"]
+    "name",
+    [
+        "steps/__init__.py",
+        "steps/say.py",
+        "provenance/__init__.py",
+        "provenance/bootstrap/start.py",
+        "provenance/bootstrap/source_imports.py",
+    ],
 )
 def test_not_of_what_is_imported_first_either(project, name):
     """It is seen, removed, and the step starts again."""
@@ -69,6 +77,18 @@ def test_not_of_what_is_imported_first_either(project, name):
     leave(file, text + '\nprint("stale")\n', "same size and time")
     assert said(project) in ("stale\nnew\nnew\n", "new\nnew\n")
     assert said(project) == "new\nnew\n"
+
+
+def test_an_engine_in_another_folder_is_imported_from_source_too(project):
+    """The project lies below it, as an example does, and has its own `steps`."""
+    inner = project / "examples" / "mine"
+    inner.mkdir(parents=True)
+    for name in ("steps", "conda.yaml", "requirements.lock"):
+        shutil.move(project / name, inner)
+    leave(project / "taxi" / "word.py", OLD, "same size and time")
+    leave(inner / "steps" / "say.py", (inner / "steps" / "say.py").read_text() + "print('stale')\n", "unchecked")
+    assert said(inner, PYTHONPATH="../..").endswith("new\nnew\n")
+    assert said(inner, PYTHONPATH="../..") == "new\nnew\n"
 
 
 def test_bytecode_elsewhere_is_not_run(project, tmp_path):
