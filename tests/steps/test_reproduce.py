@@ -11,6 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from provenance.record import names
+from taxi.city.sample import write_month
+from taxi.months.month import file_name
 from tests.support import repository
 from tests.support.project import Result, copied, workplace
 
@@ -124,6 +126,27 @@ def test_a_bundle_reproduces_in_an_empty_store(place, tmp_path, migrated_store):
     again = reproduce(place, made.run_id)
     assert "grade identical" in again.stdout, again.stderr
     assert place.here.client.search_model_versions() == versions
+
+
+def test_a_bundle_with_its_data_reproduces_after_the_raw_months_are_gone(place, tmp_path, migrated_store):
+    """From the file alone: neither the store in which the run was made nor the folder that it read is there."""
+    months = tmp_path / "months"
+    months.mkdir()
+    for name in ("2023-01", "2023-02", "2023-03"):
+        write_month(months / file_name("green", name), "green", name, 500)
+    there = workplace(tmp_path / "there", migrated_store)
+    made = there.run("preprocess", uri=place.theirs, source=months, quiet="true")
+    assert made.exit_code == 0, made.stderr
+    bundle = tmp_path / "whole.zip"
+    written = there.step("bundle", place.theirs, run_id=made.run_id, out=bundle, data="true", quiet="true")
+    assert written.exit_code == 0, written.stderr
+    assert "raw months: green_tripdata_2023-01.parquet, green_tripdata_2023-02.parquet, green" in written.stdout
+    shutil.rmtree(months)
+    shutil.rmtree(there.folder)
+    here = workplace(tmp_path / "here", migrated_store)
+    result = here.step("reproduce", place.mine, bundle=bundle, quiet="true")
+    assert result.exit_code == 0, result.stderr
+    assert "grade identical" in result.stdout.splitlines()
 
 
 @pytest.mark.slow

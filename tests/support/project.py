@@ -59,10 +59,20 @@ class Workplace:
         command += ["--experiment-name", experiment] if experiment else []
         for name, value in params.items():
             command += ["-P", f"{name}={value}"]
-        done = subprocess.run(
-            command, cwd=self.folder, env=environment(env), capture_output=True, text=True, timeout=1200, check=False
-        )
-        return Result(done.returncode, done.stdout, done.stderr)
+        return finished(command, self.folder, environment(env))
+
+    def step(self, name: str, project: Path = ROOT, **params: object) -> Result:
+        """A step of `project` by itself, without the seconds that `mlflow run` takes before it, on this store."""
+        command = [sys.executable, "-m", f"steps.{name}"]
+        for option, value in params.items():
+            command += [f"--{option.replace('_', '-')}", str(value)]
+        return finished(command, project, environment({"MLFLOW_TRACKING_URI": self.store}))
+
+
+def finished(command: list[str], folder: Path, variables: dict[str, str]) -> Result:
+    """`command`, run in `folder` to its end."""
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=1200, check=False)
+    return Result(done.returncode, done.stdout, done.stderr)
 
 
 def copied(folder: Path) -> Path:
