@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from taxi.evaluation.bootstrap import paired_gain
 from taxi.evaluation.promotion_rule import Thresholds, decide
-from tests.support.contenders import CANDIDATES, lucky_month, month
+from tests.support.simulated_errors import CANDIDATES, lucky_month, month
 
 ROWS = (
     ("worse", "worse", month),

@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from taxi.months.month import Month, file_name
-
-REAL_MONTHS = Path(__file__).parents[2] / "shared" / "tlc"  # beside a checkout; never part of the project
+from tests.support.project import REAL_MONTHS
 
 
 @pytest.fixture(scope="session", autouse=True)

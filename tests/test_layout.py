@@ -1,12 +1,14 @@
 """The packages: which may import which, and how much lies in one folder."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support.project import ROOT
+
 KNOWN = {  # package -> those it may import
     "runtime": set(),
     "search": {"runtime"},
@@ -16,6 +18,16 @@ KNOWN = {  # package -> those it may import
 }
 FOREIGN = {"taxi": {"mlflow", "click"}, "search": {"mlflow", "click"}, "runtime": {"mlflow", "click"}}
 EXCEPTIONS: set[tuple[str, str]] = set()  # (file, module) that break the rule, each with a reason
+
+
+TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    return path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+
+
+TEST_MODULES = {module_name(path) for path in TEST_FILES if path.name != "__init__.py"}
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -40,13 +52,37 @@ def test_imports_go_one_way(package):
     assert found - EXCEPTIONS == set()
 
 
+def imported_tests(path: Path) -> set[str]:
+    """The modules below tests/ that a file imports, or runs as a program."""
+    found = set(re.findall(r"\btests(?:\.\w+)+", path.read_text()))
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found & TEST_MODULES - {module_name(path)}
+
+
 def test_no_test_file_imports_another():
-    """What several share lies in tests/support."""
-    for path in (ROOT / "tests").rglob("*.py"):
-        assert not [name for name in imported(path) if name.rpartition(".")[2].startswith("test_")], path
+    """What several share lies in tests/support; fixtures come by name."""
+    tests = {name for name in TEST_MODULES if not name.startswith("tests.support")}
+    for path in TEST_FILES:
+        assert imported_tests(path) & tests == set(), path
+
+
+def test_what_tests_share_is_used_by_one():
+    """By itself or by another file of tests/support."""
+    used = set().union(*map(imported_tests, TEST_FILES))
+    assert {name for name in TEST_MODULES if name.startswith("tests.support.")} - used == set()
 
 
 def test_every_folder_of_tests_is_one_of_the_code():
     """tests/ mirrors the packages; tests/workflow holds what runs all of them, tests/support what tests share."""
     folders = {path.parent.relative_to(ROOT / "tests").as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
     assert [folder for folder in sorted(folders - {"."}) if folder != "workflow" and not (ROOT / folder).is_dir()] == []
+
+
+@pytest.mark.parametrize("package", [package for package in KNOWN if package != "steps"])
+def test_a_test_lies_with_what_it_tests(package):
+    """It imports its own package, or runs the project from outside; of steps all do that, or take data from taxi."""
+    for path in (ROOT / "tests" / package).rglob("test_*.py"):
+        packages = {module.partition(".")[0] for module in imported(path)} & KNOWN.keys()
+        assert not packages or package in packages, path

@@ -11,7 +11,7 @@ import requests
 
 from runtime.machine_errors import machine_error
 from runtime.server_errors import answer_cut_off, server_error, server_unavailable
-from tests.support.team import free_port
+from tests.support.processes import free_port
 
 
 def wrapped(error):

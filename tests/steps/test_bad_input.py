@@ -23,7 +23,7 @@ from taxi.dataset.dataset import Dataset
 from taxi.features.fitting import FEATURE_SETS, FeatureError
 from taxi.months.month import Month, file_name
 from taxi.months.trips import SchemaError
-from tests.support.examples import examples
+from tests.support.hypothesis_settings import examples
 
 REFUSALS = (DatasetError, FeatureError, SchemaError)
 ROWS = 400

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from provenance.pipeline import launch
 from provenance.reproduce import replay
-from tests.support.examples import examples
+from tests.support.hypothesis_settings import examples
 from tests.support.project import ROOT
 
 DECLARED = {

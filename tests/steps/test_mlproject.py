@@ -3,13 +3,13 @@
 import importlib
 import re
 import shlex
-from pathlib import Path
 
 import click
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.project import ROOT
+
 PROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
 ENTRY_POINTS = PROJECT["entry_points"]
 

@@ -14,7 +14,7 @@ from provenance.record.lineage import Input
 from steps.models.registered import ModelUriError, Registered, dataset_of, registered
 from steps.predict import predict
 from taxi.models.predictor import PredictorError
-from tests.support.finished import SEARCH, TRAIN, finish, left, searched
+from tests.support.finished_runs import SEARCH, TRAIN, finish, left, searched
 
 MODEL = "models:/m-" + "1" * 32
 DATASET = Input("dataset", "runs:/" + "1" * 32 + "/dataset", "a" * 64)

@@ -6,7 +6,6 @@ import ast
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import click
 import pytest
@@ -21,10 +20,9 @@ from provenance.record.validation import cell, code
 from provenance.reuse.cache import Hit
 from steps.options import OPTIONS, StepCommand, options
 from steps.plan import drawing
-from tests.support.project import environment
+from tests.support.project import ROOT, environment
 from tests.support.records import METRICS, RECORD
 
-ROOT = Path(__file__).resolve().parents[2]
 # Colours, a title, a cleared screen, line ends of every kind, what turns text round, half of a letter, Markdown.
 HOSTILE = (
     "a\x1b[31mred\x1b]0;title\x07\x1b[2J\r\nrun 1\u2028x\u2029y\x0bz\x85\u202eback\u2066\udce4 | `<img src=x>` [l](u)"

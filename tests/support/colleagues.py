@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import signal
-import socket
 import sqlite3
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import requests
-
 from tests.support import repository
-from tests.support.project import LAUNCHER, Result, Workplace, copied, environment
+from tests.support.processes import background, free_port, wait_for_answer
+from tests.support.project import LAUNCHER, Result, Workplace, copied, environment, mlflow_run
 
 UV_CACHE = Path("~/.cache/uv").expanduser()  # downloads, not environments: an empty HOME stays one
 
@@ -39,9 +34,7 @@ class Colleague:
 
     def start(self, entry_point: str, **params: object) -> subprocess.Popen:
         """The same without waiting, in a process group of its own."""
-        command = [str(LAUNCHER), "run", str(self.project), "-e", entry_point, "--env-manager", "local"]
-        for name, value in params.items():
-            command += ["-P", f"{name}={value}"]
+        command = mlflow_run(entry_point, self.project, **params)
         return subprocess.Popen(command, cwd=self._desk, env=environment(self._variables()), start_new_session=True,
                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
 
@@ -81,46 +74,6 @@ def tracking_server(folder: Path, migrated_store: Path) -> Iterator[str]:
     command = [str(LAUNCHER), "server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--serve-artifacts"]
     command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(port)]
     url = f"http://127.0.0.1:{port}"
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen([*command, "--workers", "2"], cwd=folder, env=environment(), stdout=log, stderr=log,
-                                  start_new_session=True)  # fmt: skip
-    try:
-        wait_for(url, folder / "log")
+    with background([*command, "--workers", "2"], folder / "log", environment(), folder) as server:
+        wait_for_answer(f"{url}/health", folder / "log", server)
         yield url
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
-
-
-def wait_for(url: str, log: Path, seconds: int = 180) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        with contextlib.suppress(requests.ConnectionError):
-            if requests.get(f"{url}/health", timeout=5).ok:
-                return
-        time.sleep(0.2)
-    raise AssertionError(f"the server did not come up: {log.read_text()[-2000:]}")
-
-
-@contextlib.contextmanager
-def git_daemon(folder: Path) -> Iterator[str]:
-    """A `git://` URL prefix on loopback for the repositories in `folder`."""
-    port = free_port()
-    daemon = subprocess.Popen(["git", "daemon", "--export-all", f"--base-path={folder}", "--listen=127.0.0.1",
-                               f"--port={port}", "--reuseaddr"])  # fmt: skip
-    try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        yield f"git://127.0.0.1:{port}"
-    finally:
-        daemon.terminate()
-        daemon.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mlflow import MlflowClient
+from tests.support.processes import background
+
+if TYPE_CHECKING:  # seconds, which not every test has
+    from mlflow import MlflowClient
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCHER = Path(sys.executable).parent / "mlflow"
+REAL_MONTHS = ROOT.parent / "shared" / "tlc"  # beside a checkout; never part of the project
 # Small enough for a step to take mostly its start-up, large enough to fit something.
 SMALL = {"source": "sample:3000", "max_evals": "4"}
 
@@ -49,17 +56,25 @@ class Workplace:
 
     @property
     def client(self) -> MlflowClient:
+        from mlflow import MlflowClient
+
         return MlflowClient(self.store, registry_uri=self.store)
 
     def run(self, entry_point: str = "main", uri: str | Path = ROOT, env_manager: str = "local", version: str = "",
             env: dict[str, str] | None = None, experiment: str = "", **params: object) -> Result:  # fmt: skip
         """`mlflow run URI -e ENTRY_POINT -P name=value ...` from this folder."""
-        command = [str(LAUNCHER), "run", str(uri), "-e", entry_point, "--env-manager", env_manager]
-        command += ["-v", version] if version else []
-        command += ["--experiment-name", experiment] if experiment else []
-        for name, value in params.items():
-            command += ["-P", f"{name}={value}"]
+        command = mlflow_run(entry_point, uri, env_manager, version, experiment, **params)
         return finished(command, self.folder, environment(env))
+
+    @contextlib.contextmanager
+    def started(self, log: Path, entry_point: str = "main", uri: str | Path = ROOT,
+                env: dict[str, str] | None = None, experiment: str = "",
+                **params: object) -> Iterator[subprocess.Popen]:  # fmt: skip
+        """The same under way in a session of its own, which is ended afterwards; what it says goes to `log`."""
+        log.unlink(missing_ok=True)
+        with background(mlflow_run(entry_point, uri, experiment=experiment, **params), log, environment(env),
+                        self.folder) as running:  # fmt: skip
+            yield running
 
     def step(self, name: str, project: Path = ROOT, **params: object) -> Result:
         """A step of `project` by itself, without the seconds that `mlflow run` takes before it, on this store."""
@@ -67,6 +82,15 @@ class Workplace:
         for option, value in params.items():
             command += [f"--{option.replace('_', '-')}", str(value)]
         return finished(command, project, environment({"MLFLOW_TRACKING_URI": self.store}))
+
+
+def mlflow_run(entry_point: str = "main", uri: str | Path = ROOT, env_manager: str = "local", version: str = "",
+               experiment: str = "", **params: object) -> list[str]:  # fmt: skip
+    """The command line of `mlflow run URI -e ENTRY_POINT -P name=value ...`."""
+    command = [str(LAUNCHER), "run", str(uri), "-e", entry_point, "--env-manager", env_manager]
+    command += ["-v", version] if version else []
+    command += ["--experiment-name", experiment] if experiment else []
+    return command + [word for name, value in params.items() for word in ("-P", f"{name}={value}")]
 
 
 def finished(command: list[str], folder: Path, variables: dict[str, str]) -> Result:

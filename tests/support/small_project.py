@@ -38,7 +38,7 @@ def lay_out(folder: Path) -> None:
     (folder / "conda.yaml").touch()  # which pins nothing
 
 
-class Room:
+class SmallProject:
     """A project of one step that needs two packages, and an environment as MLflow names it, empty so far."""
 
     def __init__(self, folder: Path):

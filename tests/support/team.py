@@ -6,24 +6,20 @@ import contextlib
 import os
 import secrets
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import requests
 
+from tests.support.processes import background, free_port, wait_for_answer
 from tests.support.project import ROOT, environment
 
 LOCKS = (ROOT / "docs" / "team" / "requirements.lock", ROOT / "tests" / "bucket.lock")
-START_SECONDS = 180  # a server with several workers imports MLflow several times
 BUCKET = "taxi"
 
 
@@ -35,48 +31,6 @@ class Secrets:
 
     def __getitem__(self, name: str) -> str:
         return self.words.setdefault(name, secrets.token_hex(16))
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
-
-
-@contextlib.contextmanager
-def process(
-    command: list[str | Path], log: Path, variables: Mapping[str, str], cwd: Path
-) -> Iterator[subprocess.Popen]:
-    """`command` in a session of its own, ended with all its children."""
-    with log.open("ab") as out:
-        started = subprocess.Popen(
-            [str(word) for word in command], cwd=cwd, env=dict(variables), stdout=out, stderr=out,
-            start_new_session=True,
-        )  # fmt: skip
-    try:
-        yield started
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(started.pid, signal.SIGTERM)
-        try:
-            started.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(started.pid, signal.SIGKILL)
-            started.wait()
-
-
-def answers(url: str, log: Path, of: subprocess.Popen) -> None:
-    """Wait until `url` answers with anything; fail with the end of the log when its process ends instead."""
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and of.poll() is None:
-        try:
-            urllib.request.urlopen(url, timeout=5)
-            return
-        except urllib.error.HTTPError:
-            return
-        except OSError:
-            time.sleep(0.3)
-    raise RuntimeError(f"no answer from {url}: {log.read_text()[-3000:]}")
 
 
 def server_environment(folder: Path) -> Path:
@@ -209,8 +163,8 @@ def team_server(folder: Path, workers: int = 2) -> Iterator[Team]:
     with contextlib.ExitStack() as stack:
         database = stack.enter_context(postgres(secret["database"]))
         moto = [programs / "moto_server", "-H", "127.0.0.1", "-p", str(bucket_port)]
-        bucket = stack.enter_context(process(moto, folder / "bucket.log", plain, folder))
-        answers(plain["MLFLOW_S3_ENDPOINT_URL"], folder / "bucket.log", bucket)
+        bucket = stack.enter_context(background(moto, folder / "bucket.log", plain, folder))
+        wait_for_answer(plain["MLFLOW_S3_ENDPOINT_URL"], folder / "bucket.log", bucket)
         make = "import boto3, os, sys; url = os.environ['MLFLOW_S3_ENDPOINT_URL']\n"
         make += "boto3.client('s3', endpoint_url=url).create_bucket(Bucket=sys.argv[1])"
         subprocess.run([programs / "python", "-c", make, BUCKET], check=True, env=plain, cwd=folder)
@@ -233,6 +187,6 @@ def team_server(folder: Path, workers: int = 2) -> Iterator[Team]:
             "MLFLOW_FLASK_SERVER_SECRET_KEY": secret["session"],
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         }
-        server = stack.enter_context(process(command, log, variables, folder))
-        answers(f"http://127.0.0.1:{port}/health", log, server)
+        server = stack.enter_context(background(command, log, variables, folder))
+        wait_for_answer(f"http://127.0.0.1:{port}/health", log, server)
         yield Team(f"http://127.0.0.1:{port}", secret, folder, database, plain)

@@ -22,11 +22,11 @@ import pytest
 from mlflow import MlflowClient
 
 from provenance.record import names
-from tests.conftest import REAL_MONTHS
 from tests.support import repository
-from tests.support.colleagues import checkout, colleague, git_daemon, tracking_server
+from tests.support.colleagues import checkout, colleague, tracking_server
 from tests.support.conda_standin import conda_home
-from tests.support.project import LAUNCHER, Result
+from tests.support.processes import git_daemon
+from tests.support.project import LAUNCHER, REAL_MONTHS, Result
 
 pytestmark = pytest.mark.slow
 STEPS = ("preprocess", "train", "hpo", "register")

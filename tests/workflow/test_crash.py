@@ -1,6 +1,5 @@
 """kill -9 of everything at random moments: a plain re-run ends where an undisturbed run ends."""
 
-import contextlib
 import os
 import random
 import signal
@@ -10,33 +9,23 @@ import time
 import pytest
 
 from provenance.record import names
-from tests.support.kills import end_of
-from tests.support.project import LAUNCHER, ROOT, Workplace, environment, workplace
+from tests.support.chain_results import end_of
+from tests.support.project import Workplace, workplace
 
 PARAMS = {"source": "sample:3000", "max_evals": "6", "top_n": "2"}
 KILLS = int(os.environ.get("KILLS", "50"))  # moments in all
 A_CHAIN, SEED = 5, 7  # at most so many kills in one chain, which begins from an empty store
 
 
-def command() -> list[str]:
-    words = [str(LAUNCHER), "run", str(ROOT), "--env-manager", "local"]
-    return words + [word for name, value in PARAMS.items() for word in ("-P", f"{name}={value}")]
-
-
 def killed_after(place: Workplace, seconds: float) -> bool:
     """Start `main`, kill its whole session after `seconds`; False when it was done before."""
-    process = subprocess.Popen(
-        command(), cwd=place.folder, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        process.wait(seconds)
-        return False
-    except subprocess.TimeoutExpired:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return True
+    with place.started(place.folder / "log", **PARAMS) as running:
+        try:
+            running.wait(seconds)
+            return False
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGKILL)
+            return True
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ import contextlib
 import os
 import resource
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from provenance.record import names
+from tests.support.chain_results import end_of
 from tests.support.disk import small_disk
-from tests.support.kills import end_of
-from tests.support.project import LAUNCHER, ROOT, Workplace, copied, environment, workplace
-from tests.support.team import answers, free_port, process
+from tests.support.processes import background, free_port, wait_for_answer
+from tests.support.project import LAUNCHER, Workplace, copied, environment, workplace
 
 pytestmark = pytest.mark.slow
 PARAMS = {"source": "sample:1000", "max_evals": "3", "top_n": "1"}
@@ -29,28 +28,6 @@ def undisturbed(tmp_path_factory, migrated_store) -> tuple:
     place = workplace(tmp_path_factory.mktemp("undisturbed"), migrated_store)
     assert place.run(**PARAMS).exit_code == 0
     return end_of(place)
-
-
-@contextlib.contextmanager
-def started(place: Workplace, log: Path, env: dict | None = None) -> Iterator[subprocess.Popen]:
-    """`mlflow run` of the chain under way, in a session of its own, which is ended afterwards."""
-
-    def hear() -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs do not
-
-    words = [str(LAUNCHER), "run", str(ROOT), "--env-manager", "local"]
-    words += [word for name, value in PARAMS.items() for word in ("-P", f"{name}={value}")]
-    with log.open("w") as out:
-        running = subprocess.Popen(
-            words, cwd=place.folder, env=environment(env), stdout=out, stderr=out, start_new_session=True,
-            preexec_fn=hear,
-        )  # fmt: skip
-    try:
-        yield running
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGKILL)
-        running.wait()
 
 
 def wait_for(condition: Callable[[], object], log: Path, seconds: float = 240) -> None:
@@ -96,7 +73,7 @@ def test_a_signal_ends_all_of_it_and_marks_every_run(tmp_path, migrated_store, u
     """
     place, log = workplace(tmp_path, migrated_store), tmp_path / "log"
     for step, word, whom in DISTURBANCES:
-        with started(place, log) as running:
+        with place.started(log, **PARAMS) as running:
             wait_for(lambda step=step: at_work(place, step), log)
             os.killpg(running.pid, word) if whom == "all" else running.send_signal(word)
             assert running.wait(60) != 0
@@ -128,8 +105,8 @@ def test_a_server_that_is_killed_and_comes_back_is_waited_for(tmp_path, migrated
 
     @contextlib.contextmanager
     def server() -> Iterator[None]:
-        with process(command, serverlog, variables, tmp_path) as serving:
-            answers(f"{uri}/health", serverlog, serving)
+        with background(command, serverlog, variables, tmp_path) as serving:
+            wait_for_answer(f"{uri}/health", serverlog, serving)
             try:
                 yield
             finally:
@@ -139,7 +116,7 @@ def test_a_server_that_is_killed_and_comes_back_is_waited_for(tmp_path, migrated
     with contextlib.ExitStack() as stack:
 
         def begin() -> None:
-            begun.append(stack.enter_context(started(place, log, {"MLFLOW_TRACKING_URI": uri})))
+            begun.append(stack.enter_context(place.started(log, env={"MLFLOW_TRACKING_URI": uri}, **PARAMS)))
 
         def begin_again() -> None:
             said = log.read_text()
@@ -189,7 +166,7 @@ def test_a_memory_limit_is_survived(tmp_path, migrated_store, undisturbed):
     """As by `ulimit -v`, from the moment a step is at work: it may take no more than it has. Two steps of one chain."""
     place, log = workplace(tmp_path, migrated_store), tmp_path / "log"
     for step in ("preprocess", "hpo"):
-        with started(place, log) as running:
+        with place.started(log, **PARAMS) as running:
             wait_for(lambda step=step: at_work(place, step), log)
             for pid, command in in_session(running.pid).items():
                 if f"steps.{step} " in command and "bash" not in command:

@@ -11,7 +11,7 @@ from provenance.record.lineage import Input, LineageError
 from provenance.reuse import cache
 from provenance.reuse.cache import Hit, Miss
 from steps.models.candidates import Candidates
-from tests.support.finished import SEARCH, TRAIN, begin, finish, folder_of, left, searched
+from tests.support.finished_runs import SEARCH, TRAIN, begin, finish, folder_of, left, searched
 from tests.support.records import B
 
 

@@ -1,9 +1,6 @@
 """The whole project through the real `mlflow run`, from a folder and from a git URL."""
 
-import os
 import re
-import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +11,8 @@ import mlflow
 import pytest
 
 from provenance.record import names
+from tests.support import repository
+from tests.support.processes import background, free_port, git_daemon, wait_for_answer
 from tests.support.project import LAUNCHER, ROOT, SMALL, Result, Workplace, copied, environment, workplace
 
 NAME = "nyc-taxi-duration-sample"
@@ -118,30 +117,13 @@ def test_the_registered_model_predicts_outside_the_project(place, first, tmp_pat
 @pytest.fixture(scope="module")
 def served(place, first) -> Iterator[str]:
     """The URL at which `mlflow models serve` answers for the champion."""
-    import requests
-
-    port = free_port()
-    command = [str(LAUNCHER), "models", "serve", "-m", f"models:/{NAME}@champion", "-p", str(port), "-w", "1"]
-    server = subprocess.Popen(
-        [*command, "--env-manager", "local"],
-        cwd=place.folder,
-        env=environment({"MLFLOW_TRACKING_URI": place.store}),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            try:
-                if requests.get(f"{url}/ping", timeout=5).ok:
-                    break
-            except requests.ConnectionError:
-                time.sleep(0.1)
+    port, log = free_port(), place.folder.parent / "serve.log"
+    command = [str(LAUNCHER), "models", "serve", "-m", f"models:/{NAME}@champion", "-p", str(port), "-w", "1",
+               "--env-manager", "local"]  # fmt: skip
+    variables, url = environment({"MLFLOW_TRACKING_URI": place.store}), f"http://127.0.0.1:{port}"
+    with background(command, log, variables, place.folder) as server:
+        wait_for_answer(f"{url}/ping", log, server)
         yield f"{url}/invocations"
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
 
 
 TRIP = {"PULocationID": 74, "DOLocationID": 265, "trip_distance": 1.2, "lpep_pickup_datetime": "2023-04-01T08:00:00"}
@@ -311,41 +293,13 @@ def test_a_relative_store_is_refused_with_the_uri_to_use(tmp_path):
     assert f"sqlite:///{tmp_path}/mlflow.db" in result.errors()
 
 
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def git_url(tmp_path_factory) -> Iterator[str]:
     """This checkout as committed and as it stands, served over the git protocol on loopback."""
     served = tmp_path_factory.mktemp("served")
-    project = served / "project"
-    copied(project)
-    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.com"]
-    for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "As it stands"]):
-        subprocess.run([*git, *command], cwd=project, check=True)
-    port = free_port()
-    daemon = subprocess.Popen(
-        [
-            "git",
-            "daemon",
-            "--export-all",
-            f"--base-path={served}",
-            "--listen=127.0.0.1",
-            f"--port={port}",
-            "--reuseaddr",
-        ]
-    )
-    for _ in range(100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.1)
-    yield f"git://127.0.0.1:{port}/project"
-    daemon.terminate()
-    daemon.wait()
+    repository.commit(copied(served / "project"))
+    with git_daemon(served) as prefix:
+        yield f"{prefix}/project"
 
 
 def test_a_commit_of_a_git_url_runs_under_uv_from_an_empty_folder(git_url, tmp_path, migrated_store):

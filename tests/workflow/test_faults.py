@@ -17,7 +17,7 @@ from click.testing import Result
 from mlflow import MlflowClient
 
 from tests.support.disk import Disk, small_disk
-from tests.support.disturbed import Chain
+from tests.support.step_chain import Chain
 
 STEPS = ["preprocess", *(pytest.param(step, marks=pytest.mark.slow) for step in ("train", "hpo", "register"))]
 MEGABYTES = 40  # more than the chain leaves behind

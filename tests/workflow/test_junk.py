@@ -17,7 +17,7 @@ from steps.main import main
 from steps.pipeline import CHAIN, TripGraph
 from steps.train import params_text
 from tests.support.in_process import command, in_process, words
-from tests.support.junk import TEXTS, fill
+from tests.support.malformed_runs import TEXTS, fill
 from tests.support.project import Result as Launched
 from tests.support.project import Workplace, workplace
 

@@ -24,7 +24,7 @@ from provenance.reuse import cache, garbage, heartbeat, revoke, single_flight
 from provenance.store import paging, project_identity
 from tests.support import records, repository
 from tests.support.in_process import command
-from tests.support.junk import TEXTS, VALUES
+from tests.support.malformed_runs import TEXTS, VALUES
 from tests.support.project import ROOT
 
 OURS, OTHERS = "taxi of example.org/taxi", "taxi of example.org/fork"
@@ -196,7 +196,7 @@ def test_only_this_projects_runs_are_waited_for(client, experiment, made):
 
 def test_a_stranger_at_the_gate_is_waited_for_only_for_a_while(client, experiment, made, monkeypatch):
     """Of experiments that are believed, for as long as it takes; elsewhere a beat that never stops is no reason."""
-    monkeypatch.setattr(heartbeat, "STRANGER_SECONDS", 0.5)
+    monkeypatch.setattr(single_flight, "STRANGER_SECONDS", 0.5)
     elsewhere = client.create_experiment("of somebody else")
     process = {names.HOST: heartbeat.this_host(), names.PROCESS: heartbeat.process_name(os.getpid())}
     first = {names.PROJECT: OURS, names.KEY: "k", names.TICKET: "1", **process}

@@ -11,10 +11,10 @@ import pytest
 from mlflow import MlflowClient
 
 from provenance.record import names
-from tests.support.disturbed import Chain
+from tests.support.faulty_proxy import Proxy, proxy
+from tests.support.processes import background, free_port, wait_for_answer
 from tests.support.project import LAUNCHER, environment, workplace
-from tests.support.proxy import Proxy, proxy
-from tests.support.team import answers, free_port, process
+from tests.support.step_chain import Chain
 
 pytestmark = pytest.mark.slow
 
@@ -37,8 +37,8 @@ def team(tmp_path_factory, migrated_store) -> Iterator[Team]:
         stack.callback(patch.undo)
         stack.callback(mlflow.set_tracking_uri, before)
         variables = environment({"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
-        serving = stack.enter_context(process(command, log, variables, place.folder))
-        answers(f"{server}/health", log, serving)
+        serving = stack.enter_context(background(command, log, variables, place.folder))
+        wait_for_answer(f"{server}/health", log, serving)
         way = stack.enter_context(proxy(server))
         for name, value in {"MLFLOW_TRACKING_URI": way.uri, "PYTHONWARNINGS": "ignore",
                             "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0"}.items():  # fmt: skip

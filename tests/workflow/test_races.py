@@ -15,7 +15,7 @@ import pytest
 from provenance.record import names
 from provenance.registry.promotions import history
 from tests.support.colleagues import tracking_server
-from tests.support.project import LAUNCHER, ROOT, Workplace, environment, workplace
+from tests.support.project import Workplace, environment, mlflow_run, workplace
 
 pytestmark = pytest.mark.slow
 SMALL = {"source": "sample:2000", "model": "linear", "max_evals": "2", "top_n": "1"}
@@ -37,8 +37,7 @@ def at_once(folder: Path, entry_point: str, wanted: list[dict], variables: list[
     """What each of the `mlflow run`s said that were started together; all must have succeeded."""
     running, mine = [], tempfile.mkdtemp(dir=folder)
     for number, params in enumerate(wanted):
-        command = [str(LAUNCHER), "run", str(ROOT), "-e", entry_point, "--env-manager", "local"]
-        command += [word for name, value in params.items() for word in ("-P", f"{name}={value}")]
+        command = mlflow_run(entry_point, **params)
         log = Path(mine, str(number))
         with log.open("wb") as out:
             process = subprocess.Popen(command, cwd=folder, env=environment(variables[number]), stdout=out, stderr=out)

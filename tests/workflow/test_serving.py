@@ -1,9 +1,7 @@
 """A logged model as a server has it: its environment is the lock, and it answers where nothing of the project is."""
 
-import os
 import re
 import shutil
-import signal
 import subprocess
 import time
 from collections import Counter
@@ -25,8 +23,8 @@ from taxi.models.intervals import Intervals
 from taxi.models.predictor import Predictor
 from taxi.months.month import Month
 from taxi.months.trips import kept_trips
+from tests.support.processes import background, free_port, wait_for_answer
 from tests.support.project import LAUNCHER, ROOT, SMALL, environment, workplace
-from tests.support.team import free_port
 
 NAME = "nyc-taxi-duration-sample"
 
@@ -135,17 +133,12 @@ def test_served_under_uv_the_environment_is_the_lock_and_the_answers_those_of_pr
     assert made.exit_code == 0, made.stderr
     port, envs = free_port(), tmp_path / "envs"
     began = time.monotonic()
-    with open(tmp_path / "serve.log", "wb") as log:
-        server = subprocess.Popen(
-            [str(LAUNCHER), "models", "serve", "-m", f"models:/{NAME}@champion", "-p", str(port), "-w", "1",
-             "--env-manager", "uv"],
-            cwd=tmp_path, stdout=log, stderr=log, start_new_session=True,
-            env=environment({"MLFLOW_TRACKING_URI": place.store, "MLFLOW_ENV_ROOT": str(envs)}),
-        )  # fmt: skip
-    try:
-        while not answers(f"http://127.0.0.1:{port}/ping"):
-            assert server.poll() is None and time.monotonic() - began < 600, (tmp_path / "serve.log").read_text()
-            time.sleep(0.2)
+    command = [LAUNCHER, "models", "serve", "-m", f"models:/{NAME}@champion", "-p", str(port), "-w", "1",
+               "--env-manager", "uv"]  # fmt: skip
+    variables = environment({"MLFLOW_TRACKING_URI": place.store, "MLFLOW_ENV_ROOT": str(envs)})
+    log = tmp_path / "serve.log"
+    with background(command, log, variables, tmp_path) as server:
+        wait_for_answer(f"http://127.0.0.1:{port}/ping", log, server)
         print(f"served after {time.monotonic() - began:.1f} s")
         [python] = envs.glob("**/bin/python")
         listed = subprocess.run([LAUNCHER.with_name("uv"), "pip", "list", "--python", python, "--format", "freeze"],
@@ -162,18 +155,6 @@ def test_served_under_uv_the_environment_is_the_lock_and_the_answers_those_of_pr
         answer = requests.post(f"http://127.0.0.1:{port}/invocations", json={"dataframe_records": records}, timeout=60)
         assert answer.status_code == 200, answer.text
         assert answer.json()["predictions"] == pq.read_table(out).drop_columns(["reason"]).to_pylist()
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
-
-
-def answers(url: str) -> bool:
-    import requests
-
-    try:
-        return requests.get(url, timeout=5).ok
-    except requests.ConnectionError:
-        return False
 
 
 @pytest.mark.slow

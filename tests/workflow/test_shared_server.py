@@ -2,14 +2,13 @@
 
 import os
 import signal
-import subprocess
 import time
 
 import pytest
 
 from provenance.record import names
 from provenance.reuse import heartbeat
-from tests.support.project import LAUNCHER, ROOT, Result, Workplace, environment
+from tests.support.project import Result, Workplace
 from tests.support.team import Team, team_server
 
 pytestmark = pytest.mark.slow
@@ -54,20 +53,14 @@ def runs_of(team: Team, user: str) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def left(team, place) -> dict[str, str]:
     """ada's chain, killed with -9 in the middle of a step: id -> status of her runs."""
-    command = [str(LAUNCHER), "run", str(ROOT), "-e", "main", "--env-manager", "local", "--experiment-name", "of ada"]
-    command += [word for name, value in SMALL.items() for word in ("-P", f"{name}={value}")]
-    started = subprocess.Popen(
-        command, cwd=place.folder, env=environment(team.variables("ada")), start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline:
-        steps = [run for run in runs_of(team, "ada").values() if run.data.tags.get(names.STEP) in ("train", "hpo")]
-        if any(names.PROCESS in run.data.tags and run.info.status == "RUNNING" for run in steps):
-            break
-        time.sleep(0.2)
-    os.killpg(started.pid, signal.SIGKILL)
-    started.wait()
+    with place.started(place.folder / "log", env=team.variables("ada"), experiment="of ada", **SMALL) as running:
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline:
+            steps = [run for run in runs_of(team, "ada").values() if run.data.tags.get(names.STEP) in ("train", "hpo")]
+            if any(names.PROCESS in run.data.tags and run.info.status == "RUNNING" for run in steps):
+                break
+            time.sleep(0.2)
+        os.killpg(running.pid, signal.SIGKILL)
     found = {run_id: run.info.status for run_id, run in runs_of(team, "ada").items()}
     assert list(found.values()).count("RUNNING") >= 2
     return found

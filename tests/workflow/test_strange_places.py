@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import yaml
@@ -17,7 +15,7 @@ from provenance.pipeline import launch
 from provenance.record import names
 from provenance.record.writer import named
 from tests.support import repository
-from tests.support.project import LAUNCHER, ROOT, Workplace, copied, environment, workplace
+from tests.support.project import LAUNCHER, ROOT, copied, environment, workplace
 
 # "#" begins a subfolder for MLflow, quotes and "$" mean something to shells, "ä" is none of ASCII's letters.
 ODD = 'a "b" $HOME; #1.0 ä (c) &'
@@ -104,32 +102,12 @@ def test_a_run_keeps_the_name_that_its_user_gave():
         assert named(run(mine), "hpo") == {}
 
 
-@contextlib.contextmanager
-def started(place: Workplace, log: Path, **params: str):
-    """`mlflow run -e train` under way in a session of its own."""
-    words = [str(LAUNCHER), "run", str(ROOT), "-e", "train", "--env-manager", "local"]
-    words += [word for name, value in params.items() for word in ("-P", f"{name}={value}")]
-
-    def hear() -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs do not
-
-    with log.open("w") as out:
-        running = subprocess.Popen(words, cwd=place.folder, env=environment(), stdout=out, stderr=out,
-                                   start_new_session=True, preexec_fn=hear)  # fmt: skip
-    try:
-        yield running
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGKILL)
-        running.wait()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_chain_is_killed_and_says_what_was_kept(word, tmp_path, migrated_store):
     """Ctrl-C, a `timeout`, a terminal that closes: every run KILLED, and one line by the step that was asked for."""
     place, log = workplace(tmp_path / "place", migrated_store), tmp_path / "log"
-    with started(place, log, source="sample:400000", model="linear") as running:
+    with place.started(log, "train", source="sample:400000", model="linear") as running:
         query = f"attributes.status = 'RUNNING' and tags.`{names.STEP}` = 'preprocess'"
         deadline = time.monotonic() + 240
         while not place.client.search_runs(["0"], query):

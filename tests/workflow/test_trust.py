@@ -10,8 +10,8 @@ from provenance.reuse.cache import Hit, Miss
 from provenance.reuse.trust import TrustError, is_own_store
 from steps.options import TrustType
 from steps.pipeline import HPO, PREPROCESS, REGISTER, STEPS, TRAIN
-from tests.support.finished import TRAIN as RECORD
-from tests.support.finished import left
+from tests.support.finished_runs import TRAIN as RECORD
+from tests.support.finished_runs import left
 
 SERVERS = ["http://127.0.0.1:5000", "https://mlflow.example.org/x", "postgresql://a@b/c", "mysql+pymysql://a@b/c",
            "mssql+pyodbc://a@b/c", "databricks", "databricks://me"]  # fmt: skip

@@ -11,7 +11,7 @@ from provenance.record import names
 from provenance.record.artifacts import ArtifactError, open_artifact, problems
 from provenance.record.lineage import Output
 from provenance.reuse import cache
-from tests.support.evil import evil_server
+from tests.support.foreign_server import foreign_server
 from tests.support.project import SMALL, Result, Workplace
 from tests.support.team import team_server
 
@@ -51,7 +51,7 @@ def search(team, run) -> str:
 
 def test_an_outsiders_record_sends_nobody_to_another_server(team, run, search):
     """A whole record, ada's own but for the place of its dataset: nothing is fetched there, and no password sent."""
-    with evil_server() as evil:
+    with foreign_server() as evil:
         with team.acting("oscar") as client:
             lineage = cache.read(search)
             elsewhere = replace(lineage, inputs=(replace(lineage.inputs[0], uri=evil.uri + EVIL_PATH),))
@@ -77,7 +77,7 @@ def test_an_outsiders_record_sends_nobody_to_another_server(team, run, search):
 
 def test_an_outsiders_experiment_sends_nobody_to_another_server(team, search):
     """Where the server lets its artifacts lie anywhere; some versions of MLflow's do."""
-    with evil_server() as evil:
+    with foreign_server() as evil:
         places = [evil.uri + EVIL_PATH, evil.uri.replace("http:", "mlflow-artifacts:") + "/taxi"]
         made = []
         with team.acting("oscar") as client:

@@ -34,7 +34,7 @@ def environment_name(project: Path) -> str:
     return f"mlflow-{hashlib.sha1((project / 'conda.yaml').read_bytes()).hexdigest()}"
 
 
-class SmallProject:
+class CondaProject:
     """A project of one step that needs two packages: one of its own, and one that conda brings along with pip."""
 
     def __init__(self, folder: Path, downloads: Path):
@@ -70,7 +70,7 @@ def test_a_step_runs_in_condas_environment_while_base_is_active(tmp_path, conda_
     """Also where packages are as conda-forge builds them: what the lock pins comes from the lock's own wheels."""
     conda, small = (
         Conda.make(tmp_path / "conda", conda_channel),
-        SmallProject(tmp_path, conda_channel.parent / "downloads"),
+        CondaProject(tmp_path, conda_channel.parent / "downloads"),
     )
     place = workplace(tmp_path / "place", migrated_store)
     left = small.folder / "condaenv.abc.requirements.txt"

@@ -11,14 +11,14 @@ import pytest
 
 from provenance.bootstrap import environment_check, first_use_lock
 from tests.support.project import ROOT, environment
-from tests.support.small_project import Room
+from tests.support.small_project import SmallProject
 
 SAID = "first second a b\n"
 
 
 @pytest.fixture
 def room(tmp_path):
-    return Room(tmp_path)
+    return SmallProject(tmp_path)
 
 
 def test_an_empty_environment_is_filled_and_the_step_runs(room):

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.small_project import Room
+from tests.support.small_project import SmallProject
 
 LIES = 'raise SystemExit("the wrong module was imported")\n'
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory) -> Room:
+def room(tmp_path_factory) -> SmallProject:
     """A small project whose environment is whole."""
-    room = Room(tmp_path_factory.mktemp("room"))
+    room = SmallProject(tmp_path_factory.mktemp("room"))
     assert room.run()[0] == 0
     return room
 

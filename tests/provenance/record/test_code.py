@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from provenance.record.code import CodeError, changed, closure, digest
 from provenance.record.syntax import parse
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.project import ROOT
 
 
 def project(root: Path, **modules: str) -> Path:

@@ -14,8 +14,8 @@ from provenance.record import hardware
 from provenance.record.environment import Environment, LockError, current, environment_differences
 from provenance.record.packages import installed, locked, same_version
 from tests.support import wheels
+from tests.support.project import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 LOCK = """--require-hashes
 Foo_Bar==1.0 \\
     --hash=sha256:aaaa \\

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from provenance.record.digest import Listing, digest_json
 from provenance.record.lineage import Input, Lineage, LineageError, Output, normalise
-from tests.support.lineage import LINEAGE
+from tests.support.finished_runs import TRAIN
 
 
 @pytest.mark.parametrize(
@@ -53,21 +53,21 @@ def test_normalising_keeps_the_value(number):
 )
 def test_the_key_changes_with_each_part_it_is_made_of(other):
     """A part that the key forgot would make the cache lie."""
-    assert replace(LINEAGE, **other).with_key().key != LINEAGE.key
+    assert replace(TRAIN, **other).with_key().key != TRAIN.key
 
 
 @pytest.mark.parametrize(
     "other",
     [
         {"placement": {"workers": "4"}},
-        {"inputs": (Input("dataset", "runs:/2/dataset", "d1"),)},
+        {"inputs": (Input("dataset", "runs:/2/dataset", TRAIN.inputs[0].digest),)},
         {"source": {"commit": "b" * 40, "dirty": True}},
         {"environment": {"cpu": "another"}},
     ],
 )
 def test_the_key_ignores_place_commit_and_machine(other):
     """Another checkout, commit message, machine or worker count is the same work."""
-    assert replace(LINEAGE, **other).with_key().key == LINEAGE.key
+    assert replace(TRAIN, **other).with_key().key == TRAIN.key
 
 
 def outputs() -> tuple[Output, ...]:
@@ -78,7 +78,7 @@ def outputs() -> tuple[Output, ...]:
 
 def test_a_record_survives_json():
     """What is read back equals what was written, outputs and their files included."""
-    whole = replace(LINEAGE, outputs=outputs())
+    whole = replace(TRAIN, outputs=outputs())
     assert Lineage.from_json(whole.to_json()).outputs_digest() == whole.outputs_digest()
     assert Lineage.from_json(whole.to_json()).key == whole.key
 
@@ -117,7 +117,7 @@ OUTPUT = {"name": "x", "uri": "runs:/1/x", "digest": __import__("hashlib").sha25
 )
 def test_a_record_of_another_form_is_refused_in_printable_words(changed):
     """Types and places are checked once, so that nobody behind has to."""
-    record = json.loads(LINEAGE.to_json())
+    record = json.loads(TRAIN.to_json())
     Lineage.from_json(json.dumps({**record, "outputs": [OUTPUT]}))
     with pytest.raises(LineageError, match="It was altered: do not use the run") as error:
         Lineage.from_json(json.dumps({**record, **changed}))
@@ -133,14 +133,14 @@ def test_what_json_chokes_on_is_refused(text):
 
 def test_a_listing_that_was_altered_is_refused():
     """The digest of an output must be that of its files."""
-    text = replace(LINEAGE, outputs=outputs()).to_json().replace('"0' + "0" * 63, '"1' + "0" * 63)
+    text = replace(TRAIN, outputs=outputs()).to_json().replace('"0' + "0" * 63, '"1' + "0" * 63)
     with pytest.raises(LineageError):
         Lineage.from_json(text)
 
 
 def test_the_description_is_one_table_whatever_the_values():
     """A pipe or newline in a parameter must not break the table."""
-    hostile = replace(LINEAGE, params={"model_name": "a|b\nc"})
+    hostile = replace(TRAIN, params={"model_name": "a|b\nc"})
     lines = hostile.description().splitlines()
     assert all(line.startswith("| ") and line.endswith(" |") for line in lines[2:])
 

@@ -32,7 +32,7 @@ from taxi.models.intervals import Intervals
 from taxi.models.linear import LinearEstimator, LinearParams
 from taxi.models.predictor import Predictor, PredictorError
 from taxi.months.trips import VALID_SCHEMA
-from tests.support.finished import finish
+from tests.support.finished_runs import finish
 from tests.support.records import RECORD
 
 NAME = "trips"

@@ -14,8 +14,8 @@ from provenance.record.artifacts import open_artifact
 from provenance.registry import promotions as versions
 from provenance.reuse import heartbeat
 from steps.register import register
-from tests.support.disturbed import SEARCH, Chain
 from tests.support.project import workplace
+from tests.support.step_chain import SEARCH, Chain
 
 NAME = "nyc-taxi-duration-sample"
 # In the order in which a register run makes them.

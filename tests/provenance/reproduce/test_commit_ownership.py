@@ -9,7 +9,7 @@ from provenance.git.fetch import published
 from provenance.reproduce.recorded_code import CodeRefused, RecordedCode
 from provenance.reproduce.recorded_run import RecordedRun
 from tests.support import repository
-from tests.support.colleagues import git_daemon
+from tests.support.processes import git_daemon
 from tests.support.records import made
 
 pytestmark = pytest.mark.usefixtures("nobodys_git_configuration")

@@ -11,12 +11,12 @@ from provenance.record.artifacts import ArtifactError, log_folder, open_artifact
 from provenance.record.lineage import Input, Lineage
 from provenance.reuse import cache
 from provenance.reuse.cache import Hit, Miss
-from tests.support.lineage import LINEAGE
+from tests.support.finished_runs import TRAIN
 
 
 def wanted(seed: str) -> Lineage:
     """The record that a step starts with; another seed is another key."""
-    return replace(LINEAGE, params={**LINEAGE.params, "seed": seed}).with_key()
+    return replace(TRAIN, params={**TRAIN.params, "seed": seed}).with_key()
 
 
 def leave(client, seed: str, status: str = "FINISHED", content: str = "trips") -> str:
@@ -112,8 +112,8 @@ def test_an_altered_record_does_not_hit(client):
 
 def test_changes_name_the_parts_that_differ(client):
     """`plan` explains a run by these words."""
-    other = replace(LINEAGE, params={**LINEAGE.params, "seed": "7"}, code={"steps/train.py": "c2"})
-    assert cache.changes(LINEAGE, other) == ["seed 42 -> 7", "code of steps/train.py"]
+    other = replace(TRAIN, params={**TRAIN.params, "seed": "7"}, code={"steps/train.py": "c2"})
+    assert cache.changes(TRAIN, other) == ["seed 42 -> 7", "code of steps/train.py"]
 
 
 def test_compiled_code_beside_a_models_own_does_not_count_as_damage(client):

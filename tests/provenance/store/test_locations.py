@@ -14,7 +14,7 @@ from provenance.reproduce.reproduce import ReproductionError, check_inputs, reco
 from provenance.reproduce.verdict import Made
 from provenance.store import locations
 from provenance.store.locations import LocationError
-from tests.support.evil import evil_server
+from tests.support.foreign_server import foreign_server
 from tests.support.records import RECORD, A
 
 ELSEWHERE = "/api/2.0/mlflow-artifacts/artifacts/taxi"
@@ -26,7 +26,7 @@ def evil(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hers")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with evil_server() as server:
+    with foreign_server() as server:
         yield server
 
 

@@ -17,8 +17,8 @@ from search.engines.local import LocalEngine
 from search.tpe import search
 from search.trial import DIED, TrialResult
 from tests.support.objectives import Toy, no_data, no_memory, starts, ten
+from tests.support.project import ROOT
 
-ROOT = Path(__file__).parents[3]
 SPACE = {"x": hp.uniform("x", -5, 5)}
 
 

@@ -2,14 +2,8 @@
 
 import http.server
 import json
-import os
 import shutil
-import signal
-import socket
-import subprocess
 import threading
-import time
-import urllib.request
 from functools import partial
 
 import pytest
@@ -19,6 +13,7 @@ from runtime.files import sha256_file
 from taxi.dataset.dataset import DatasetError, build
 from taxi.distributed.remote_dataset import load_splits
 from taxi.features.fitting import FEATURE_SETS
+from tests.support.processes import background, free_port, wait_for_answer
 from tests.support.project import LAUNCHER, environment
 
 
@@ -92,18 +87,13 @@ def test_workers_read_what_a_tracking_server_passes_on(folder, migrated_store, t
     import mlflow
 
     shutil.copy(migrated_store, tmp_path / "mlflow.db")
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port = listening.getsockname()[1]
+    port, log = free_port(), tmp_path / "log"
     command = [str(LAUNCHER), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
                "--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db", "--artifacts-destination",
                str(tmp_path / "kept"), "--serve-artifacts"]  # fmt: skip
-    server = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL,
-                              stdout=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
-    before = mlflow.get_tracking_uri()
-    try:
-        uri = f"http://127.0.0.1:{port}"
-        answers(f"{uri}/health")
+    before, uri = mlflow.get_tracking_uri(), f"http://127.0.0.1:{port}"
+    with background(command, log, environment(), tmp_path) as server:
+        wait_for_answer(f"{uri}/health", log, server)
         mlflow.set_tracking_uri(uri)
         client = mlflow.MlflowClient(uri)
         run = client.create_run(client.create_experiment("trips")).info
@@ -112,17 +102,4 @@ def test_workers_read_what_a_tracking_server_passes_on(folder, migrated_store, t
         assert there.startswith(f"{uri}/api/2.0/mlflow-artifacts/artifacts/")
         train, _ = load_splits(there, sha256_file(folder / "manifest.json"))
         assert train.y.tolist() == load_splits(str(folder))[0].y.tolist()
-    finally:
-        mlflow.set_tracking_uri(before)
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-
-
-def answers(url):
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        try:
-            return urllib.request.urlopen(url, timeout=5).close()
-        except OSError:
-            time.sleep(0.2)
-    raise AssertionError(f"{url} does not answer")
+    mlflow.set_tracking_uri(before)

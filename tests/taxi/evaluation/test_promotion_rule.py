@@ -8,7 +8,7 @@ import pytest
 from taxi.evaluation.bootstrap import Gain, paired_gain, rmse_interval
 from taxi.evaluation.promotion_rule import Figures, Thresholds, decide
 from taxi.evaluation.slices import OTHER_ZONES, Rows, Slice, by_hour, by_zone_group, worst
-from tests.support.contenders import CANDIDATES, lucky_month, month
+from tests.support.simulated_errors import CANDIDATES, lucky_month, month
 
 SEEDS = range(20)
 CHAMPION = "champion version 3"

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +11,8 @@ import pytest
 from taxi.models import one_hot, xgboost_file
 from taxi.models.families import FAMILIES, ModelError, load
 from tests.support.fitted_models import FORMS, SMALL, fitted
+from tests.support.project import ROOT
 from tests.support.ubjson import dumps
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(("family", "least"), [("xgboost", 300), ("random_forest", 60)])
@@ -26,7 +24,7 @@ def test_an_altered_model_is_refused_or_answers_and_never_crashes(family, least,
     command = [
         sys.executable,
         "-m",
-        "tests.support.forgeries",
+        "tests.support.altered_models",
         family,
         tmp_path / "model",
         tmp_path / "rows.npy",

@@ -21,7 +21,7 @@ DEPENDS = ("model linear", "rmse linear")  # the solver of a linear model multip
 
 
 def given(variables: dict[str, str]) -> dict[str, object]:
-    command = [sys.executable, "-W", "ignore", "-m", "tests.support.kernels", "sample:3000"]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.support.chain_digests", "sample:3000"]
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, check=True
     )

@@ -17,8 +17,8 @@ from scipy import sparse
 from taxi.dataset.split import Split
 from taxi.models.families import FAMILIES, ModelError, ParamsError, TrialTimeout, load, read_family
 from tests.support.fitted_models import FORMS, SMALL, dense, fitted
+from tests.support.project import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 EVERY = [(family, form) for family in FAMILIES for form in FORMS]
 
 

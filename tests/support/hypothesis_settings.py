@@ -1,4 +1,4 @@
-"""Bad input, by example."""
+"""How many examples hypothesis tries, and which."""
 
 from hypothesis import HealthCheck, Phase, settings
 

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @dataclass
-class Evil:
+class ForeignServer:
     """`asked`: (path, Authorization header or None) of each request that reached it."""
 
     uri: str
@@ -18,13 +18,13 @@ class Evil:
 
 
 @contextlib.contextmanager
-def evil_server() -> Iterator[Evil]:
+def foreign_server() -> Iterator[ForeignServer]:
     """Answers everything with an empty listing of artifacts."""
-    evil = Evil("")
+    noted = ForeignServer("")
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            evil.asked.append((self.path, self.headers.get("Authorization")))
+            noted.asked.append((self.path, self.headers.get("Authorization")))
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.end_headers()
@@ -36,10 +36,10 @@ def evil_server() -> Iterator[Evil]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    evil.uri = f"http://127.0.0.1:{server.server_port}"
+    noted.uri = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield evil
+        yield noted
     finally:
         server.shutdown()
         server.server_close()

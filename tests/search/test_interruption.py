@@ -1,67 +1,34 @@
 """A search killed with -9 at random moments and run again is the search that nobody disturbed."""
 
-import os
 import random
 import signal
 import subprocess
 import sys
-import textwrap
 import time
-from pathlib import Path
 
 import pytest
-from hyperopt import hp
 
 from search.tpe import search
-from search.trial import TrialResult, run_trial
+from search.trial import run_trial
+from tests.support.interrupted_search import SPACE, TRIALS, recorded
 from tests.support.objectives import Toy, starts, ten
-
-ROOT = Path(__file__).parents[2]
-TRIALS = 40
-
-# Writes each result as a file, beside and then renamed, as a stand-in for the tracking store.
-SEARCH = """
-    import os, sys
-    from functools import partial
-    from pathlib import Path
-    from hyperopt import hp
-    from search.engines.local import LocalEngine
-    from search.tpe import search
-    from tests.support.objectives import Toy, ten
-    from tests.workflow.test_interruption import SPACE, TRIALS, recorded
-
-    def record(folder, result):
-        (folder / "beside").write_text(result.to_json())
-        os.replace(folder / "beside", folder / str(result.number))
-
-    if __name__ == "__main__":
-        folder = Path(sys.argv[1])
-        with LocalEngine(Toy(sys.argv[2], raises=5, seconds=0.02, hangs_once=int(sys.argv[3])), ten, 2) as engine:
-            search(SPACE, engine.submit, max_evals=TRIALS, workers=2, known=recorded(folder),
-                   on_finished=partial(record, folder))
-"""
-SPACE = {"x": hp.uniform("x", -5, 5)}
-
-
-def recorded(folder):
-    results = [TrialResult.from_json(path.read_text()) for path in folder.iterdir() if path.name != "beside"]
-    return {result.number: result for result in results}
+from tests.support.project import ROOT
 
 
 class Killed:
     """A search in a process of its own that is killed and started again; what it recorded, what it ran."""
 
     def __init__(self, folder, hangs_once=-1):
-        self.store, self.traces, script = folder / "store", folder / "traces", folder / "run_search.py"
+        self.store, self.traces = folder / "store", folder / "traces"
         self.store.mkdir()
         self.traces.mkdir()
-        script.write_text(textwrap.dedent(SEARCH))
-        self.command = [sys.executable, str(script), str(self.store), str(self.traces), str(hangs_once)]
+        program = [sys.executable, "-m", "tests.support.interrupted_search"]
+        self.command = [*program, str(self.store), str(self.traces), str(hangs_once)]
         self.done_before = []  # (moment of a start, the numbers recorded by then)
 
     def start(self):
         self.done_before.append((time.monotonic_ns(), set(recorded(self.store))))
-        return subprocess.Popen(self.command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE)
+        return subprocess.Popen(self.command, cwd=ROOT, stderr=subprocess.PIPE)
 
     def kill(self, when, moment=0.0):
         """Start it, and kill it `moment` seconds after `when(the numbers recorded)` holds."""

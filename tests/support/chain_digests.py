@@ -1,6 +1,6 @@
 """What the chain is made of, as digests, under the numeric kernels that this process has: one JSON object on stdout.
 
-`python -m tests.support.kernels sample:3000`
+`python -m tests.support.chain_digests sample:3000`
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Processes that are killed."""
+"""What a chain of steps ended with."""
 
 import mlflow
 
