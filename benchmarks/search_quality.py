@@ -146,14 +146,14 @@ def ours(seed: int) -> list[float]:
         return future
 
     results = search(family().space(FEATURES), submit, max_evals=_state["trials"], batch=4, seed=seed)
-    return [result.val_rmse for result in results]
+    return [result.loss for result in results]
 
 
 def fmin_losses(algorithm, seed: int) -> list[float]:
     from hyperopt import Trials, fmin
 
     trials = Trials()
-    fmin(lambda params: fitted(params).val_rmse, family().space(FEATURES), algorithm, _state["trials"], trials=trials,
+    fmin(lambda params: fitted(params).loss, family().space(FEATURES), algorithm, _state["trials"], trials=trials,
          rstate=np.random.default_rng(seed), show_progressbar=False, verbose=False)  # fmt: skip
     return trials.losses()
 
@@ -180,7 +180,7 @@ def optuna_tpe(seed: int) -> list[float]:
         for axis in family().space_rows(FEATURES):
             kind = trial.suggest_int if isinstance(axis.low, int) else trial.suggest_float
             params[axis.name] = kind(axis.name, axis.low, axis.high, log=axis.scale == "log")
-        return fitted(params).val_rmse
+        return fitted(params).loss
 
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
     study.optimize(value, _state["trials"])

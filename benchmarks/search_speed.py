@@ -88,14 +88,14 @@ def fits(folder: Path, source: str, trials: int, runs: int) -> None:
     def searched(workers: int):
         kept = trial_runs(client)
         began = time.perf_counter()
-        with open_engine("local", objective, dataset, "", workers) as engine:
+        with kept, open_engine("local", objective, dataset, "", workers) as engine:
             results = search(
                 space, engine.submit, max_evals=trials, workers=workers, on_finished=kept.log, on_told=kept.follow
             )
         return time.perf_counter() - began, results
 
     _, first = searched(2)
-    wanted = json.dumps([[result.params, result.val_rmse] for result in first])
+    wanted = json.dumps([[result.params, result.loss] for result in first])
     times: dict[str, list[float]] = {"bare loop": [], "two bare loops": [], "1 worker": [], "2 workers": []}
     for _ in range(runs):
         times["bare loop"] += bare(folder / "dataset", wanted, 1)
@@ -166,12 +166,12 @@ def store(folder: Path):
 
 def trial_runs(client):
     """Where a search of these writes its trials."""
-    from provenance.reuse.trial_runs import TrialRuns
+    from provenance.pipeline.declaration import Metric
+    from provenance.reuse.trial_runs import TrialRuns, Trials
 
     experiment = client.get_experiment_by_name("trips").experiment_id
-    return TrialRuns(
-        client, experiment, client.create_run(experiment).info.run_id, "bench", top_n=5, project="benchmark"
-    )
+    trials = Trials("bench", top_n=5, metric=Metric("val_rmse", "min"), verify=lambda result, files: True)
+    return TrialRuns(client, experiment, client.create_run(experiment).info.run_id, trials, project="benchmark")
 
 
 def idle(folder: Path) -> None:
@@ -193,8 +193,8 @@ def idle(folder: Path) -> None:
         return (time.perf_counter() - began) / IDLE_TRIALS * 1000
 
     def written(submit, workers: int) -> float:
-        runs = trial_runs(client)
-        return milliseconds(submit, workers, on_finished=runs.log, on_told=runs.follow)
+        with trial_runs(client) as runs:
+            return milliseconds(submit, workers, on_finished=runs.log, on_told=runs.follow)
 
     def here(number, params) -> Future:
         future: Future = Future()

@@ -86,7 +86,7 @@ class Suggestions:
             raise RuntimeError(f"results come in order: trial {self._told} is next, not {result.number}")
         ok = result.status == "ok"
         document = self._trials.trials[self._told]
-        document["result"] = {"status": STATUS_OK, "loss": result.val_rmse} if ok else {"status": STATUS_FAIL}
+        document["result"] = {"status": STATUS_OK, "loss": result.loss} if ok else {"status": STATUS_FAIL}
         document["state"] = JOB_STATE_DONE
         self._told += 1
 
@@ -171,8 +171,8 @@ def search(
 
 
 def best(results: list[TrialResult], top: int = 1) -> list[TrialResult]:
-    """The `top` finished trials with the lowest validation RMSE, best first; of equals the earlier."""
-    return sorted((r for r in results if r.status == "ok"), key=lambda r: (r.score, r.number))[:top]
+    """The `top` finished trials with the lowest loss, best first; of equals the earlier."""
+    return sorted((r for r in results if r.status == "ok"), key=lambda r: (r.known_loss, r.number))[:top]
 
 
 def _stalled(told: list[TrialResult], stop_after: int) -> bool:

@@ -10,15 +10,11 @@ import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeAlias, TypeVar
 
 from runtime.machine_errors import machine_error
 from search.engines.error import EngineError
-
-if TYPE_CHECKING:
-    from threadpoolctl import ThreadpoolController
 
 Params: TypeAlias = dict[str, Any]  # numbers and words by hyperparameter; hyperopt has no type for its values
 Data = TypeVar("Data", contravariant=True)
@@ -31,14 +27,14 @@ ERROR_CHARS = 500  # longest error text kept: a line or two; the traceback says 
 class TrialResult:
     """What is known of a finished trial. Equal whenever the trial is: times, tracebacks and files do not count.
 
-    val_rmse: minutes, None if the trial failed. metrics: `val_rmse`, `val_mae` in minutes, `val_r2`.
+    loss: what a search makes small (see `loss_of`), None if the trial failed. metrics: all that was measured, by name.
     model_digest: SHA-256 over names and bytes of `files`, the saved estimator. seconds: fitting, scoring and saving.
     """
 
     number: int
     params: Params
     status: Literal["ok", "fail"]
-    val_rmse: float | None = None
+    loss: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     best_iteration: int | None = None
     model_digest: str | None = None
@@ -48,11 +44,16 @@ class TrialResult:
     files: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     @property
-    def score(self) -> float:
-        """val_rmse of a finished trial, minutes. Raises ValueError for a failed one, which has none."""
-        if self.val_rmse is None:
-            raise ValueError(f"trial {self.number} failed: it has no val_rmse")
-        return self.val_rmse
+    def known_loss(self) -> float:
+        """The loss of a finished trial. Raises ValueError for a failed one, which has none."""
+        if self.loss is None:
+            raise ValueError(f"trial {self.number} failed: it has no loss")
+        return self.loss
+
+    @property
+    def logged(self) -> dict[str, float]:
+        """Numbers by name that belong on the trial's page."""
+        return self.metrics if self.best_iteration is None else {**self.metrics, "best_iteration": self.best_iteration}
 
     def to_json(self) -> str:
         """All but the files; floats survive exactly."""
@@ -66,7 +67,7 @@ class TrialResult:
         except (TypeError, RecursionError) as error:
             raise ValueError(f"not the result of a trial ({error})") from None
         scores = result.metrics.values() if isinstance(result.metrics, dict) else [None]
-        numbers = [result.seconds, *([result.val_rmse] if result.status == "ok" else []), *scores]
+        numbers = [result.seconds, *([result.loss] if result.status == "ok" else []), *scores]
         sound = type(result.number) is int and isinstance(result.params, dict) and result.status in ("ok", "fail")
         if not sound or not all(_is_finite(value) for value in numbers):
             raise ValueError("not the result of a trial")
@@ -86,6 +87,26 @@ def failed(number: int, params: Params, error: str, seconds: float = 0.0, trace:
 def over_time(timeout: float) -> str:
     """What a trial that took more than `timeout` seconds is recorded with, whoever noticed."""
     return f"over trial_timeout={timeout:g} s"
+
+
+class Metric(Protocol):
+    """The metric by which trials are compared."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def unit(self) -> str:
+        """Empty for none."""
+        ...
+
+    @property
+    def greater_is_better(self) -> bool: ...
+
+
+def loss_of(metric: Metric, value: float) -> float:
+    """What a search makes small, from the metric's value: an error itself, a score with its sign turned. And back."""
+    return -value if metric.greater_is_better else value
 
 
 class Objective(Protocol[Data]):
@@ -111,17 +132,11 @@ def run_trial(objective: Objective[Data], data: Data, number: int, params: Param
         return failed(number, params, error_line(error), time.monotonic() - start, traceback.format_exc())
 
 
-@cache
-def _controller() -> "ThreadpoolController":
-    """Knows the thread pools of the libraries loaded by now; looking for them takes milliseconds, so once."""
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
-
-
 def one_thread() -> AbstractContextManager[None]:
     """A context in which BLAS and OpenMP use one thread: trials run side by side, never more threads than cores."""
-    limited: AbstractContextManager[None] = _controller().limit(limits=1)
+    from search.engines.thread_pools import POOLS  # once the libraries of the objective are loaded
+
+    limited: AbstractContextManager[None] = POOLS.limit(limits=1)
     return limited
 
 

@@ -15,6 +15,8 @@ from provenance.pipeline.cli import checked
 from provenance.pipeline.step_run import StepRun, run_step
 from steps.options import DATA, RUN, TRIALS, StepCommand, options
 
+ENDS = ("max_evals", "stop_after", "top_n")  # parameters that only say where a search ends or what it keeps
+
 
 def workers_begin(engine: str, model: str, **params) -> None:
     """Let the workers' process import, for seconds, while this one does."""
@@ -40,12 +42,13 @@ def work(step: StepRun) -> None:
     from provenance.record import names
     from provenance.record.artifacts import address, open_verified
     from provenance.record.writer import set_tags
-    from provenance.reuse.trial_runs import TrialRuns, search_key
+    from provenance.reuse.trial_runs import TrialRuns, Trials, search_key
     from runtime.progress import following
     from search import tpe
     from search.space import space_table
     from steps.models.search_outputs import write_search_outputs
     from steps.pages.split_inputs import log_splits
+    from steps.pipeline import SEARCH_METRIC
     from taxi.dataset.dataset import Dataset
     from taxi.distributed.trial_engine import open_engine
     from taxi.models.families import FAMILIES
@@ -53,20 +56,22 @@ def work(step: StepRun) -> None:
 
     params, source = step.params, step.input("dataset")
     max_evals, top_n = int(params["max_evals"]), int(params["top_n"])
-    key = search_key(step.lineage)
+    key = search_key(step.lineage, ENDS)
     set_tags(step.client, step.run_id, {names.SEARCH_KEY: key})
-    runs = TrialRuns(step.client, step.session.run.info.experiment_id, step.run_id, key, top_n, step.session.project)
     with open_verified(source, given=True) as folder:
         dataset = Dataset.open(folder)
         manifest = dataset.manifest
         log_splits(step.client, step.run_id, manifest, source.uri, ("train", "val"))
         family = FAMILIES[str(params["model"])]
-        known = taken_up(step, runs, max_evals, family.name, dataset.split("val")) if params["reuse"] else {}
+        trials = Trials(key, top_n, SEARCH_METRIC, partial(verified, family.name, dataset.split("val")))
+        runs = TrialRuns(step.client, step.session.run.info.experiment_id, step.run_id, trials, step.session.project)
+        known = taken_up(step, runs, max_evals) if params["reuse"] else {}
         step.explain(space_table(family.space_rows(manifest.feature_set)))
         timeout = float(params["trial_timeout"]) or None
         workers, most = int(params["workers"]), min(int(params["batch"]), max_evals)  # at once: wanted, possible
         objective = Objective(family.name, manifest.feature_set, int(params["seed"]), timeout)
         with (
+            runs,
             following("hpo", "trials", step.session.progress) as progress,
             open_engine(str(params["engine"]), objective, dataset, address(source.uri), workers, most) as engine,
         ):
@@ -93,14 +98,17 @@ def work(step: StepRun) -> None:
         write_search_outputs(step, dataset, family, objective, results, runs)
 
 
-def taken_up(step: StepRun, runs, max_evals: int, family: str, val) -> dict:
-    """Trials that earlier searches ran; see TrialRuns.known for what is believed of whom."""
+def verified(family: str, val, result, files: dict[str, bytes]) -> bool:
+    """Whether a trial's files are a model that has the scores on the split `val` which its result says."""
     from taxi.models.objective import rescored
 
+    return rescored(family, files, val) == (result.metrics, result.best_iteration)
+
+
+def taken_up(step: StepRun, runs, max_evals: int) -> dict:
+    """Trials that earlier searches ran; see TrialRuns.known for what is believed of whom."""
     session = step.session
-    known = runs.known(
-        max_evals, session.trusted_experiments, session.own_experiments, partial(rescored, family, val=val), step.say
-    )
+    known = runs.known(max_evals, session.trusted_experiments, session.own_experiments, step.say)
     if known:
         step.say(f"{len(known)} trials are known from earlier searches and are not run again")
     return known

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from provenance.pipeline.declaration import Metric
 from provenance.pipeline.graph import AUTO, Graph, Step
 from provenance.pipeline.session import Session
 from provenance.record import names
@@ -33,6 +34,7 @@ REGISTER = Step(
 STEPS = {step.name: step for step in (PREPROCESS, TRAIN, HPO, REGISTER)}
 CHAIN = ("preprocess", "train", "hpo", "register")
 SPLITS = ("train", "val", "test")
+SEARCH_METRIC = Metric("val_rmse", "min")  # by which a search compares its trials
 ALONE = {"fit_workers": 1}  # how a chain fits, which has no parameter for it
 
 

@@ -14,9 +14,9 @@ LEAST_TRIALS = 8  # below, there is nothing to learn from
 
 
 def hyperparameter_importance(results: Sequence[TrialResult]) -> dict[str, float]:
-    """Share of each hyperparameter in val_rmse, largest first, from the finished trials; empty for too few of them.
+    """Share of each hyperparameter in the loss, largest first, from the finished trials; empty for too few of them.
 
-    Randomised trees learn val_rmse from the parameters; a share is how much worse they get with that column shuffled.
+    Randomised trees learn the loss from the parameters; a share is how much worse they get with that column shuffled.
     A search tries its favourites more often than the rest: with twenty trials this is a hint, no proof. (On bowls of
     known shares it names the largest in 9 of 10 searches, the same by which it was chosen; a random forest's own
     importances in 6.)
@@ -29,7 +29,7 @@ def hyperparameter_importance(results: Sequence[TrialResult]) -> dict[str, float
 
     names = sorted({name for result in finished for name in result.params})
     X = np.column_stack([_numbers([result.params.get(name) for result in finished]) for name in names])
-    y = np.array([result.score for result in finished])
+    y = np.array([result.known_loss for result in finished])
     trees = ExtraTreesRegressor(TREES, random_state=0, n_jobs=1).fit(X, y)
     worse = permutation_importance(trees, X, y, n_repeats=SHUFFLES, random_state=0, n_jobs=1).importances_mean
     worse = np.maximum(worse, 0.0)

@@ -6,20 +6,22 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from runtime.plotting import BLUE, GREY, ORANGE, new_figure
-from search.trial import TrialResult
+from search.trial import Metric, TrialResult, loss_of
 
 
-def convergence(results: Sequence[TrialResult], baseline: float | None = None) -> Figure:
-    """Validation RMSE (minutes) of each trial, and the best so far; failed trials are marked on the axis."""
-    figure, axes = new_figure("Validation RMSE by trial", "trial", "val_rmse (minutes)")
+def convergence(results: Sequence[TrialResult], metric: Metric) -> Figure:
+    """The metric of each trial, and the best so far; failed trials are marked at the worst one's height."""
+    figure, axes = new_figure(f"{metric.name} by trial", "trial", f"{metric.name} ({metric.unit})".removesuffix(" ()"))
     finished = [result for result in results if result.status == "ok"]
     numbers = [result.number for result in finished]
-    scores = [result.score for result in finished]
+    scores = [loss_of(metric, result.known_loss) for result in finished]
     axes.plot(numbers, scores, "o", color=BLUE, label="trial")
-    axes.step(numbers, np.minimum.accumulate(scores), where="post", color=ORANGE, label="best so far")
+    best = (np.maximum if metric.greater_is_better else np.minimum).accumulate(scores)
+    axes.step(numbers, best, where="post", color=ORANGE, label="best so far")
     failed = [result.number for result in results if result.status != "ok"]
     if failed:
-        axes.plot(failed, [max(scores)] * len(failed), "x", color=GREY, label="failed")
+        worst = (min if metric.greater_is_better else max)(scores)
+        axes.plot(failed, [worst] * len(failed), "x", color=GREY, label="failed")
     axes.locator_params(axis="x", integer=True)
     axes.legend(frameon=False)
     return figure

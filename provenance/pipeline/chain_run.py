@@ -44,7 +44,10 @@ def run_chain(name: str, params: Mapping, steps: Callable, conclude: Callable, t
             made = steps(session)
             session.code_unchanged(lineage)
             scores = {
-                key: value for hit in made.values() for key, value in hit.metrics.items() if key != "best_val_rmse"
+                key: value
+                for hit in made.values()
+                for key, value in hit.metrics.items()
+                if key != "best_val_rmse" and not key.startswith(names.CURVES)
             }
             client.log_batch(run_id, metrics=[Metric(key, value, 0, 0) for key, value in scores.items()])
             set_tags(client, run_id, {f"{names.PREFIX}run.{step}": hit.run_id for step, hit in made.items()})

@@ -118,7 +118,8 @@ def link_reused(session, lineage, found) -> None:
 
     session.say(f"reused run {found.run_id} (by {found.user}, {session.when(found)})")
     run_id = session.run.info.run_id
-    metrics = [Metric(name, value, found.end_time, 0) for name, value in found.metrics.items()]
+    ends = {name: value for name, value in found.metrics.items() if not name.startswith(names.CURVES)}
+    metrics = [Metric(name, value, found.end_time, 0) for name, value in ends.items()]
     session.client.log_batch(run_id, metrics=metrics)
     same_inputs(session.client, run_id, found.run_id)
     set_tags(session.client, run_id, {names.REUSED: found.run_id})

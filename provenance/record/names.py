@@ -29,7 +29,7 @@ OUTPUT = PREFIX + "output."
 
 # Written last: the digest of the outputs record. A run without it left nothing that can be used.
 OUTPUTS = PREFIX + "outputs"
-# Written with it: the digest of the run's metrics, without those of the moment.
+# Written with it: the digest of the run's metrics, without those of the moment and curves.
 METRICS = PREFIX + "metrics"
 # On a run that did no work: the run whose outputs stand for its own.
 REUSED = PREFIX + "reused"
@@ -92,6 +92,12 @@ DRIFT_FILE = "report.json"
 # Metrics of the moment, not of the result: how fast this machine was, what the champion of the day was like. A run
 # repeated later has others, so no verdict compares them (nor MLflow's own under system/).
 OF_THE_MOMENT = ("system/", "gate/")
+# Metrics that are curves: how a search went, trial by trial, and a fit, round by round. Pictures, which MLflow draws in
+# sections of these names; the result is in other metrics, so no verdict compares them and who reuses a run has none.
+BY_TRIAL = "trials/"
+BY_ROUND = "rounds/"
+CURVES = (BY_TRIAL, BY_ROUND)
+NOT_JUDGED = OF_THE_MOMENT + CURVES
 LATENCY_MS = "gate/latency_ms"
 CHAMPION_RMSE = "gate/champion_test_rmse"
 GAIN = "gate/gain"

@@ -186,8 +186,11 @@ def failed(original: Made, error: str, damage: tuple[str, ...] = (), tried: Line
 
 
 def measured(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Metrics of the result: what was measured of the machine, or against the champion of the day, is none."""
-    return {name: value for name, value in metrics.items() if not name.startswith(names.OF_THE_MOMENT)}
+    """Metrics of the result: what was measured of the machine, or against the champion of the day, is none.
+
+    Nor are curves, the way to the result: runs of earlier code have none.
+    """
+    return {name: value for name, value in metrics.items() if not name.startswith(names.NOT_JUDGED)}
 
 
 def relative(before: float | None, after: float | None) -> float:

@@ -94,10 +94,8 @@ def find(client: MlflowClient, experiment_ids: list[str], wanted: Lineage) -> Hi
 
 
 def metrics_digest(metrics: Mapping[str, float]) -> str:
-    """SHA-256 of a run's metrics, without those of the moment."""
-    return digest_json(
-        {name: repr(value) for name, value in metrics.items() if not name.startswith(names.OF_THE_MOMENT)}
-    )
+    """SHA-256 of a run's metrics, without those of the moment and curves."""
+    return digest_json({name: repr(value) for name, value in metrics.items() if not name.startswith(names.NOT_JUDGED)})
 
 
 def disagreements(client: MlflowClient, run: Run, lineage: Lineage, wanted: Lineage) -> list[str]:

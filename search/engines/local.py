@@ -3,13 +3,16 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
+from types import ModuleType
 
 from runtime.cores import cores
 from runtime.machine_errors import machine_error
@@ -18,6 +21,7 @@ from search.engines.error import EngineError
 from search.trial import Data, Objective, Params, TrialResult, failed, over_time, run_trial
 
 GRACE_SECONDS = 5.0  # a fit looks at its own deadline; one that has not for this long after it is ended from outside
+_starting = threading.Lock()  # held while __main__ is another
 
 
 class LocalEngine(Engine):
@@ -81,9 +85,24 @@ def prepare(modules: Sequence[str]) -> ForkServerContext:
     Worth calling as soon as it is known that there will be trials: the imports take seconds.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, *modules])
+    context.set_forkserver_preload([__name__, *modules, "search.engines.thread_pools"])
     forkserver.ensure_running()
     return context
+
+
+@contextmanager
+def _main_left_out() -> Iterator[None]:
+    """Start processes that do not import what this one runs as its main module.
+
+    multiprocessing lets every child import it. Ours need nothing of it, and a step's imports a command line and looks
+    at all installed packages: a third of a second of a core for each worker.
+    """
+    with _starting:
+        main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
 
 
 class _Worker:
@@ -92,7 +111,8 @@ class _Worker:
     def __init__(self, context: ForkServerContext, objective: Objective[Data], load: Callable[[], Data]) -> None:
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, objective, load), daemon=True)
-        self._process.start()
+        with _main_left_out():
+            self._process.start()
         theirs.close()  # the only other end is the worker's: its death is our end of file
         self._ready = False
 

@@ -45,7 +45,7 @@ def write_search_outputs(step: StepRun, dataset, family, objective, results, run
     log_search_plots(step.client, step.run_id, results, family.space_rows(manifest.feature_set))
     step.explain("\n\n".join([summary(step.run_id, family.name, best[0], len(results)), step.note]))
     scores = {**best[0].metrics, "best_trial": best[0].number, "trials_failed": sum(r.status != "ok" for r in results)}
-    step.client.log_batch(step.run_id, metrics=[Metric(key, value, 0, len(results)) for key, value in scores.items()])
+    step.client.log_batch(step.run_id, metrics=[Metric(key, value, 0, 0) for key, value in scores.items()])
 
 
 def log_candidate(step: StepRun, dataset, family, objective, result, runs):

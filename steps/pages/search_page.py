@@ -15,13 +15,14 @@ from provenance.record import names
 from runtime import plotting
 from search.space import Dimension
 from search.trial import TrialResult
+from steps.pipeline import SEARCH_METRIC
 
 
 def summary(run_id: str, family: str, best: TrialResult, trials: int) -> str:
     """What came of it, and the command that fits the best again."""
     params = f"runs:/{run_id}/{names.SEARCH}/{names.BEST_PARAMS_FILE}"
     return (
-        f"Of {trials} trials trial {best.number} is the best: validation RMSE **{best.val_rmse:.4f} minutes**. "
+        f"Of {trials} trials trial {best.number} is the best: validation RMSE **{best.loss:.4f} minutes**. "
         f"To fit it alone: `-e train -P model={family} -P params={params}`"
     )
 
@@ -32,10 +33,10 @@ def log_search_plots(
     """The search in pictures, under ``plots/``."""
     with tempfile.TemporaryDirectory(prefix="plots-") as name:
         folder = Path(name)
-        plotting.save(search_plots.convergence(results), folder / "convergence.png")
+        plotting.save(search_plots.convergence(results, SEARCH_METRIC), folder / "convergence.png")
         if shares := hyperparameter_importance(results):
             figure = search_plots.importance(shares, "hyperparameters")
             plotting.save(figure, folder / "hyperparameter_importance.png")
-        page = parallel_coordinates(results, dimensions)
+        page = parallel_coordinates(results, dimensions, SEARCH_METRIC)
         (folder / "parallel_coordinates.html").write_text(page, encoding="utf-8")
         client.log_artifacts(run_id, name, names.PLOTS)

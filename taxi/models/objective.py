@@ -73,7 +73,7 @@ class Objective:
             number,
             params,
             "ok",
-            val_rmse=scores["val_rmse"],
+            loss=scores["val_rmse"],
             metrics=scores,
             best_iteration=estimator.best_iteration,
             model_digest=files_digest(files),

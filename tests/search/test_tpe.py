@@ -124,7 +124,7 @@ def test_a_trial_knows_the_results_up_to_its_number_minus_batch():
 
     def with_trial_20(value):
         def trial(number, params):
-            return replace(toy(number, params), val_rmse=value) if number == 20 else toy(number, params)
+            return replace(toy(number, params), loss=value) if number == 20 else toy(number, params)
 
         return [result.params for result in search(SPACE, at_once(trial), max_evals=25, batch=4)]
 
@@ -155,7 +155,7 @@ def test_four_at_a_time_find_better_than_random_ones():
 
     def mean_best(tuning):
         runs = [search(SPACE, at_once(), max_evals=30, seed=seed, tuning=tuning) for seed in range(6)]
-        return np.mean([best(run)[0].val_rmse for run in runs])
+        return np.mean([best(run)[0].loss for run in runs])
 
     assert mean_best(OURS) < 0.7 * mean_best(Tuning(startup=30, gamma=1.0))
 
@@ -262,7 +262,7 @@ def test_the_answer_depends_on_seed_batch_and_tuning(changed, undisturbed):
 
 def test_an_earlier_trial_of_other_parameters_is_run_again(undisturbed):
     """Whoever wrote it: it neither enters the search nor ends it."""
-    forged = replace(undisturbed[0], params={**undisturbed[0].params, "kind": "other"}, val_rmse=-1.0)
+    forged = replace(undisturbed[0], params={**undisturbed[0].params, "kind": "other"}, loss=-1.0)
     known, unlike = {0: forged, 1: undisturbed[1]}, []
     made = search(SPACE, at_once(), max_evals=20, known=known, on_unlike=unlike.append)
     assert made == undisturbed[:20]

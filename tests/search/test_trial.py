@@ -24,12 +24,12 @@ def test_a_trial_scores_on_validation_and_hands_back_the_saved_model(tmp_path):
     """The files are what the estimator saves: loaded, they predict with the error that was reported."""
     result = BOOSTING(DATA, 7, {"max_depth": 3, "learning_rate": 0.1})
     assert (result.number, result.status, result.error) == (7, "ok", None)
-    assert result.val_rmse == result.metrics["val_rmse"] < 1.0
+    assert result.loss == result.metrics["val_rmse"] < 1.0
     for name, content in result.files.items():
         (tmp_path / name).write_bytes(content)
     model = load("xgboost", tmp_path)
     error = model.predict(DATA[1].X) - DATA[1].y
-    assert np.sqrt(np.mean(error**2)) == pytest.approx(result.val_rmse, abs=1e-12)
+    assert np.sqrt(np.mean(error**2)) == pytest.approx(result.loss, abs=1e-12)
     assert model.best_iteration == result.best_iteration and model.params.max_depth == 3
     assert files_digest(result.files) == result.model_digest
 

@@ -155,6 +155,10 @@ def test_the_searchs_page_says_what_was_searched_and_found(searching):
     history = here.client.get_metric_history(result.run_id, "best_val_rmse")
     assert [point.step for point in history] == list(range(9))
     assert history[-1].value == run.data.metrics["val_rmse"] == min(point.value for point in history)
+    assert len(here.client.get_metric_history(result.run_id, "val_rmse")) == 1
+    trials = here.client.get_metric_history(result.run_id, f"{names.BY_TRIAL}val_rmse")
+    assert [point.step for point in trials] == list(range(9))
+    assert min(point.value for point in trials) == run.data.metrics["val_rmse"]
     assert {Path(file.path).name for file in here.client.list_artifacts(result.run_id, names.PLOTS)} == {
         "convergence.png", "hyperparameter_importance.png", "parallel_coordinates.html",
     }  # fmt: skip

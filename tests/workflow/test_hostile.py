@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from provenance.pipeline.declaration import Metric
 from provenance.record import names
 from provenance.record.artifacts import ArtifactError, open_artifact
 from provenance.registry import promotions
-from provenance.reuse.trial_runs import TrialRuns
+from provenance.reuse.trial_runs import TrialRuns, Trials
 from runtime.files import sha256_file
 from search.trial import TrialResult, failed
 from steps.models import logged_model
@@ -206,7 +207,7 @@ def test_the_outputs_record_of_another_run_is_refused(client, logged):
         promotions.register(client, "taxi", forged, {})
 
 
-GOOD = TrialResult(0, {"max_depth": 3}, "ok", val_rmse=4.0, metrics={"val_rmse": 4.0}, model_digest="0" * 64)
+GOOD = TrialResult(0, {"max_depth": 3}, "ok", loss=4.0, metrics={"val_rmse": 4.0}, model_digest="0" * 64)
 BAD_RESULTS = {
     "cut": GOOD.to_json()[:40],
     "empty": " ",
@@ -221,6 +222,11 @@ BAD_RESULTS = {
 }
 
 
+def of_search(sound: bool) -> Trials:
+    """Trials of the search "k", whose models all score what they say, or none does."""
+    return Trials("k", 1, Metric("val_rmse"), lambda result, files: sound)
+
+
 def test_forged_results_of_trials_are_passed_over(client):
     """A search goes on from the sound ones alone; the others are run again."""
     experiment = client.get_experiment_by_name("trips").experiment_id
@@ -229,8 +235,8 @@ def test_forged_results_of_trials_are_passed_over(client):
     for text in [*BAD_RESULTS.values(), sound.to_json(), GOOD.to_json()]:
         run = client.create_run(experiment, tags={names.SEARCH_KEY: "k", names.TRIAL_RESULT: text})
         client.set_terminated(run.info.run_id)
-    runs, lines = TrialRuns(client, experiment, hpo, "k", 1, "taxi"), []
-    assert runs.known(10, [experiment], [experiment], lambda files: None, lines.append) == {1: sound}
+    runs, lines = TrialRuns(client, experiment, hpo, of_search(sound=False), "taxi"), []
+    assert runs.known(10, [experiment], [experiment], lines.append) == {1: sound}
     assert [line.split(" of ")[0] for line in lines] == ["trial 0"]  # what wins does so with its model alone
 
 
@@ -241,14 +247,14 @@ def test_estimator_files_other_than_recorded_are_not_taken(client, tmp_path, tou
     run = client.create_run(experiment, tags={names.SEARCH_KEY: "k", names.TRIAL_RESULT: GOOD.to_json()})
     pickled(tmp_path / "model.skops")
     client.log_artifact(run.info.run_id, str(tmp_path / "model.skops"), names.ESTIMATOR)
-    runs = TrialRuns(client, experiment, hpo, "k", 1, "taxi")
-    assert runs.known(1, [experiment], [experiment], lambda files: (GOOD.metrics, None), lambda line: None) == {}
+    runs = TrialRuns(client, experiment, hpo, of_search(sound=True), "taxi")
+    assert runs.known(1, [experiment], [experiment], lambda line: None) == {}
     assert not touched.exists()
 
 
 def test_numbers_of_a_sound_result_survive_exactly():
     """What a checked reader must not change."""
-    result = replace(GOOD, val_rmse=np.pi, metrics={"val_rmse": np.pi})
+    result = replace(GOOD, loss=np.pi, metrics={"val_rmse": np.pi})
     assert TrialResult.from_json(result.to_json()) == result
 
 

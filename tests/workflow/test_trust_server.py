@@ -137,7 +137,7 @@ def test_an_outsiders_trial_of_the_very_search_is_not_taken(team, run, search):
         found = client.search_runs([client.get_run(search).info.experiment_id], f"tags.`{names.SEARCH_KEY}` = '{key}'")
         sound = next(trial for trial in found if trial.data.tags.get(names.TRIAL) == "0")
         forged = json.loads(sound.data.tags[names.TRIAL_RESULT])
-        forged |= {"number": 3, "val_rmse": 0.5, "metrics": {**forged["metrics"], "val_rmse": 0.5}}
+        forged |= {"number": 3, "loss": 0.5, "metrics": {**forged["metrics"], "val_rmse": 0.5}}
         experiment = client.create_experiment("oscar's trials")
         tags = {names.SEARCH_KEY: key, names.TRIAL: "3", names.TRIAL_RESULT: json.dumps(forged)}
         theirs = client.create_run(experiment, tags=tags).info.run_id

@@ -34,6 +34,8 @@ def test_the_same_digests_and_metrics_are_identical():
         (made(metrics={**METRICS, "val_rmse": math.nan}), Grade.DIVERGED),
         (made(metrics={**METRICS, "system/cpu": 50.0}), Grade.IDENTICAL),  # MLflow's, about the machine
         (made(metrics={**METRICS, "gate/latency_ms": 2.5}), Grade.IDENTICAL),  # the gate's, about the moment
+        (made(metrics={**METRICS, "rounds/val_rmse": 5.5}), Grade.IDENTICAL),  # the end of a curve: no result
+        (made(metrics={**METRICS, "trials/val_rmse": 5.5}), Grade.IDENTICAL),
     ],
 )
 def test_grades(repeated, grade):

@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from provenance.pipeline.declaration import Metric
 from provenance.record import names
-from provenance.reuse import cache
-from provenance.reuse.trial_runs import TrialRuns
+from provenance.reuse import cache, trial_runs
+from provenance.reuse.trial_runs import TrialRuns, Trials
 from search.trial import TrialResult, failed, files_digest
 
+RMSE = Metric("val_rmse", "min")
 SCORES = [5.0, None, 3.0, 4.0, 2.5, 6.0, 2.5, 7.0]  # None: failed
 
 
@@ -27,22 +29,23 @@ def searching(client):
     """A function that opens another search run in the same store: the next attempt at the same search."""
     experiment = client.get_experiment_by_name("trips").experiment_id
 
-    def open_search(key="k", top_n=2):
+    def open_search(key="k", top_n=2, verify=None, metric=RMSE):
         run = client.create_run(experiment)
-        return TrialRuns(client, experiment, run.info.run_id, key, top_n, "taxi")
+        return TrialRuns(client, experiment, run.info.run_id, Trials(key, top_n, metric, verify or as_logged), "taxi")
 
     return open_search
 
 
-def take_up(client, runs, max_evals=8, rescored=None):
-    """What `runs` takes from every experiment of the store, its models scored as `trial` has them."""
+def take_up(client, runs, max_evals=8):
+    """What `runs` takes from every experiment of the store."""
     experiments = cache.experiments(client)
-    return runs.known(max_evals, experiments, experiments, rescored or as_logged, lambda line: None)
+    return runs.known(max_evals, experiments, experiments, lambda line: None)
 
 
-def as_logged(files):
+def as_logged(result, files):
+    """Whether the model in `files` scores what `result` says, as `trial` has it."""
     number = int(files["model.json"].split()[1])
-    return {"val_rmse": SCORES[number]}, 9
+    return (result.metrics, result.best_iteration) == ({"val_rmse": SCORES[number]}, 9)
 
 
 def nested(client, runs):
@@ -89,13 +92,61 @@ def test_a_trial_is_a_run_of_its_own_with_what_came_of_it(searching, client):
 def test_the_best_so_far_is_live_on_the_search_by_trial_number(searching, client):
     """A point for each finished trial, the failed one left out."""
     runs = searching()
-    for number in range(8):
-        runs.follow(trial(number))
+    with runs:
+        for number in range(8):
+            runs.follow(trial(number))
     [search_run] = client.search_runs([client.get_experiment_by_name("trips").experiment_id])
     history = client.get_metric_history(search_run.info.run_id, "best_val_rmse")
     assert [(point.step, point.value) for point in history] == [
         (0, 5.0), (2, 3.0), (3, 3.0), (4, 2.5), (5, 2.5), (6, 2.5), (7, 2.5),
     ]  # fmt: skip
+    history = client.get_metric_history(search_run.info.run_id, "trials/val_rmse")
+    assert [(point.step, point.value) for point in history] == [
+        (number, score) for number, score in enumerate(SCORES) if score
+    ]
+
+
+@pytest.mark.parametrize(("seconds", "calls"), [(60.0, 1), (-1.0, 9)])
+def test_points_of_short_trials_share_a_call(seconds, calls, searching, client, monkeypatch):
+    """Seven finished trials: one call for all when they come at once, one each when they take long, and the end's."""
+    monkeypatch.setattr(trial_runs, "LIVE_SECONDS", seconds)
+    runs, batches = searching(), []
+    monkeypatch.setattr(client, "log_batch", lambda run_id, **given: batches.append(len(given["metrics"])))
+    with runs:
+        for number in range(8):
+            runs.follow(trial(number))
+    assert len(batches) == calls and sum(batches) == 14
+
+
+def test_a_search_that_fails_shows_how_far_it_went(searching, client):
+    """Its own error is what is seen."""
+    runs = searching()
+    with pytest.raises(ZeroDivisionError), runs:
+        runs.follow(trial(0))
+        raise ZeroDivisionError
+    [search_run] = client.search_runs([client.get_experiment_by_name("trips").experiment_id])
+    assert search_run.data.metrics == {"trials/val_rmse": 5.0, "best_val_rmse": 5.0}
+
+
+def test_a_search_for_the_greatest_shows_and_keeps_the_greatest(searching, client):
+    """Another project's metric: accuracy, of which more is better; its loss is the negative."""
+    accuracy = Metric("accuracy", greater_is_better=True)
+
+    def result(number):
+        files = {"model": b"%d" % number}
+        score = [0.5, 0.75, 0.25, 1.0][number]
+        return TrialResult(number, {}, "ok", -score, {"accuracy": score}, model_digest=files_digest(files), files=files)
+
+    with searching(top_n=1, metric=accuracy, verify=lambda result, files: True) as runs:
+        for number in range(4):
+            runs.log(result(number))
+            runs.follow(result(number))
+    bare = [replace(result(number), files={}) for number in range(4)]
+    assert [number for number in range(4) if runs.files(bare[number])] == [0, 1, 3]
+    history = client.get_metric_history(nested(client, runs)[0].data.tags[names.PARENT], "best_accuracy")
+    assert [point.value for point in history] == [0.5, 0.75, 0.75, 1.0]
+    again = searching(top_n=1, metric=accuracy, verify=lambda result, files: True)
+    assert list(take_up(client, again, 4)) == [0, 1, 2, 3]
 
 
 def test_another_attempt_takes_up_every_finished_trial(searching, client):
@@ -151,7 +202,7 @@ def others(client, tmp_path):
 
 def winning(number=0, **changes):
     """A result that nobody beats, of a model that was never fitted."""
-    return replace(trial(number), **{"val_rmse": 0.5, "metrics": {"val_rmse": 0.5}, **changes})
+    return replace(trial(number), **{"loss": 0.5, "metrics": {"val_rmse": 0.5}, **changes})
 
 
 FORGED = {
@@ -171,7 +222,7 @@ def test_a_forged_winner_is_run_again(forged, place, searching, client, others):
     mine = client.get_experiment_by_name("trips").experiment_id
     run_id = others(result, files, mine if place == "in mine" else others.experiment)
     runs, lines = searching(), []
-    assert runs.known(8, [mine, others.experiment], [mine], as_logged, lines.append) == {}
+    assert runs.known(8, [mine, others.experiment], [mine], lines.append) == {}
     said = f"trial 0 of run {run_id} is not taken: its model was not kept, or does not score what the run says"
     assert lines == ([said] if place == "in mine" else [])
     assert runs.runs == {}
@@ -191,17 +242,17 @@ def test_a_trial_that_lost_is_believed_where_one_works_and_scored_elsewhere(sear
     """After a crash nothing is scored but the best; of an experiment that one only trusts everything is."""
     mine, scored = client.get_experiment_by_name("trips").experiment_id, []
 
-    def rescored(files):
+    def verify(result, files):
         scored.append(files["model.json"].decode())
-        return as_logged(files)
+        return as_logged(result, files)
 
     first = searching()
     for number in range(6):
         first.log(trial(number))
-    searching().known(8, [mine], [mine], rescored, lambda line: None)
+    searching(verify=verify).known(8, [mine], [mine], lambda line: None)
     assert sorted(scored) == ["model 2", "model 4"]  # the two best of them
     scored.clear()
-    known = searching().known(8, [mine], [others.experiment], rescored, lambda line: None)
+    known = searching(verify=verify).known(8, [mine], [others.experiment], lambda line: None)
     assert sorted(scored) == ["model 0", "model 2", "model 3", "model 4"]  # each that has a model
     assert list(known) == [0, 2, 3, 4]  # trial 1 failed and trial 5 kept none: run again
 
@@ -210,8 +261,8 @@ def test_only_trusted_experiments_are_looked_in(searching, client, others):
     """A sound trial, too, is taken of those alone whom one trusts."""
     mine = client.get_experiment_by_name("trips").experiment_id
     others(trial(0), trial(0).files)
-    assert searching().known(8, [mine], [mine], as_logged, lambda line: None) == {}
-    assert list(searching().known(8, [mine, others.experiment], [mine], as_logged, lambda line: None)) == [0]
+    assert searching().known(8, [mine], [mine], lambda line: None) == {}
+    assert list(searching().known(8, [mine, others.experiment], [mine], lambda line: None)) == [0]
 
 
 def test_a_trial_of_other_parameters_is_taken_back(searching, client):

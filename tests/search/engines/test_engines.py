@@ -53,7 +53,7 @@ def test_as_many_trials_at_once_as_there_are_cores(wanted, most, expected):
 def test_a_trial_gives_its_result_and_the_saved_model():
     """What comes back from a worker is what the objective returned."""
     [result] = run(Toy(), [3], workers=1)
-    assert result.val_rmse == 19 and result.params == {"x": 3}
+    assert result.loss == 19 and result.params == {"x": 3}
     assert result.files == {"model": b"{'x': 3}"}
 
 
@@ -174,3 +174,31 @@ def test_workers_end_with_their_parent_whatever_ends_it(how, tmp_path):
         parent.send_signal(how)
         parent.wait(timeout=20)
         assert gone(pids) == []
+
+
+MAIN = """
+from pathlib import Path
+from tests.support.objectives import Toy, ten
+
+with open({trace!r}, "a") as trace:
+    trace.write("imported\\n")
+
+if __name__ == "__main__":
+    from search.engines.local import LocalEngine
+
+    with LocalEngine(Toy({folder!r}, meet=2), ten, 2) as engine:
+        futures = [engine.submit(number, {{"x": number}}) for number in range(4)]
+        print([future.result().loss for future in futures])
+"""
+
+
+def test_workers_do_not_import_the_main_module(tmp_path):
+    """A step's would parse no command line there, but look at every installed package, once for each worker."""
+    (tmp_path / "starts").mkdir()
+    (tmp_path / "main.py").write_text(MAIN.format(trace=str(tmp_path / "trace"), folder=str(tmp_path / "starts")))
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "main.py")], env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
+        capture_output=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.stdout == "[10, 11, 14, 19]\n", done.stderr
+    assert (tmp_path / "trace").read_text() == "imported\n"
