@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import inspect
 import os
 import re
 import subprocess
@@ -18,10 +19,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 if sys.platform == "win32":
     sys.exit(
@@ -66,7 +69,7 @@ def holding_lock(path: Path, what: str) -> Iterator[None]:
         yield
 
 
-def environments(module) -> None:
+def environments(module: ModuleType) -> None:
     """MLflow's builder, with uv or virtualenv, under the lock of the environment that it is asked for."""
     from mlflow.exceptions import ExecutionException
     from mlflow.utils.process import ShellCommandException
@@ -75,13 +78,13 @@ def environments(module) -> None:
 
     @functools.wraps(create)
     def alone(*args, **kwargs):
-        if not (folder := kwargs.get("env_dir")):
-            return create(*args, **kwargs)
+        given = inspect.signature(create).bind(*args, **kwargs).arguments
+        folder = given["env_dir"]
         with holding_lock(lock_of(folder), f"builds the environment {folder}"):
             try:
                 return create(*args, **kwargs)
             except ShellCommandException as error:
-                raise ExecutionException(unbuilt(kwargs["python_env"].python, kwargs["env_manager"])) from error
+                raise ExecutionException(unbuilt(given["python_env"].python, given["env_manager"])) from error
 
     module._create_virtualenv = alone
 
@@ -102,7 +105,7 @@ def unbuilt(python: str, manager: str) -> str:
     )
 
 
-def launches(module) -> None:
+def launches(module: ModuleType) -> None:
     """A launch that fails before its step comes up: its run is ended, else it stays RUNNING."""
     from mlflow.exceptions import ExecutionException, MlflowException
     from mlflow.utils.process import ShellCommandException
@@ -154,7 +157,7 @@ def other_version(store: str, newer: bool, made_by: str = "") -> str:
     )
 
 
-def conda_environments(module) -> None:
+def conda_environments(module: ModuleType) -> None:
     """MLflow's builder with conda, under a lock for what it names an environment by: the text of conda.yaml."""
     create = module.get_or_create_conda_env
 
@@ -168,7 +171,7 @@ def conda_environments(module) -> None:
     module.get_or_create_conda_env = alone
 
 
-def databases(module) -> None:
+def databases(module: ModuleType) -> None:
     """MLflow's look at a database's tables, and their making, under the lock of that database.
 
     Tables of another version that hold something are left as they are: MLflow would convert older ones unasked.
@@ -219,12 +222,76 @@ def databases(module) -> None:
     module._all_tables_exist, module._initialize_tables, module._verify_schema = looked, made, verified
 
 
-CHANGES: dict[str, Callable] = {
-    "mlflow.utils.virtualenv": environments,
-    "mlflow.projects.backend.local": launches,
-    "mlflow.utils.conda": conda_environments,
-    "mlflow.store.db.utils": databases,
+@dataclass(frozen=True)
+class Change:
+    """What is changed of one of MLflow's modules.
+
+    uses: name in the module -> names of parameters, of what the change puts itself around, or calls.
+    lost: what is so no more where MLflow has none such.
+    """
+
+    make: Callable[[ModuleType], None]
+    uses: Mapping[str, tuple[str, ...]]
+    lost: str
+
+    def missing(self, module: ModuleType) -> list[str]:
+        """The names that `module` does not have, or not with these parameters."""
+        return [name for name, parameters in self.uses.items() if not _has(module, name, parameters)]
+
+
+def _has(module: ModuleType, name: str, parameters: tuple[str, ...]) -> bool:
+    try:
+        found = functools.reduce(getattr, name.split("."), module)
+        return not callable(found) or set(parameters) <= set(inspect.signature(found).parameters)
+    except (AttributeError, ValueError):
+        return False
+
+
+CHANGES = {
+    "mlflow.utils.virtualenv": Change(
+        environments,
+        {"_create_virtualenv": ("python_env", "env_dir", "env_manager")},
+        "two first runs at once may build one environment, and one of them fail: begin with one run",
+    ),
+    "mlflow.utils.conda": Change(
+        conda_environments,
+        {"get_or_create_conda_env": ("conda_env_path",)},
+        "two first runs at once may build one conda environment, and one of them fail: begin with one run",
+    ),
+    "mlflow.projects.backend.local": Change(
+        launches,
+        {
+            "LocalBackend.run": ("self",),
+            "get_or_create_run": (),
+            "tracking.MlflowClient.set_terminated": ("run_id", "status"),
+        },
+        "a run whose environment cannot be built stays RUNNING",
+    ),
+    "mlflow.store.db.utils": Change(
+        databases,
+        {
+            "_all_tables_exist": ("engine",),
+            "_initialize_tables": ("engine",),
+            "_verify_schema": ("engine",),
+            "_get_schema_version": ("engine",),
+            "sqlalchemy.inspect": (),
+        },
+        "a database of another MLflow is converted unasked, and two first uses of a new one may fail",
+    ),
 }
+
+
+def change(name: str, module: ModuleType) -> None:
+    """Change MLflow's module `name`, or say what is lost: another MLflow does it in another way."""
+    wanted = CHANGES[name]
+    if missing := wanted.missing(module):
+        print(
+            f"warning: MLflow {version('mlflow')} has no {name}.{missing[0]} as this project knows it: {wanted.lost}",
+            file=sys.stderr,
+            flush=True,
+        )
+    else:
+        wanted.make(module)
 
 
 class _WhenImported:
@@ -247,8 +314,7 @@ class _WhenImported:
             execute(module)
             if not hasattr(module, self.mark):
                 setattr(module, self.mark, True)
-                with contextlib.suppress(AttributeError):  # another MLflow, which does it in another way
-                    CHANGES[name](module)
+                change(name, module)
 
         spec.loader.exec_module = exec_module
         return spec
