@@ -19,12 +19,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if sys.platform == "win32":
     sys.exit(
@@ -32,6 +34,10 @@ if sys.platform == "win32":
     )
 import fcntl
 
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+Module: TypeAlias = Any  # of MLflow, whose functions are replaced by others that take and give what those do
 USED = ("experiments", "runs", "registered_models")  # tables; MLflow puts the first row into one of these
 
 
@@ -69,7 +75,7 @@ def holding_lock(path: Path, what: str) -> Iterator[None]:
         yield
 
 
-def environments(module: ModuleType) -> None:
+def environments(module: Module) -> None:
     """MLflow's builder, with uv or virtualenv, under the lock of the environment that it is asked for."""
     from mlflow.exceptions import ExecutionException
     from mlflow.utils.process import ShellCommandException
@@ -77,7 +83,7 @@ def environments(module: ModuleType) -> None:
     create = module._create_virtualenv
 
     @functools.wraps(create)
-    def alone(*args, **kwargs):
+    def alone(*args: Any, **kwargs: Any) -> Any:
         given = inspect.signature(create).bind(*args, **kwargs).arguments
         folder = given["env_dir"]
         with holding_lock(lock_of(folder), f"builds the environment {folder}"):
@@ -105,7 +111,7 @@ def unbuilt(python: str, manager: str) -> str:
     )
 
 
-def launches(module: ModuleType) -> None:
+def launches(module: Module) -> None:
     """A launch that fails before its step comes up: its run is ended, else it stays RUNNING."""
     from mlflow.exceptions import ExecutionException, MlflowException
     from mlflow.utils.process import ShellCommandException
@@ -113,12 +119,12 @@ def launches(module: ModuleType) -> None:
     run, make, this = module.LocalBackend.run, module.get_or_create_run, threading.local()
 
     @functools.wraps(make)
-    def remembered(*args, **kwargs):
+    def remembered(*args: Any, **kwargs: Any) -> Any:
         this.run = make(*args, **kwargs)
         return this.run
 
     @functools.wraps(run)
-    def ended(*args, **kwargs):
+    def ended(*args: Any, **kwargs: Any) -> Any:
         this.run = None
         try:
             return run(*args, **kwargs)
@@ -157,12 +163,12 @@ def other_version(store: str, newer: bool, made_by: str = "") -> str:
     )
 
 
-def conda_environments(module: ModuleType) -> None:
+def conda_environments(module: Module) -> None:
     """MLflow's builder with conda, under a lock for what it names an environment by: the text of conda.yaml."""
     create = module.get_or_create_conda_env
 
     @functools.wraps(create)
-    def alone(conda_env_path, *args, **kwargs):
+    def alone(conda_env_path: str | None, *args: Any, **kwargs: Any) -> Any:
         name = hashlib.sha256(Path(conda_env_path).read_bytes() if conda_env_path else b"").hexdigest()[:32]
         lock = Path(tempfile.gettempdir(), f"mlflow-conda-{os.getuid()}-{name}.lock")
         with holding_lock(lock, "builds the conda environment of this project"):
@@ -171,14 +177,14 @@ def conda_environments(module: ModuleType) -> None:
     module.get_or_create_conda_env = alone
 
 
-def databases(module: ModuleType) -> None:
+def databases(module: Module) -> None:
     """MLflow's look at a database's tables, and their making, under the lock of that database.
 
     Tables of another version that hold something are left as they are: MLflow would convert older ones unasked.
     """
     exist, make, verify = module._all_tables_exist, module._initialize_tables, module._verify_schema
 
-    def refuse_other(engine):
+    def refuse_other(engine: Engine) -> None:
         revision, (newest, known) = (
             module._get_schema_version(engine),
             schema_revisions(Path(module.__file__).parents[2]),
@@ -196,26 +202,26 @@ def databases(module: ModuleType) -> None:
                 store = engine.url.render_as_string(hide_password=True)
                 sys.exit("Error: " + other_version(store, revision is not None and revision not in known))
 
-    def lock(engine):
+    def lock(engine: Engine) -> contextlib.AbstractContextManager[None]:
         name = hashlib.sha256(str(engine.url).encode()).hexdigest()[:32]
         return holding_lock(
             Path(tempfile.gettempdir(), f"mlflow-tables-{name}.lock"), "makes the tables of this database"
         )
 
     @functools.wraps(exist)
-    def looked(engine):
+    def looked(engine: Engine) -> Any:
         with lock(engine):
             return exist(engine)
 
     @functools.wraps(make)
-    def made(engine):
+    def made(engine: Engine) -> None:
         with lock(engine):
             if not exist(engine):
                 refuse_other(engine)
                 make(engine)
 
     @functools.wraps(verify)
-    def verified(engine):
+    def verified(engine: Engine) -> None:
         refuse_other(engine)
         verify(engine)
 
@@ -230,7 +236,7 @@ class Change:
     lost: what is so no more where MLflow has none such.
     """
 
-    make: Callable[[ModuleType], None]
+    make: Callable[[Module], None]
     uses: Mapping[str, tuple[str, ...]]
     lost: str
 
@@ -299,24 +305,28 @@ class _WhenImported:
 
     mark = "changed_by_one_at_a_time"  # on a module: a launcher and a step may both ask for it
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.looking = False
 
-    def find_spec(self, name: str, path=None, target=None):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if name not in CHANGES or self.looking:
             return None
         self.looking = True
         spec = find_spec(name)
         self.looking = False
+        if spec is None or spec.loader is None:
+            return None
         execute = spec.loader.exec_module
 
-        def exec_module(module):
+        def exec_module(module: ModuleType) -> None:
             execute(module)
             if not hasattr(module, self.mark):
                 setattr(module, self.mark, True)
                 change(name, module)
 
-        spec.loader.exec_module = exec_module
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]  # of this one loader, not of its class
         return spec
 
 
@@ -345,7 +355,7 @@ def errors_in_a_line() -> None:
     """What MLflow refuses ends the command `mlflow` in a line rather than in forty of its own code."""
     show = sys.excepthook
 
-    def hook(kind, error, traceback):
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         ours = Path(sys.argv[0]).stem == "mlflow" and any(base.__name__ == "MlflowException" for base in kind.__mro__)
         print(f"Error: MLflow: {error}", file=sys.stderr) if ours else show(kind, error, traceback)
 

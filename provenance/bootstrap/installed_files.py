@@ -25,6 +25,13 @@ import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+TYPE_CHECKING = False  # as of typing, which takes longer to import than all of the above
+if TYPE_CHECKING:
+    from typing import IO, Any, TypeAlias
+
+    Stats: TypeAlias = Mapping[str, tuple[int, ...]]  # as _stats gives them
+    Rows: TypeAlias = dict[str, list[Any]]  # path -> stat, digest wanted, digest seen, package and version: of JSON
+
 KEPT = "checked-files"  # in the environment, else in the user's cache: what was found
 ROWS = "checked-files-rows"  # beside it: each file
 VERSION = 1  # of what is kept
@@ -55,10 +62,10 @@ def altered(folders: list[str], *, cure: bool = False) -> dict[str, str]:
 def _altered(folder: str, stamp: str | None, cure: bool) -> dict[str, str]:
     kept = _read(folder, KEPT)
     if stamp and not cure and kept.get("stamp") == stamp:
-        return kept["altered"]
+        return dict(kept["altered"])
     stats = _stats(folder)
     if not cure and kept.get("stamp") == _stamp(stats):
-        return kept["altered"]
+        return dict(kept["altered"])
     from provenance.bootstrap.first_use_lock import holding_lock  # not where this runs as a program
 
     with holding_lock(_places(folder, KEPT)[0].with_suffix(".lock"), "checks the installed packages"):
@@ -72,7 +79,7 @@ def _altered(folder: str, stamp: str | None, cure: bool) -> dict[str, str]:
             kept = {"stamp": _stamp(stats), "altered": found}
             if _keep(folder, ROWS, {"files": rows}):
                 _keep(folder, KEPT, kept)
-    return kept["altered"]
+    return dict(kept["altered"])
 
 
 def package_folders() -> list[str]:
@@ -90,7 +97,7 @@ def checked() -> bool:
 class _Early:
     """A look that runs in a process of its own while this one imports what takes seconds."""
 
-    worker: subprocess.Popen | None = None
+    worker: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         command = [sys.executable, "-I", "-S", __file__, *package_folders()]
@@ -102,7 +109,7 @@ class _Early:
         """Folder -> stamp, once."""
         worker, self.worker = self.worker, None
         with contextlib.suppress(ValueError):
-            return json.loads(worker.communicate()[0]) if worker else {}
+            return dict(json.loads(worker.communicate()[0])) if worker else {}
         return {}
 
 
@@ -110,7 +117,7 @@ _early = _Early()
 look_early = _early.start
 
 
-def _stamp(stats: Mapping) -> str:
+def _stamp(stats: Stats) -> str:
     return hashlib.sha256(repr([VERSION, sys.version, stats]).encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -137,8 +144,8 @@ def _stats(folder: str) -> dict[str, tuple[int, ...]]:
     return dict(sorted(found.items()))
 
 
-def _compared(folder: str, stats: Mapping, before: Mapping, cure: bool) -> tuple[dict, dict]:
-    """(what differs, path -> [stat, digest wanted, digest seen, package and version]).
+def _compared(folder: str, stats: Stats, before: Rows, cure: bool) -> tuple[dict[str, str], Rows]:
+    """What differs, and the rows to keep.
 
     Wanted is what RECORD gave when the package was seen first: a RECORD that is edited later is not believed.
     """
@@ -261,18 +268,27 @@ def _look(folder: str, look: list[tuple[str, str]], cure: bool) -> dict[str, str
     try:
         digests: dict[str, str] = {}
         for number, worker in enumerate(workers):
-            worker.stdin.write(json.dumps([folder, look[number::count], cure]).encode())
-            worker.stdin.close()
+            given, _ = _pipes(worker)
+            given.write(json.dumps([folder, look[number::count], cure]).encode())
+            given.close()
         for worker in workers:
-            digests |= json.loads(worker.stdout.read())
+            digests |= json.loads(_pipes(worker)[1].read())
         return digests
     except (OSError, ValueError):  # one was killed
         return _digests(folder, look, cure)
     finally:
         for worker in workers:
             worker.kill()
-            worker.stdout.close()
+            if worker.stdout:
+                worker.stdout.close()
             worker.wait()
+
+
+def _pipes(worker: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
+    """Where it reads and where it writes. Raises OSError for a process that was started without."""
+    if worker.stdin is None or worker.stdout is None:
+        raise OSError("a process without pipes")
+    return worker.stdin, worker.stdout
 
 
 def _digests(folder: str, look: Iterable[tuple[str, str]], cure: bool) -> dict[str, str]:
@@ -322,7 +338,7 @@ def _bytecode_digest(file: str, source: str, cure: bool) -> str:
     return "ok"
 
 
-def _startup_files(folder: str, stats: Mapping, owner: Mapping[str, str]) -> dict[str, str]:
+def _startup_files(folder: str, stats: Stats, owner: Mapping[str, str]) -> dict[str, str]:
     """.pth files that run code when Python starts and that no package brought."""
     found = {}
     for path in stats:
@@ -354,7 +370,7 @@ def _places(folder: str, name: str) -> list[Path]:
     return [*own, Path(cache, "mlflow-environments", where, name)]
 
 
-def _read(folder: str, name: str) -> dict:
+def _read(folder: str, name: str) -> dict[str, Any]:
     """What the last look kept; {} where there was none, or what it left cannot be read."""
     for place in _places(folder, name):
         with contextlib.suppress(OSError, ValueError):
@@ -364,7 +380,7 @@ def _read(folder: str, name: str) -> dict:
     return {}
 
 
-def _keep(folder: str, name: str, what: dict) -> bool:
+def _keep(folder: str, name: str, what: dict[str, Any]) -> bool:
     for place in _places(folder, name):
         with contextlib.suppress(OSError):
             place.parent.mkdir(parents=True, exist_ok=True)

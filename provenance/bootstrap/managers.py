@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mlflow.entities import Run
 
-from provenance.pipeline.launch import ROOT
+from provenance.bootstrap.source_imports import ROOT
 from provenance.record import names
 
 REMEDIES = {
@@ -29,7 +29,7 @@ def check_interpreter(run: Run | None, prefix: str = sys.prefix, root: Path = RO
     With `local`, or outside a run, any interpreter will do.
     """
     manager = run.data.tags.get(names.PROJECT_ENV) if run else None
-    if manager not in REMEDIES:
+    if run is None or manager not in REMEDIES:
         return
     folder, wanted = Path(prefix), environment_name(manager, root)
     made_by = (folder / "conda-meta").is_dir() if manager == "conda" else (folder / "pyvenv.cfg").is_file()
@@ -49,6 +49,7 @@ def environment_name(manager: str, root: Path) -> str:
         from mlflow.utils.environment import _PythonEnv
         from mlflow.utils.virtualenv import _get_virtualenv_name
 
-        return _get_virtualenv_name(_PythonEnv.from_conda_yaml(str(root / "conda.yaml")), root)
+        name: str = _get_virtualenv_name(_PythonEnv.from_conda_yaml(str(root / "conda.yaml")), root)
+        return name
     except (ImportError, AttributeError):  # another MLflow, which does it in another way
         return r"mlflow-[0-9a-f]{40}"

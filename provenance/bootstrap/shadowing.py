@@ -36,9 +36,11 @@ def check_shadows(root: str, path: list[str], folders: list[str]) -> None:
     archive = f"python{sys.version_info[0]}{sys.version_info[1]}.zip"
     library = {os.path.realpath(os.path.join(STANDARD_LIBRARY, part)) for part in ("", "lib-dynload", f"../{archive}")}
     present = {name for folder in folders for name in _modules(folder)}
-    known = getattr(sys, "stdlib_module_names", frozenset())  # a Python before 3.10 has none, and ends at once
+    known: frozenset[str] = getattr(
+        sys, "stdlib_module_names", frozenset()
+    )  # a Python before 3.10 has none, and ends at once
     standard = known.difference(sys.builtin_module_names)
-    seen = set()  # of the two, what was passed already: what comes later on the path shadows nothing of it
+    seen: set[str] = set()  # of the two, what was passed already: what comes later on the path shadows nothing of it
     for entry in dict.fromkeys(os.path.realpath(entry or ".") for entry in path):
         if entry in proper or entry in library:
             if os.path.isdir(entry):

@@ -11,9 +11,10 @@ import marshal
 import os
 import re
 import sys
-from importlib.machinery import PathFinder, SourceFileLoader
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from provenance.bootstrap import project
 
@@ -30,11 +31,12 @@ def root_of(package: str) -> Path | None:
 
 
 def _keep(module: str, path: str, source: bytes) -> None:
-    imported[Path(path).relative_to(root_of(module.partition(".")[0])).as_posix()] = source
+    if root := root_of(module.partition(".")[0]):
+        imported[Path(path).relative_to(root).as_posix()] = source
 
 
 class _Loader(SourceFileLoader):
-    def get_code(self, fullname: str):
+    def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
         source = self.get_data(path)
         _keep(fullname, path, source)
@@ -44,10 +46,12 @@ class _Loader(SourceFileLoader):
 class _Finder:
     """Finds a project's module where `code.closure` looks for it: no compiled one, no other folder on the path."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.roots: dict[str, Path | None] = {}
 
-    def find_spec(self, name: str, path=None, target=None):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         top, *parts = name.split(".")
         if top not in self.roots:
             self.roots[top] = root_of(top)
@@ -83,8 +87,8 @@ def import_from_source() -> None:
 
 def _of_its_source(module: ModuleType) -> bool:
     """Whether a module that was imported already ran as its text is now; those of others are not looked at."""
-    spec = getattr(module, "__spec__", None)
-    if not spec or not root_of(spec.name.partition(".")[0]):
+    spec: ModuleSpec | None = getattr(module, "__spec__", None)
+    if not spec or not spec.origin or not root_of(spec.name.partition(".")[0]):
         return True
     source = Path(spec.origin).read_bytes()
     _keep(spec.name, spec.origin, source)
@@ -93,7 +97,7 @@ def _of_its_source(module: ModuleType) -> bool:
 
 def _same_code(bytecode: Path, source: bytes, path: str) -> bool:
     try:
-        return marshal.loads(bytecode.read_bytes()[16:]) == compile(source, path, "exec", dont_inherit=True)
+        return bool(marshal.loads(bytecode.read_bytes()[16:]) == compile(source, path, "exec", dont_inherit=True))
     except (ValueError, EOFError, TypeError, SyntaxError):
         return False
 

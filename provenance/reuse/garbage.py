@@ -203,7 +203,8 @@ def _is_gone(client: MlflowClient, name: str, number: str) -> bool:
     try:
         client.get_model_version(name, number)
     except MlflowException as error:
-        return error.error_code == "RESOURCE_DOES_NOT_EXIST"
+        gone: bool = error.error_code == "RESOURCE_DOES_NOT_EXIST"
+        return gone
     return False
 
 

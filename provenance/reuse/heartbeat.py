@@ -11,6 +11,7 @@ import threading
 import time
 from functools import cache
 from pathlib import Path
+from types import TracebackType
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -100,8 +101,9 @@ class SilenceWatch:
     the beat changes, not what it says.
     """
 
-    def __init__(self, client: MlflowClient):
-        self._client, self._seen = client, {}
+    def __init__(self, client: MlflowClient) -> None:
+        self._client = client
+        self._seen: dict[str, tuple[str | None, float]] = {}  # run id -> its last beat, and when that was first seen
 
     def is_dead(self, run: Run) -> bool:
         tags, now = run.data.tags, time.monotonic()
@@ -120,7 +122,7 @@ def mark_dead_runs(client: MlflowClient, experiment_ids: list[str], project: str
     What the store refuses (another user's run, for one) stays as it is: no step fails for it.
     """
     query = f"attributes.status = 'RUNNING' and tags.`{names.PROJECT}` = '{project}'"
-    buried = []
+    buried: list[str] = []
     try:
         running = list(every(client.search_runs, experiment_ids, query))
     except MlflowException:
@@ -161,7 +163,9 @@ class Heartbeat:
         self._thread.start()
         return self
 
-    def __exit__(self, kind, error, trace) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stop.set()
         stop_retrying(error)
 

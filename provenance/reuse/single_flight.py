@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from mlflow import MlflowClient
 from mlflow.entities import Run, RunTag
@@ -20,7 +20,7 @@ def wait_for_turn(
     experiment_ids: list[str],
     run_id: str,
     key: str,
-    say,
+    say: Callable[[str], None],
     project: str,
     poll_seconds: float = 1,
     tags: tuple[str, str] = (names.KEY, names.TICKET),

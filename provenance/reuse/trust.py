@@ -36,7 +36,8 @@ def experiments(client: MlflowClient, trust: str, working_in: str | None) -> lis
     words = [word.strip() for word in trust.split(",") if word.strip()]
     if ALL in words or (words == [EXPERIMENT] and is_own_store(client.tracking_uri)):
         return cache.experiments(client)
-    trusted = [working_in or _get_experiment_id()]
+    here = working_in or _get_experiment_id()
+    trusted = [here] if here else []
     for name in words:
         if name == EXPERIMENT:
             continue
