@@ -25,7 +25,7 @@ setup: .venv/ready ## the launcher: .venv/bin/mlflow, with uv beside it
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock requirements-dev.lock
 	site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
 	cp provenance/bootstrap/first_use_lock.py "$$site/mlflow_first_use_lock.py" && cp launcher.pth "$$site"
-	$(BIN)/python -c 'import provenance.bootstrap.installed_files as f; f.altered(f.package_folders(), cure=True)'
+	$(BIN)/python -c 'from provenance.bootstrap.environment_check import compile_environment; compile_environment()'
 	touch $@
 
 run: setup ## the whole chain on the embedded default, in its own pinned environment

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import importlib.util
 import os
 import re
 import shutil
@@ -21,7 +22,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from provenance.bootstrap.first_use_lock import holding_lock, lock_of
-from provenance.bootstrap.installed_files import altered, checked, package_folders
+from provenance.bootstrap.installed_files import altered, compiled, package_folders
 from provenance.bootstrap.project import ROOT
 from provenance.record.packages import normal
 
@@ -29,6 +30,7 @@ LOCK = Path(ROOT, "requirements.lock")
 BY_MLFLOW = re.compile(r"mlflow-[0-9a-f]{40}")  # how it names an environment, whichever manager makes it
 WHOLE = "whole"  # a file in the environment: it was seen to lack nothing
 CONDA_LEAVES = "condaenv.*.requirements.txt"  # beside conda.yaml, while conda has pip install
+NOT_IMPORTED = r"/(site-packages|dist-packages|test|tests|idlelib|lib2to3|turtledemo)/"  # of the standard library
 LEFT_SECONDS = 3600.0  # after which such a file is left over, where running processes cannot be seen
 
 
@@ -39,26 +41,56 @@ def ensure_environment() -> None:
     """
     remove_left_by_conda()
     environment = Path(sys.prefix)
-    if not BY_MLFLOW.fullmatch(environment.name) or ((environment / WHOLE).exists() and checked()):
+    if not BY_MLFLOW.fullmatch(environment.name) or is_ready(environment):
         return
     with holding_lock(lock_of(environment), f"builds the environment {environment}"):
-        if (environment / WHOLE).exists() and checked():
+        if is_ready(environment):
             start_again()
-        with holding_lock(environment / ".lock", f"installs into the environment {environment}"):  # uv's own
-            lacks = missing_packages()
-        error = install(environment, lacks)
-        if error is None and (still := absent()):
-            error = f"{some(still)} still lacking"
-        if (lacks and error is None) or (not lacks and not checked()):
-            altered(package_folders(), cure=True)
-        if error is None:
-            with contextlib.suppress(OSError):  # of somebody else's: looked at each time, then
-                (environment / WHOLE).touch()
-        elif lacks:
-            sys.exit(f"Error: {environment} lacks {some(lacks)} and cannot be completed: {error[-2000:]}\n"
-                     " Delete that folder and run again.")  # fmt: skip
-    if lacks:
+        lacked = [] if (environment / WHOLE).exists() else complete(environment)
+        if lacked or not compiled():
+            compile_environment()
+    if lacked:
         start_again()
+
+
+def is_ready(environment: Path) -> bool:
+    """Whether the environment was seen to lack nothing, and is compiled."""
+    return (environment / WHOLE).exists() and compiled()
+
+
+def complete(environment: Path) -> list[str]:
+    """Install what the environment lacks, and mark it as whole; what it lacked. Exits where it cannot be installed."""
+    with holding_lock(environment / ".lock", f"installs into the environment {environment}"):  # uv's own
+        lacks = missing_packages()
+    error = install(environment, lacks)
+    if error is None and (still := absent()):
+        error = f"{some(still)} still lacking"
+    if error is None:
+        with contextlib.suppress(OSError):  # of somebody else's: looked at each time, then
+            (environment / WHOLE).touch()
+    elif lacks:
+        sys.exit(f"Error: {environment} lacks {some(lacks)} and cannot be completed: {error[-2000:]}\n"
+                 " Delete that folder and run again.")  # fmt: skip
+    return lacks
+
+
+def compile_environment() -> None:
+    """Check and compile all that is installed, and Python's own modules; bytecode that is not of its source goes."""
+    altered(package_folders(), cure=True)
+    compile_standard_library()
+
+
+def compile_standard_library(folder: str = os.path.dirname(os.__file__)) -> None:
+    """Compile Python's own modules once: uv fetches a Python whose are not.
+
+    Side by side it is done twice, at worst; where nobody may write, not at all.
+    """
+    some_module = os.path.join(folder, "argparse.py")
+    if os.path.exists(importlib.util.cache_from_source(some_module)) or not os.access(folder, os.W_OK):
+        return
+    print(f"compiling, once, Python's standard library in {folder}", file=sys.stderr, flush=True)
+    command = [sys.executable, "-I", "-S", "-m", "compileall", "-q", "-j", "0", "-x", NOT_IMPORTED, folder]
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def start_again() -> None:

@@ -76,7 +76,7 @@ def _altered(folder: str, stamp: str | None, cure: bool) -> dict[str, str]:
             if cure:  # bytecode was written
                 stats = _stats(folder)
                 rows = {path: [list(stats[path]), *row[1:]] for path, row in rows.items() if path in stats}
-            kept = {"stamp": _stamp(stats), "altered": found}
+            kept = {"stamp": _stamp(stats), "altered": found, "compiled": _compiled(folder, stats, cure)}
             if _keep(folder, ROWS, {"files": rows}):
                 _keep(folder, KEPT, kept)
     return dict(kept["altered"])
@@ -88,10 +88,26 @@ def package_folders() -> list[str]:
     return [folder for folder in folders if os.path.basename(folder) in SITES or _infos(folder)]
 
 
-def checked() -> bool:
-    """Whether all that this interpreter's environment has was looked at before."""
+def compiled() -> bool:
+    """Whether all that this interpreter's environment has was compiled, and its bytecode is still there."""
     folders = [folder for folder in package_folders() if folder.startswith(sys.prefix)]
-    return bool(folders) and all(_read(folder, KEPT) for folder in folders)
+    return bool(folders) and all(_still_compiled(folder, _read(folder, KEPT).get("compiled")) for folder in folders)
+
+
+def _still_compiled(folder: str, bytecode: list[str] | None) -> bool:
+    return bytecode is not None and all(os.path.isfile(os.path.join(folder, path)) for path in bytecode)
+
+
+def _compiled(folder: str, stats: Mapping, cure: bool) -> list[str] | None:
+    """Bytecode of each module at the top, by which to know later that all is compiled; None where some has none.
+
+    cure: all was compiled just now, where it can be written.
+    """
+    owner, _ = _records(folder)
+    top = (path for path in owner if path.removesuffix("/__init__.py").count("/") == 0)
+    wanted = [_bytecode(path) for path in top if path.endswith(".py")]
+    there = [path for path in wanted if path in stats]
+    return there if cure or len(there) == len(wanted) else None
 
 
 class _Early:

@@ -1,7 +1,9 @@
 """The environment of a step: a half-built one is completed before anything is imported, by one process at a time."""
 
 import fcntl
+import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -34,6 +36,37 @@ def test_a_whole_environment_is_left_as_it_is(room):
     install = ["uv", "pip", "install", "-q", "--python", room.environment, "-r", "requirements.lock"]
     subprocess.run(install, cwd=room.project, check=True)
     assert room.run() == (0, SAID, "")
+
+
+@pytest.mark.parametrize("before", ["built by earlier code", "its bytecode deleted"])
+def test_an_environment_that_is_there_already_is_compiled(room, before):
+    """Once, whatever the shell says, and without the installer."""
+    shell = {"PYTHONDONTWRITEBYTECODE": "1", "PATH": os.defpath}
+    assert room.run()[0] == 0
+    bytecode = room.site / "__pycache__" / f"first.{sys.implementation.cache_tag}.pyc"
+    package = room.site / "__pycache__"
+    assert bytecode.is_file()
+    shutil.rmtree(package)
+    if before == "built by earlier code":
+        (kept,) = room.environment.glob("checked-files-????????.json")
+        kept.write_text(
+            json.dumps({name: what for name, what in json.loads(kept.read_text()).items() if name != "compiled"})
+        )
+    for _ in range(2):
+        assert room.run(**shell) == (0, SAID, "")
+        assert bytecode.is_file()
+
+
+def test_a_python_without_bytecode_is_compiled(tmp_path, capsys, monkeypatch):
+    """Its own modules, as uv fetches them; what nothing imports is left out, and the second time nothing is done."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    for name in ("argparse.py", "json/decoder.py", "test/test_json.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("WORD = 1\n")
+    environment_check.compile_standard_library(str(tmp_path))
+    environment_check.compile_standard_library(str(tmp_path))
+    assert capsys.readouterr().err == f"compiling, once, Python's standard library in {tmp_path}\n"
+    assert {path.name.partition(".")[0] for path in tmp_path.rglob("*.pyc")} == {"argparse", "decoder"}
 
 
 @pytest.mark.parametrize("damage", ["a file gone", "half a file"])
