@@ -6,10 +6,12 @@ import tempfile
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from runtime.files import sha256_file
+from runtime.server_login import authorization
 from taxi.dataset.dataset import Dataset, DatasetError
 from taxi.dataset.manifest import MANIFEST
 from taxi.dataset.split import Split
@@ -69,8 +71,20 @@ def _download(uri: str, folder: Path) -> None:
 
 
 def _get(url: str, path: Path) -> None:
+    request = urllib.request.Request(url)
+    if (login := authorization(url)) is not None:
+        request.add_unredirected_header("Authorization", login)
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer, open(path, "wb") as file:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer, open(path, "wb") as file:
             shutil.copyfileobj(answer, file)
     except OSError as error:
-        raise DatasetError(f"{url} cannot be fetched: {error}\nGive workers the way to the artifact store.") from error
+        raise DatasetError(f"{url} cannot be fetched: {error}\n{_remedy(error)}") from error
+
+
+def _remedy(error: OSError) -> str:
+    if getattr(error, "code", None) in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return (
+            "Start the workers with MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD of "
+            "somebody who may read it."
+        )
+    return "Give workers the way to the artifact store."

@@ -1,5 +1,6 @@
 """The dataset as a cluster's workers get it."""
 
+import contextlib
 import http.server
 import json
 import shutil
@@ -61,6 +62,41 @@ def test_a_server_that_has_no_such_dataset_is_named(server):
         f"{server}/nothing/manifest.json cannot be fetched: HTTP Error 404: File not found\n"
         "Give workers the way to the artifact store."
     )
+
+
+def test_a_server_with_users_is_asked_as_the_workers_user_and_nobody_else(folder, tmp_path, monkeypatch):
+    """Without a user, or with another's password, it is said what a worker needs; a redirect takes nothing along."""
+
+    class Guarded(Handler):
+        def do_GET(self):
+            asked.append((self.server.server_port, self.headers["Authorization"]))
+            if self.server.server_port == port and self.headers["Authorization"] != "Basic YWRhOnNlY3JldA==":
+                self.send_error(401)
+            elif self.server.server_port == port and self.path.startswith("/moved"):
+                self.send_response(302)
+                self.send_header("Location", f"http://127.0.0.1:{elsewhere}/a%20dataset{self.path[6:]}")
+                self.end_headers()
+            else:
+                super().do_GET()
+
+    asked = []
+    with contextlib.ExitStack() as stack:
+        ports = []
+        for _ in range(2):
+            handler = partial(Guarded, directory=str(tmp_path))
+            served = stack.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
+            threading.Thread(target=served.serve_forever, daemon=True).start()
+            stack.callback(served.shutdown)
+            ports.append(served.server_port)
+        port, elsewhere = ports
+        uri = f"http://127.0.0.1:{port}"
+        with pytest.raises(DatasetError, match="401: Unauthorized\nStart the workers with MLFLOW_TRACKING_URI, "):
+            load_splits(f"{uri}/a%20dataset")
+        for name, value in (("URI", uri), ("USERNAME", "ada"), ("PASSWORD", "secret")):
+            monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
+        assert len(load_splits(f"{uri}/a%20dataset")[0]) == 7
+        assert len(load_splits(f"{uri}/moved")[0]) == 7
+    assert {login for place, login in asked if place == elsewhere} == {None}
 
 
 def test_another_dataset_in_its_place_is_refused(folder):

@@ -1,0 +1,23 @@
+"""User and password, or token, for the tracking server: as MLflow's own clients take them from the environment."""
+
+import base64
+import os
+from urllib.parse import urlsplit
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def authorization(url: str) -> str | None:
+    """The header `Authorization` for `url`; None for any server but the one that MLFLOW_TRACKING_URI names."""
+    if _origin(url) != _origin(os.environ.get("MLFLOW_TRACKING_URI", "")):
+        return None
+    user, token = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_TOKEN")
+    if user is not None:
+        words = f"{user}:{os.environ.get('MLFLOW_TRACKING_PASSWORD', '')}"
+        return f"Basic {base64.b64encode(words.encode()).decode()}"
+    return f"Bearer {token}" if token else None
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
