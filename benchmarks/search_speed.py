@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import ROOT, TLC
+from bench import ROOT, TLC, worker_code
 
 sys.path.insert(0, str(ROOT))
 IDLE_TRIALS = 60
@@ -211,7 +211,7 @@ def idle(folder: Path) -> None:
         engine.submit(0, {}).result()
         line("suggesting and a worker process", milliseconds(engine.submit, 1))
         line("  and the tracking store", written(engine.submit, 1))
-    with cluster(folder) as address, DaskEngine(address, Idle(), nothing) as engine:
+    with cluster(folder) as address, DaskEngine(address, Idle(), nothing, worker_code()) as engine:
         engine.submit(0, {}).result()
         line("suggesting and Dask, 1 at a time", milliseconds(engine.submit, 1))
         line("suggesting and Dask, 2 at a time", milliseconds(engine.submit, 2))
@@ -220,7 +220,7 @@ def idle(folder: Path) -> None:
 
 @contextmanager
 def cluster(folder: Path):
-    """The address of a scheduler with two workers, ended with the block."""
+    """The engine of a scheduler with two workers, ended with the block."""
     from distributed import Client
 
     file = folder / "scheduler.json"
@@ -243,7 +243,7 @@ def cluster(folder: Path):
         address = json.loads(file.read_text())["address"]
         with Client(address, set_as_default=False) as client:
             client.wait_for_workers(2, timeout=60)
-        yield address.removeprefix("tcp://")
+        yield address.replace("tcp://", "dask://")
     finally:
         for process in reversed(processes):
             process.terminate()

@@ -4,7 +4,7 @@ Trial n is suggested from the results of trials 0 .. n - batch, in order of thei
 they finish, from the points that the trials between are trying, and with the n-th draw of `default_rng(seed)` as its
 seed. `batch=1` is hyperopt's sequential `fmin`.
 
-No pruner: it does not pay. On the curves of eight searches of the real months (benchmarks/pruning.py) the median rule
+No pruner: it does not pay. On the curves of eight searches of real data (benchmarks/pruning.py) the median rule
 saves 40 % of the rounds and stops the best trial in six of them; the most lenient one, worse than all before at the
 same round, saves 13 % and stops the best in two.
 """
@@ -44,7 +44,7 @@ class Tuning:
 
 
 HYPEROPT = Tuning(startup=20, gamma=0.25)  # its defaults: a search of twenty trials is random
-# Best of 14 on eight bowls, scored on the same bowls. On the real months better than random search after forty trials,
+# Best of 14 on eight bowls, scored on the same bowls. On real data better than random search after forty trials,
 # and as good as hyperopt's and Optuna's within the noise: benchmarks/RESULTS.md.
 OURS = Tuning(startup=5, gamma=1.0, digits=6)
 

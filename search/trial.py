@@ -126,6 +126,8 @@ def run_trial(objective: Objective[Data], data: Data, number: int, params: Param
     start = time.monotonic()
     try:
         return objective(data, number, params)
+    except EngineError:
+        raise
     except Exception as error:
         if line := machine_error(error):
             raise EngineError(f"trial {number}: {line}") from None

@@ -49,6 +49,7 @@ def work(step: StepRun) -> None:
     from steps.models.search_outputs import write_search_outputs
     from steps.pages.split_inputs import log_splits
     from steps.pipeline import SEARCH_METRIC
+    from steps.worker_code import worker_code
     from taxi.dataset.dataset import Dataset
     from taxi.distributed.trial_engine import open_engine
     from taxi.models.families import FAMILIES
@@ -70,12 +71,13 @@ def work(step: StepRun) -> None:
         timeout = float(params["trial_timeout"]) or None
         workers, most = int(params["workers"]), min(int(params["batch"]), max_evals)  # at once: wanted, possible
         objective = Objective(family.name, manifest.feature_set, int(params["seed"]), timeout)
+        engine, uri, code = str(params["engine"]), address(source.uri), worker_code(step)
         with (
             runs,
             following("hpo", "trials", step.session.progress) as progress,
-            open_engine(str(params["engine"]), objective, dataset, address(source.uri), workers, most) as engine,
+            open_engine(engine, objective, dataset, uri, workers, most, code) as running,
         ):
-            step.say(f"{engine.workers} trials at once, one thread each")
+            step.say(f"{running.workers} trials at once, one thread each")
             threading.Thread(target=needed_at_the_end, daemon=True, name="imports").start()  # while others work
 
             def on_told(result) -> None:
@@ -84,11 +86,11 @@ def work(step: StepRun) -> None:
 
             results = tpe.search(
                 family.space(manifest.feature_set),
-                engine.submit,
+                running.submit,
                 max_evals=max_evals,
                 batch=int(params["batch"]),
                 seed=int(params["seed"]),
-                workers=engine.workers,
+                workers=running.workers,
                 stop_after=int(params["stop_after"]),
                 known=known,
                 on_unlike=lambda result: unlike(step, runs, result),

@@ -64,13 +64,14 @@ class ArtifactType(click.ParamType):
 
 
 class EngineType(click.ParamType):
-    """``local`` or ``dask://host:port``: said before the first step runs, not when the search begins."""
+    """``local``, ``dask://host:port`` or ``dask:tls://``: said before the first step runs, not by the search."""
 
     name = "engine"
 
     def convert(self, value, param, ctx):
-        if value != "local" and not re.fullmatch(r"dask://(\[[0-9a-fA-F:]+\]|[^\s/:]+):[0-9]{1,5}", value):
-            self.fail(f"{value!r:.100} is not local, nor dask://host:port of a Dask scheduler", param, ctx)
+        if value != "local" and not re.fullmatch(r"dask:(tls:)?//(\[[0-9a-fA-F:]+\]|[^\s/:]+):[0-9]{1,5}", value):
+            wanted = "local, nor dask://host:port of a Dask scheduler, nor dask:tls://host:port of one that speaks TLS"
+            self.fail(f"{value!r:.100} is not {wanted}", param, ctx)
         return value
 
 
@@ -160,7 +161,12 @@ _option("params", "default", ArtifactType("default"), "default, inline JSON, or 
 _option("max_evals", 20, POSITIVE, "Trials of the search.")
 _option("batch", 4, POSITIVE, "Lag of the search: trial n is suggested from trials 0 .. n - batch.")
 _option("workers", 0, click.IntRange(min=0), "Trials at once; 0: all cores or cluster workers. Never changes results.")
-_option("engine", "local", EngineType(), "Where months and trials are made: local, or dask://host:port. Same result.")
+_option(
+    "engine",
+    "local",
+    EngineType(),
+    "Where work is done: local, dask://host:port, dask:tls://host:port. Same result.",
+)
 _option("fit_workers", 1, POSITIVE, "Processes or cluster workers that share the fit; another number: another model.")
 _option("trial_timeout", 0.0, click.FloatRange(min=0), "Seconds a trial may take; 0: no limit.")
 _option("stop_after", 0, click.IntRange(min=0), "End after so many trials without improvement; 0: never.")

@@ -78,7 +78,7 @@ def here(step: StepRun, wanted: dict, feature_set, folder: Path, progress):
 
 def there(step: StepRun, wanted: dict, feature_set, folder: Path, progress):
     """The same dataset, its months written side by side by the workers of a cluster."""
-    from search.engines.cluster import scheduler
+    from steps.worker_code import worker_code
     from taxi.dataset.dataset import build
     from taxi.distributed.cluster_months import months_on
     from taxi.months.month import Month
@@ -86,8 +86,8 @@ def there(step: StepRun, wanted: dict, feature_set, folder: Path, progress):
     source, taxi = str(step.params["source"]), str(step.params["taxi"])
     splits = {split: [Month(taxi, name, Path(), "", source) for name in months] for split, months in wanted.items()}
     every = [month for months in splits.values() for month in months]
-    address, fetch = scheduler(str(step.params["engine"])), {**step.session.fetch, "progress": False}
-    with months_on(address, source, every, feature_set.in_month, fetch) as written:
+    engine, fetch = str(step.params["engine"]), {**step.session.fetch, "progress": False}
+    with months_on(engine, worker_code(step), source, every, feature_set.in_month, fetch) as written:
         manifest = build(splits, feature_set, folder, progress=progress, written=written)
     record_read(step, {name: month["sha256"] for name, month in manifest.record["months"].items()})
     return manifest

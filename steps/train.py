@@ -120,6 +120,7 @@ def shared(step: StepRun, dataset, params, members: int):
     from provenance.record.artifacts import address
     from runtime.files import sha256_file
     from search.trial import estimator_folder
+    from steps.worker_code import worker_code
     from taxi.dataset.manifest import MANIFEST
     from taxi.distributed.shared_fit import Member, fit_shared
     from taxi.models.families import load
@@ -127,7 +128,7 @@ def shared(step: StepRun, dataset, params, members: int):
     engine = str(step.params["engine"])
     uri = str(dataset.folder) if engine == "local" else address(step.input("dataset").uri)
     member = Member(uri, sha256_file(dataset.folder / MANIFEST), params, int(step.params["seed"]), members)
-    with estimator_folder(fit_shared(engine, member)) as folder:
+    with estimator_folder(fit_shared(engine, member, worker_code(step))) as folder:
         return load(params.family, folder)
 
 

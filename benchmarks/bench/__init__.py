@@ -13,6 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from search.engines.shipping import Code
 
 ROOT = Path(__file__).resolve().parents[2]
 TLC = ROOT.parent / "shared" / "tlc"  # real months, where they lie beside the project
@@ -136,3 +140,11 @@ def _pss(pid: int) -> int:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
     except (OSError, StopIteration):
         return 0
+
+
+def worker_code() -> "Code":
+    """What a cluster's workers need for trials that do nothing."""
+    from search.engines.shipping import Code
+
+    found = [path for package in ("search", "runtime") for path in (ROOT / package).rglob("*.py")]
+    return Code("benchmark", tuple(path.relative_to(ROOT).as_posix() for path in found))

@@ -1,4 +1,4 @@
-"""Where trials run and months are written: processes here, or a Dask cluster. Both do the same on the same data."""
+"""Where tasks run: processes here, or a Dask cluster. Both do the same on the same data."""
 
 from search.engines.error import EngineError
 

@@ -1,68 +1,146 @@
 """A Dask cluster at hand: reached, with workers that would compute the same bits, and with our code on them."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
 
 from search.engines.error import EngineError
-from search.engines.shipping import PLUGIN, Call, archive, caller, plugin
+from search.engines.shipping import Code, shipment
 from search.engines.versions import PACKAGES, reader, version_differences
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
-DASK = "dask://"
+PLAIN, TLS = "dask://", "dask:tls://"
+ENGINES = "Give local, or dask://host:port of a Dask scheduler, dask:tls://host:port of one that speaks TLS."
 CONNECT_SECONDS = 10  # a scheduler that is there answers in milliseconds
+_TLS_SETTINGS = "Dask's settings distributed.comm.tls name ca-file, client.cert and client.key: docs/scale.md."
 
 
 def scheduler(engine: str) -> str:
-    """``host:port`` of ``dask://host:port``. Raises EngineError for any other engine."""
-    if not engine.startswith(DASK):
-        raise EngineError(f"no engine {engine!r}\nGive local, or dask://host:port of a Dask scheduler.")
-    return engine.removeprefix(DASK)
+    """Dask's own address of the scheduler: ``tcp://host:port`` of ``dask://host:port``, or with ``tls``.
 
-
-def connected(address: str, packages: Sequence[str] = ()) -> "tuple[Client, Call]":
-    """(client of the scheduler at `address`, function for `client.submit` that calls a pickled function there).
-
-    Raises EngineError for a cluster that is not there, has no workers, or has other versions than we have.
+    Raises EngineError for any other engine.
     """
-    client = _client(address)
-    try:
-        if not client.nthreads():
-            raise EngineError(
-                f"the Dask cluster at {address} has no workers\n"
-                f"Start some: dask worker tcp://{address} --nworkers 2 --nthreads 1"
-            )
-        _compare_versions(client)
-        return client, _ship(client, packages)
-    except BaseException:
-        client.close()
-        raise
+    for prefix, scheme in ((PLAIN, "tcp://"), (TLS, "tls://")):
+        if engine.startswith(prefix):
+            return scheme + engine.removeprefix(prefix)
+    raise EngineError(f"no engine {engine!r}\n{ENGINES}")
 
 
-def _compare_versions(client: "Client") -> None:
-    read = reader()
-    different = version_differences(read(PACKAGES), client.run(read, PACKAGES))
-    if different:
-        raise EngineError(
-            f"{len(different)} Dask workers would not give the same results: {'; '.join(different[:3])}\n"
-            "Start them in the environment of this project's lock (docs/scale.md)."
+class Cluster:
+    """The workers of the scheduler that `engine` names: ``dask://host:port`` or ``dask:tls://host:port``.
+
+    Raises EngineError for a cluster that is not there, has no workers, or has other versions than we have; and
+    whenever it goes away.
+    """
+
+    def __init__(self, engine: str, code: Code) -> None:
+        self.address = address = scheduler(engine)
+        self.client = _client(address)
+        try:
+            with self.errors():
+                if not self.workers():
+                    raise EngineError(
+                        f"the Dask cluster at {address} has no workers\n"
+                        f"Start some: dask worker {address} --nworkers 2 --nthreads 1"
+                    )
+                versions = self._versions()
+                plugin, self._call = shipment(code, versions)
+                self.client.register_plugin(plugin, name=code.name)
+        except BaseException:
+            self.client.close()
+            raise
+
+    def workers(self) -> list[str]:
+        with self.errors():
+            return sorted(self.client.nthreads())
+
+    def submit(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> "Future[Any]":
+        """`function(*arguments)` on a worker; `options` are those of Dask's `Client.submit`."""
+        with self.errors():
+            return self.client.submit(self._call, cloudpickle.dumps(function), *arguments, **options)
+
+    def result(self, future: "Future[Any]") -> Any:
+        """What the task of `future` returned, waited for, or raised. Raises KilledWorker."""
+        with self.errors(of_tasks=True):
+            return future.result()
+
+    @contextmanager
+    def errors(self, of_tasks: bool = False) -> Iterator[None]:
+        """What becomes of the cluster in the block, as an EngineError; `of_tasks`: an OSError is a task's own."""
+        from distributed.client import ClosedClientError
+        from distributed.comm.core import CommClosedError
+
+        try:
+            yield
+        except ImportError as error:  # of a worker that has no code, or must not use it; see `shipment`
+            raise EngineError(str(error)) from None
+        except CancelledError as error:
+            if getattr(error, "reason", None) != "scheduler-connection-lost":
+                raise
+            raise self._lost() from None
+        except (CommClosedError, ClosedClientError):
+            raise self._lost() from None
+        except OSError:  # TimeoutError, too
+            if of_tasks:
+                raise
+            raise self._lost() from None
+
+    def close(self) -> None:
+        self.client.close()
+
+    def _lost(self) -> EngineError:
+        return EngineError(
+            f"the Dask scheduler at {self.address} is gone\n"
+            "Start one, or mend the network to it, and run again: what is finished is reused."
         )
 
-
-def _ship(client: "Client", packages: Sequence[str]) -> Call:
-    name, content = archive(packages)
-    client.register_plugin(plugin(name, content, packages), name=PLUGIN)
-    return caller(name)
+    def _versions(self) -> dict[str, str | None]:
+        read = reader()
+        here = read(PACKAGES)
+        different = version_differences(here, self.client.run(read, PACKAGES, on_error="ignore"))
+        if different:
+            raise EngineError(
+                f"{len(different)} Dask workers would not give the same results: {'; '.join(different[:3])}\n"
+                "Start them in the environment of this project's lock (docs/scale.md)."
+            )
+        return here
 
 
 def _client(address: str) -> "Client":
+    """Raises EngineError."""
     from distributed import Client
 
+    tls = address.startswith("tls://")
+    _check_tls_settings(tls, address)
     try:
-        return Client(f"tcp://{address}", timeout=CONNECT_SECONDS, set_as_default=False, name="nyc-taxi-duration")
+        return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except OSError as error:
-        raise EngineError(
-            f"no Dask scheduler answers at {address}: {error}\n"
-            "Start one: dask scheduler --host 127.0.0.1 --port 8786 --no-dashboard"
-        ) from None
+        start = (
+            f"Start one with certificates of the same authority. {_TLS_SETTINGS}" if tls else
+            "Start one: dask scheduler --host 127.0.0.1 --port 8786 --no-dashboard\n"
+            "One that speaks TLS is given as dask:tls://host:port."
+        )  # fmt: skip
+        raise EngineError(f"no Dask scheduler answers at {address}: {error}\n{start}") from None
+
+
+def _check_tls_settings(tls: bool, address: str) -> None:
+    """Raise EngineError when Dask's settings of TLS do not go with the address."""
+    import dask
+    from distributed.security import Security
+
+    if dask.config.get("distributed.client.security-loader", None):
+        return  # Dask asks that
+    security = Security()
+    if security.require_encryption and not tls:
+        raise EngineError(f"{address} is not encrypted, and Dask's settings require it\nGive dask:tls://host:port.")
+    try:
+        certificate = not tls or security.get_connection_args("client")["ssl_context"]
+    except OSError as error:  # of ssl, too
+        raise EngineError(f"Dask's certificates cannot be used: {error}\n{_TLS_SETTINGS}") from None
+    if not certificate:
+        raise EngineError(f"there is no certificate to show to {address}\n{_TLS_SETTINGS}")

@@ -1,4 +1,4 @@
-"""What every engine refuses with; alone here, so that who writes months depends on no trial's code."""
+"""What every engine refuses with; alone here, so that tasks that are no trials depend on no trial's code."""
 
 
 class EngineError(ValueError):

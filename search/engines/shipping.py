@@ -1,11 +1,14 @@
-"""Our modules on a cluster's workers: the same there as here, whatever lay there before."""
+"""This project's modules on a cluster's workers: the same there as here, whatever lay there before."""
 
 import hashlib
 import io
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from search.engines.versions import reader
 
 if TYPE_CHECKING:
     from distributed import Worker, WorkerPlugin
@@ -13,62 +16,77 @@ if TYPE_CHECKING:
 # (pickled function, its arguments) -> what it gives, on a worker: of any type, as the function has it.
 Call: TypeAlias = Callable[..., Any]
 
-PLUGIN = "nyc-taxi-duration"  # one name for all: shipping again replaces what was shipped before
 ROOT = Path(__file__).parents[2]
-OWN = ("search", "runtime")  # shipped beside the packages that are asked for
 
 
-def archive(packages: Sequence[str] = ()) -> tuple[str, bytes]:
-    """(file name, bytes) of a zip of `packages` that Python can import from; the name says the digest of the code."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
-        for path in sorted(path for package in (*packages, *OWN) for path in (ROOT / package).rglob("*.py")):
-            file.writestr(zipfile.ZipInfo(path.relative_to(ROOT).as_posix()), path.read_bytes())
-    content = buffer.getvalue()
-    return f"code-{hashlib.sha256(content).hexdigest()[:16]}.zip", content
+@dataclass(frozen=True)
+class Code:
+    """What workers are given of this project.
+
+    name: whose code it is; what was shipped under this name before is replaced.
+    files: paths below `ROOT`, what the tasks import and no more.
+    """
+
+    name: str
+    files: tuple[str, ...]
+
+    def archive(self) -> bytes:
+        """A zip of the files, the same bytes whenever they are the same."""
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+            for path in sorted(self.files):
+                file.writestr(zipfile.ZipInfo(path), (ROOT / path).read_bytes())
+        return buffer.getvalue()
 
 
-def plugin(name: str, content: bytes, packages: Sequence[str] = ()) -> "WorkerPlugin":
-    """A worker plugin that puts the archive first on the path of every worker, present and future.
+def shipment(code: Code, versions: Mapping[str, str | None]) -> "tuple[WorkerPlugin, Call]":
+    """(a worker plugin that lays `code` on every worker, present and future; a function for `client.submit`).
 
-    Its class is made in here so that it travels by value: a class of a module would need that module on the worker.
+    The function calls a pickled function on what follows, on workers whose packages have the `versions` named;
+    elsewhere it raises ImportError. Both are made in here so that they travel by value: a class of a module would
+    need that module on the worker, and the scheduler, which unpickles every task it is given, has none of ours.
     """
     from distributed import WorkerPlugin
 
-    ours = (*packages, *OWN)
+    content, name = code.archive(), code.name
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    ours = {path.partition("/")[0] for path in code.files}
+    read = reader()
 
-    class Code(WorkerPlugin):
+    class Shipped(WorkerPlugin):
         def setup(self, worker: "Worker") -> None:
             import importlib
+            import io
             import os
             import sys
+            import zipfile
 
-            path = os.path.join(worker.local_directory, name)
+            self.digest, self.versions = digest, read(tuple(versions))
+            path = os.path.join(worker.local_directory, f"code-{digest}")
             if path in sys.path:
                 return
-            with open(path, "wb") as file:
-                file.write(content)
+            zipfile.ZipFile(io.BytesIO(content)).extractall(path)
             sys.path[:] = [path, *(p for p in sys.path if os.path.dirname(p) != worker.local_directory)]
             for module in [module for module in sys.modules if module.partition(".")[0] in ours]:
                 del sys.modules[module]  # another version of ours, of an earlier search or of the worker's folder
             importlib.invalidate_caches()
 
-    return Code()
-
-
-def caller(name: str) -> Call:
-    """A function for workers that calls `blob`, a pickled function, on what follows; by value, as above.
-
-    The scheduler unpickles every task it is given, and has no module of ours: it sees bytes.
-    """
-
     def call(blob: bytes, *arguments: Any) -> Any:
-        import sys
-
         import cloudpickle
+        from distributed import get_worker
 
-        if not any(path.endswith(name) for path in sys.path):
-            raise RuntimeError(f"this worker has no {name}: another search has put its own code on the cluster")
+        worker = get_worker()
+        shipped = worker.plugins.get(name)
+        if getattr(shipped, "digest", None) != digest:
+            raise ImportError("another run has put its own code on the Dask workers\n Run again when it has ended.")
+        found = getattr(shipped, "versions", {})
+        other = [f"{package} {found[package] or 'missing'} (here {here})"
+                 for package, here in versions.items() if found[package] != here]  # fmt: skip
+        if other:
+            raise ImportError(
+                f"{worker.address}, a Dask worker that has come since, has {', '.join(other)}: another environment "
+                "may give other results\n Stop it, or start it in the environment of this project's lock. Run again."
+            )
         return cloudpickle.loads(blob)(*arguments)
 
-    return call
+    return Shipped(), call

@@ -24,13 +24,13 @@ def reader() -> Callable[[Sequence[str]], dict[str, str | None]]:
         import platform
         from importlib import metadata
 
-        found: dict[str, str | None] = {"python": platform.python_version()}
+        found: dict[str, str | None] = {}
         for package in packages:
             try:
                 found[package] = metadata.version(package)
             except metadata.PackageNotFoundError:
                 found[package] = None
-        return found
+        return {**found, "python": platform.python_version()}
 
     return versions
 

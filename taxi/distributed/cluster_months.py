@@ -2,16 +2,15 @@
 
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
-
 from runtime.files import replace_file
-from search.engines.cluster import connected
+from search.engines.cluster import Cluster
 from search.engines.error import EngineError
+from search.engines.shipping import Code
 from taxi.dataset.month_files import Written, write_month
 from taxi.months.month import Month
 from taxi.sources.locate import locate
@@ -23,19 +22,19 @@ class ClusterMonths:
     A worker gets a month from `source` itself, so a folder must be one that every machine sees.
     """
 
-    def __init__(self, client: Any, call: Any, source: str, months: Iterable[Month], in_month: bool,
+    def __init__(self, cluster: Cluster, source: str, months: Iterable[Month], in_month: bool,
                  fetch: Mapping[str, Any]) -> None:  # fmt: skip
-        self._tasks = {}
+        self._cluster, self._tasks = cluster, {}
         for month in months:
             task = partial(month_content, source, month.taxi, month.name, in_month, dict(fetch))
-            self._tasks[month.name] = client.submit(call, cloudpickle.dumps(task), pure=False)
+            self._tasks[month.name] = cluster.submit(task, pure=False)
 
     def __call__(self, month: Month, path: Path) -> Written:
         """Raises EngineError when every worker that tried died, and whatever the month's own trouble is."""
         from distributed import KilledWorker
 
         try:
-            content, written = self._tasks.pop(month.name).result()
+            content, written = self._cluster.result(self._tasks.pop(month.name))
         except KilledWorker as error:
             raise EngineError(f"workers die while they write {month.name}\nGive them more memory.") from error
         beside = path.with_suffix(".part")
@@ -45,12 +44,11 @@ class ClusterMonths:
 
 
 @contextmanager
-def months_on(address: str, source: str, months: Iterable[Month], in_month: bool,
+def months_on(engine: str, code: Code, source: str, months: Iterable[Month], in_month: bool,
               fetch: Mapping[str, Any]) -> Iterator[ClusterMonths]:  # fmt: skip
-    """The months of `source` on the cluster of the scheduler at `address`, ``host:port``. Raises EngineError."""
-    client, call = connected(address, ("taxi",))
-    with client:
-        yield ClusterMonths(client, call, source, months, in_month, fetch)
+    """The months of `source` on the cluster that `engine` names, ``dask://host:port``. Raises EngineError."""
+    with closing(Cluster(engine, code)) as cluster:
+        yield ClusterMonths(cluster, source, months, in_month, fetch)
 
 
 def month_content(source: str, taxi: str, name: str, in_month: bool, fetch: Mapping[str, Any]) -> tuple[bytes, Written]:

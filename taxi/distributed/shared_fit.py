@@ -13,10 +13,12 @@ from io import StringIO
 from typing import Any
 
 from runtime.machine_errors import machine_error
-from search.engines.cluster import scheduler
+from search.engines.cluster import Cluster
 from search.engines.engine import Engine, WorkerDied
 from search.engines.error import EngineError
+from search.engines.shipping import Code
 from search.trial import DIED, TrialResult, error_line, files_digest, one_thread, saved_files
+from taxi.dataset.dataset import DatasetError
 from taxi.distributed.tracker import here, on_scheduler
 from taxi.models.boosting import BoostingParams
 from taxi.models.objective import modules
@@ -58,7 +60,12 @@ class Member:
         from taxi.distributed.remote_dataset import on_disk
         from taxi.models.families import FAMILIES
 
-        with on_disk(self.uri, self.manifest_sha256) as dataset, scratch_folder("bins") as scratch, one_thread():
+        with (
+            _or_engine_error(),
+            on_disk(self.uri, self.manifest_sha256) as dataset,
+            scratch_folder("bins") as scratch,
+            one_thread(),
+        ):
             share = (number, self.size)
             train, val = (dataset.split(name, scratch=scratch, share=share) for name in ("train", "val"))
             # XGBoost prints who is which number, and stdout is the step's result.
@@ -69,16 +76,25 @@ class Member:
         return TrialResult(number, {}, "ok", model_digest=files_digest(files), files={} if number else files)
 
 
+@contextmanager
+def _or_engine_error() -> Iterator[None]:
+    """A dataset that a member cannot have is no result, which would be told in a line: its remedy is needed."""
+    try:
+        yield
+    except DatasetError as error:
+        raise EngineError(f"a member of the shared fit failed: {error}") from None
+
+
 def nothing() -> None:
     """What members are given: each opens the dataset itself, for as long as it fits."""
 
 
-def fit_shared(engine: str, member: Member) -> dict[str, bytes]:
-    """The files of the model that `member.size` members fit, on ``local`` or ``dask://host:port``. Raises EngineError.
+def fit_shared(engine: str, member: Member, code: Code | None = None) -> dict[str, bytes]:
+    """The files of the model that `member.size` members fit, on ``local`` or, with `code`, ``dask://host:port``.
 
-    A member that dies ends the fit for all, and all begin again.
+    A member that dies ends the fit for all, and all begin again. Raises EngineError.
     """
-    with _opened(engine, member) as running:
+    with _opened(engine, member, code) as running:
         for _ in range(ATTEMPTS):
             results = _attempt(running, engine, member)
             failures = [result for result in results if result.status != "ok"]
@@ -100,7 +116,7 @@ def _first(failures: list[TrialResult]) -> str:
 
 
 @contextmanager
-def _opened(engine: str, member: Member) -> Iterator[Engine]:
+def _opened(engine: str, member: Member, code: Code | None) -> Iterator[Engine]:
     if engine == "local":
         from search.engines.local import LocalEngine
 
@@ -108,7 +124,7 @@ def _opened(engine: str, member: Member) -> Iterator[Engine]:
     else:
         from search.engines.dask import DaskEngine
 
-        made = DaskEngine(scheduler(engine), member, nothing, member.size, packages=("taxi",))
+        made = DaskEngine(engine, member, nothing, code, member.size)
     with made:
         yield made
 
@@ -116,8 +132,8 @@ def _opened(engine: str, member: Member) -> Iterator[Engine]:
 def _attempt(running: Engine, engine: str, member: Member) -> list[TrialResult]:
     """Each member's result. The first that fails ends it for those that wait for it."""
     if engine != "local":
-        _wait_for_workers(running.client, member.size)
-    with here(member.size) if engine == "local" else on_scheduler(running.client, member.size) as joining:
+        _wait_for_workers(running.cluster, member.size)
+    with here(member.size) if engine == "local" else on_scheduler(running.cluster, member.size) as joining:
         futures = [running.once(number, joining) for number in range(member.size)]
         left = set(futures)
         while left:
@@ -134,11 +150,12 @@ def _outcome(future: Future[TrialResult]) -> TrialResult:
         return Interrupted(0, {}, "fail", error=DIED)
 
 
-def _wait_for_workers(client: Any, size: int) -> None:
+def _wait_for_workers(cluster: Cluster, size: int) -> None:
     try:
-        client.wait_for_workers(size, timeout=WORKERS_SECONDS)
+        with cluster.errors(of_tasks=True):
+            cluster.client.wait_for_workers(size, timeout=WORKERS_SECONDS)
     except TimeoutError:
         raise EngineError(
-            f"the Dask cluster has {len(client.nthreads())} workers, fewer than the {size} that are to share the fit\n"
+            f"the Dask cluster has {len(cluster.workers())} workers, fewer than the {size} that are to share the fit\n"
             "Start more, or give a smaller fit_workers, which is another model."
         ) from None

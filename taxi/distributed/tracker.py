@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
+from search.engines.cluster import Cluster
 from search.engines.error import EngineError
 
 # That members wait for the last of them, to join or to add up; of one that dies the others hear at once.
@@ -23,7 +24,7 @@ def here(members: int) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def on_scheduler(client: Any, members: int) -> Iterator[dict[str, Any]]:
+def on_scheduler(cluster: Cluster, members: int) -> Iterator[dict[str, Any]]:
     """The same for a cluster's workers: each of them reaches the scheduler. Raises EngineError."""
     start, stop = _functions()
     key = f"tracker-{uuid4().hex}"
@@ -38,17 +39,19 @@ def on_scheduler(client: Any, members: int) -> Iterator[dict[str, Any]]:
     def end(dask_scheduler) -> None:
         stop(vars(dask_scheduler).pop(key))
 
-    try:
-        arguments = client.run_on_scheduler(begin)
-    except ImportError as error:
-        raise EngineError(
-            f"the Dask scheduler cannot let its workers share a fit: {error}\n"
-            "Start it in the environment of this project's lock (docs/scale.md)."
-        ) from error
+    with cluster.errors(of_tasks=True):
+        try:
+            arguments = cluster.client.run_on_scheduler(begin)
+        except ImportError as error:
+            raise EngineError(
+                f"the Dask scheduler cannot let its workers share a fit: {error}\n"
+                "Start it in the environment of this project's lock (docs/scale.md)."
+            ) from error
     try:
         yield arguments
     finally:
-        client.run_on_scheduler(end)
+        with cluster.errors():
+            cluster.client.run_on_scheduler(end)
 
 
 def _functions():

@@ -7,17 +7,23 @@ from functools import partial
 from runtime.files import sha256_file
 from runtime.memory import affordable
 from runtime.scratch import scratch_folder
-from search.engines.cluster import scheduler
 from search.engines.engine import Engine
+from search.engines.shipping import Code
 from taxi.dataset.dataset import Dataset, searched_splits
 from taxi.dataset.manifest import MANIFEST
 
 
 @contextmanager
 def open_engine(
-    engine: str, objective: Callable, dataset: Dataset, uri: str, workers: int = 0, most: int | None = None
+    engine: str,
+    objective: Callable,
+    dataset: Dataset,
+    uri: str,
+    workers: int = 0,
+    most: int | None = None,
+    code: Code | None = None,
 ) -> Iterator[Engine]:
-    """``local`` or ``dask://host:port``, with `workers`, 0 for as many as it has cores or workers; never above `most`.
+    """``local``, or with `code` a cluster, with `workers`, 0 for as many as it has cores or workers; at most `most`.
 
     Local workers read the dataset part by part where the objective `streams`; else they map one copy of its splits,
     written to a scratch folder. Of those that stream there are as many as memory holds, one at least. A cluster's
@@ -43,5 +49,5 @@ def open_engine(
         from taxi.distributed.remote_dataset import load_splits
 
         load = partial(load_splits, uri, sha256_file(dataset.folder / MANIFEST))
-        with DaskEngine(scheduler(engine), objective, load, workers, most, packages=("taxi",)) as cluster:
+        with DaskEngine(engine, objective, load, code, workers, most) as cluster:
             yield cluster

@@ -106,7 +106,7 @@ def test_one_to_four_workers_and_a_cluster_one_of_whose_workers_is_killed(search
     (tmp_path / "cluster").mkdir()
     there = searching()
     with two_workers(tmp_path / "cluster") as address:
-        search = there.start(max_evals=12, engine=f"dask://{address}")
+        search = there.start(max_evals=12, engine=address)
         while len(there.trials()) < 3:
             assert search.poll() is None
             time.sleep(0.05)

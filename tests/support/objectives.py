@@ -78,7 +78,8 @@ class Troubled(Member):
         Path(self.folder, f"{number}-{os.getpid()}-{time.monotonic_ns()}").touch()
         if number == 1 and self.trouble == "raises":
             raise ArithmeticError("no answer")
-        if number == 1 and (self.trouble == "dies" or len(starts(self.folder, 1)) == 1):
+        first = len(starts(self.folder, 1)) == 1
+        if number == 1 and (self.trouble == "dies" or (self.trouble == "dies once" and first)):
             with patch.object(Boosting, "fit", dying):
                 return super().__call__(data, number, params)
         return super().__call__(data, number, params)

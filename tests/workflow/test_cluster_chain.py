@@ -28,14 +28,13 @@ def test_main_and_preprocess_on_a_cluster_leave_what_they_leave_here(tmp_path, m
     expected = made(here, local.run_id)
     assert expected.keys() == {"preprocess", "train", "hpo", "register"} and all(expected.values())
     (tmp_path / "cluster").mkdir()
-    with two_workers(tmp_path / "cluster") as address:
-        engine = f"dask://{address}"
+    with two_workers(tmp_path / "cluster") as engine:
         alone = there.run("preprocess", engine=engine, source=SMALL["source"])
         assert alone.exit_code == 0, alone.stderr
         assert digests(there.client.get_run(alone.run_id)) == expected["preprocess"]
         chain = there.run("main", engine=engine, reuse="false", **SMALL)
         assert chain.exit_code == 0, chain.stderr
-        code = list((tmp_path / "cluster").rglob("code-*.zip"))  # shipped to both
+        code = list((tmp_path / "cluster").rglob("code-*"))  # shipped to both
         assert len(code) == 2
     assert made(there, chain.run_id) == expected
     hpo = there.client.search_runs(["0"], f"tags.`{names.STEP}` = 'hpo'")[0]

@@ -12,7 +12,7 @@ from taxi.features.fitting import FEATURE_SETS
 from taxi.months.month import Month
 from taxi.months.trips import SchemaError
 from taxi.sources.locate import DataSourceError, locate
-from tests.support.cluster import two_workers
+from tests.support.cluster import code_of, two_workers
 
 SPLITS = {"train": ["2023-01", "2023-02"], "val": ["2023-03"]}
 FAR = {split: [Month("green", name, None, "", "") for name in names] for split, names in SPLITS.items()}
@@ -31,7 +31,7 @@ def files(folder: Path) -> dict[str, str]:
 def there(cluster, source, folder, splits=FAR):
     months = [month for split in splits.values() for month in split]
     feature_set = FEATURE_SETS["full"]
-    with months_on(cluster, source, months, feature_set.in_month, {}) as written:
+    with months_on(cluster, code_of("taxi"), source, months, feature_set.in_month, {}) as written:
         build(splits, feature_set, folder, written=written)
     return files(folder)
 
@@ -59,5 +59,5 @@ def test_trouble_with_a_month_is_told_as_here(cluster, tmp_path):
 def test_a_cluster_that_is_not_there_is_named(monkeypatch, tmp_path):
     """Before anything is written."""
     monkeypatch.setattr("search.engines.cluster.CONNECT_SECONDS", 0.2)
-    with pytest.raises(EngineError, match=r"no Dask scheduler answers at 127\.0\.0\.1:9"):
-        there("127.0.0.1:9", "sample", tmp_path / "c")
+    with pytest.raises(EngineError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
+        there("dask://127.0.0.1:9", "sample", tmp_path / "c")

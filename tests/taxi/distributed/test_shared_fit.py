@@ -19,11 +19,12 @@ from taxi.features.fitting import FEATURE_SETS
 from taxi.models.boosting import BoostingParams
 from taxi.models.families import FAMILIES, load
 from taxi.sources.locate import locate
-from tests.support.cluster import two_workers, wait_for
+from tests.support.cluster import code_of, two_workers, wait_for
 from tests.support.objectives import Troubled, starts
 from tests.support.project import workplace
 
 QUICK = BoostingParams(n_estimators=30, max_depth=5)
+CODE = code_of("taxi")
 LONG = BoostingParams(n_estimators=600, early_stopping_rounds=0, learning_rate=0.01, max_depth=5)
 cloudpickle.register_pickle_by_value(tests.support.objectives)  # workers have the project's modules, not its tests
 
@@ -41,7 +42,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     with two_workers(tmp_path_factory.mktemp("cluster")) as address:
-        yield f"dask://{address}"
+        yield address
 
 
 def member(folder, size=2, params=QUICK):
@@ -67,7 +68,7 @@ def test_shares_together_have_every_trip_once(members, folder):
 def test_a_cluster_fits_the_model_that_as_many_processes_here_fit(folder, cluster):
     """Bit for bit; by its error it is as good as the model of one process, whose bytes are others."""
     here = fit_shared("local", member(folder))
-    assert files_digest(fit_shared(cluster, member(folder))) == files_digest(here)
+    assert files_digest(fit_shared(cluster, member(folder), CODE)) == files_digest(here)
     dataset = Dataset.open(folder)
     train, val = dataset.load("train"), dataset.load("val")
     with estimator_folder(here) as place:
@@ -82,9 +83,9 @@ def test_a_cluster_fits_the_model_that_as_many_processes_here_fit(folder, cluste
 def test_a_member_killed_in_the_middle_of_the_fit_costs_time_alone(where, folder, cluster, tmp_path):
     """kill -9 of one: the others notice at once, all begin again, and the model is the same."""
     engine = "local" if where == "here" else cluster
-    model = fit_shared(engine, troubled(folder, tmp_path, "dies once", LONG))
+    model = fit_shared(engine, troubled(folder, tmp_path, "dies once", LONG), CODE)
     assert len(starts(tmp_path, 1)) >= 2
-    wait_for(cluster.removeprefix("dask://"), workers=2)
+    wait_for(cluster, workers=2)
     assert files_digest(model) == files_digest(fit_shared("local", member(folder, params=LONG)))
 
 
@@ -100,7 +101,7 @@ def test_a_member_that_always_dies_ends_the_fit(folder, tmp_path):
 def test_what_one_member_cannot_do_is_told_and_nobody_waits_for_it(where, folder, cluster, tmp_path):
     """Its own error, not that of those it left waiting; no second attempt."""
     with pytest.raises(EngineError, match=r"a member of the shared fit failed: ArithmeticError: no answer"):
-        fit_shared("local" if where == "here" else cluster, troubled(folder, tmp_path, "raises"))
+        fit_shared("local" if where == "here" else cluster, troubled(folder, tmp_path, "raises"), CODE)
     assert len(starts(tmp_path, 1)) == 1
 
 
@@ -108,12 +109,12 @@ def test_a_cluster_with_fewer_workers_is_named(folder, cluster, monkeypatch):
     """Before anything is fitted."""
     monkeypatch.setattr(shared_fit, "WORKERS_SECONDS", 0.2)
     with pytest.raises(EngineError, match="has 2 workers, fewer than the 3 that are to share the fit"):
-        fit_shared(cluster, member(folder, size=3))
+        fit_shared(cluster, member(folder, size=3), CODE)
 
 
 def test_another_dataset_is_not_taken_for_it(folder):
     """A worker that sees another dataset at the same place fits nothing."""
-    with pytest.raises(EngineError, match=r"DatasetError: .* is another dataset"):
+    with pytest.raises(EngineError, match=r"shared fit failed: .* is another dataset .*\nRun hpo again"):
         fit_shared("local", replace(member(folder), manifest_sha256="0" * 64))
 
 
@@ -124,7 +125,7 @@ def test_a_shared_fit_is_recorded_apart_and_repeated_without_the_cluster(tmp_pat
     data = {"source": "sample:3000"}
     alone = place.run("train", **data)
     with two_workers(tmp_path) as address:
-        shared = place.run("train", fit_workers=2, engine=f"dask://{address}", **data)
+        shared = place.run("train", fit_workers=2, engine=address, **data)
     assert (alone.exit_code, shared.exit_code) == (0, 0), shared.stderr
     models = [place.client.get_run(run.run_id).data.tags["lineage.output.model"] for run in (alone, shared)]
     assert models[0] != models[1]

@@ -3,6 +3,7 @@
 import pytest
 
 from search.engines import EngineError
+from search.engines.cluster import ENGINES
 from search.tpe import search
 from taxi.dataset.dataset import Dataset, build
 from taxi.distributed.trial_engine import open_engine
@@ -35,4 +36,4 @@ def test_an_unknown_engine_is_refused_with_those_there_are(dataset):
         open_engine("spark://here", Objective("linear", "full", 42), dataset, "", 1),
     ):
         pass
-    assert str(error.value) == "no engine 'spark://here'\nGive local, or dask://host:port of a Dask scheduler."
+    assert str(error.value) == f"no engine 'spark://here'\n{ENGINES}"
