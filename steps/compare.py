@@ -14,6 +14,7 @@ from provenance.pipeline.cli import Refused, checked
 from provenance.pipeline.output import echo
 from provenance.pipeline.report_run import given_repository, publish_report, report_run
 from steps.options import StepCommand, options
+from steps.pipeline import PIPELINE
 
 DIFF_LINES = 200  # of the code, in the report
 
@@ -28,7 +29,7 @@ def compare(**params) -> None:
 
     if "none" in (params["a"], params["b"]):
         raise Refused("Give two runs: -P a= -P b=")
-    with report_run("compare", params) as session:
+    with report_run(PIPELINE, "compare", params) as session:
         chains = {
             side: recorded_run.in_order(
                 recorded_run.step_runs(session, params[side]), lambda run_id: recorded_run.read(session, run_id), True
@@ -81,7 +82,6 @@ def proved(session, params: dict, found, chains: dict) -> list[str]:
     from provenance.reproduce.ablation import factors, prove
     from provenance.reproduce.recorded_code import RecordedCode
     from provenance.reproduce.reproduce import ReplayOptions
-    from steps.raw_months import check_months
 
     wanted, untried = factors(found, chains["b"])
     lines = [f"not tried here: {item}" for item in untried]
@@ -95,7 +95,6 @@ def proved(session, params: dict, found, chains: dict) -> list[str]:
             params["workers"],
             params["env_manager"],
             own=session.is_own_store,
-            check_inputs=check_months,
         )
         for outcome in prove(session, chains["a"], chains["b"], code, replay, wanted):
             lines.append(f"a with {outcome.factor.name}: {effect(outcome.verdict, found)}")

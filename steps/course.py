@@ -50,22 +50,23 @@ PUBLISHED = {
 def course(**params) -> None:
     """Reproduce the published answers of the course's homework on its own months."""
     from provenance.pipeline.chain_run import run_chain
+    from steps.pipeline import PIPELINE
 
     searched = {**SEARCHED, "taxi": "green", **params}
     linear = {**LINEAR, "taxi": "green", **params}
 
     def steps(session) -> dict:
-        from steps.pipeline import TripGraph
+        from provenance.pipeline.graph import Graph
 
-        graphs = {"": (TripGraph(session, searched), ("preprocess", "hpo", "register")),
-                  "linear ": (TripGraph(session, linear), ("preprocess", "train"))}  # fmt: skip
+        graphs = {"": (Graph(session, searched), ("preprocess", "hpo", "register")),
+                  "linear ": (Graph(session, linear), ("preprocess", "train"))}  # fmt: skip
         return {
             prefix + step: graph.made_by(step, reuse=params["reuse"])
             for prefix, (graph, chain) in graphs.items()
             for step in chain
         }
 
-    run_chain("course", searched, steps, conclude, {"features": "course"})
+    run_chain(PIPELINE, "course", searched, steps, conclude, {"features": "course"})
 
 
 def conclude(session, made: dict) -> int:

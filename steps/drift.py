@@ -15,6 +15,8 @@ from provenance.pipeline.cli import Refused, checked
 from provenance.pipeline.output import echo
 from provenance.pipeline.report_run import publish_report, report_run
 from steps.options import StepCommand, options
+from steps.pipeline import PIPELINE
+from steps.raw_months import fetching
 
 
 @click.command(cls=StepCommand)
@@ -24,15 +26,15 @@ def drift(**params) -> None:
     """Compare new months with those a model learned from; exit 1 if its RMSE rose by more than fail_above per cent."""
     from mlflow.entities import Metric
 
-    from provenance.record import names
     from provenance.record.writer import record_finish, record_start, upload_patch
+    from steps import names as trip_names
     from steps.models import registered
     from steps.pages.drift_page import log_drift_plots
     from taxi.evaluation.drift_report import markdown
 
     if params["months"] == "none":
         raise Refused("Give the new months: -P months=2023-04")
-    with report_run("drift", params) as session, tempfile.TemporaryDirectory(prefix="drift-") as scratch:
+    with report_run(PIPELINE, "drift", params) as session, tempfile.TemporaryDirectory(prefix="drift-") as scratch:
         model = registered.registered(session, params["model"])
         dataset = registered.dataset_of(session, model)
         located = months(session, params, model.predictor.taxi, Path(scratch))
@@ -44,7 +46,7 @@ def drift(**params) -> None:
         client.log_batch(run_id, metrics=[Metric(name, value, 0, 0) for name, value in found.metrics().items()])
         log_drift_plots(client, run_id, found)
         report = markdown(found, model.uri)
-        publish_report(session, report, found.to_dict(), {names.TAXI: found.taxi}, file=names.DRIFT_FILE)
+        publish_report(session, report, found.to_dict(), {trip_names.TAXI: found.taxi}, file=trip_names.DRIFT_FILE)
         record_finish(session, lineage, note=report)
         for line in found.lines():
             echo(line)
@@ -58,7 +60,7 @@ def months(session, params: dict, taxi: str, scratch: Path) -> list:
     from taxi.months.month import parse_months
     from taxi.sources.locate import locate
 
-    return locate(params["source"], taxi, parse_months(params["months"]), scratch=scratch, **session.fetch)
+    return locate(params["source"], taxi, parse_months(params["months"]), scratch=scratch, **fetching())
 
 
 def lineage_of(session, params: dict, model, dataset, located: list):

@@ -5,76 +5,10 @@ if __name__ == "__main__":
 
     start_step()
 
-import sys
+from provenance.commands.gc import gc_command
+from steps.pipeline import PIPELINE
 
-import click
-
-from provenance.pipeline.cli import checked
-from provenance.pipeline.output import echo
-from provenance.pipeline.report_run import report_run
-from steps.options import StepCommand, options
-
-
-@click.command(cls=StepCommand)
-@options("keep_days", "delete", "quiet")
-@checked
-def gc(**params) -> None:
-    """List what nothing needs: no registered version, no alias, no younger cache entry, no descendant's lineage."""
-    from provenance.reuse import garbage
-
-    with report_run("gc", params) as session:
-        mine = {session.run.info.run_id}
-        found = garbage.find(session.client, session.experiments, session.project, params["keep_days"], mine)
-        failed = clear(session, found, params["delete"])
-        if found.unknown:
-            echo(f"kept all that could be registered: {found.unknown}")
-        if found.unmarked:
-            echo(
-                f"left alone: {found.unmarked} runs without the tag lineage.project, of before it was written "
-                "(delete by hand what you know: `mlflow runs delete --run-id ID`)"
-            )
-        echo("environments (delete a folder to have it built again):")
-        for folder in garbage.environments(found.ours):
-            echo(f"  {folder}")
-        echo("temporary clones that `mlflow run <git URL>` left:")
-        for folder in garbage.clones(session.root):
-            echo(f"  {folder}")
-    if failed:
-        sys.exit(1)
-
-
-def clear(session, found, delete: bool) -> int:
-    """Name each run, and delete it when asked to; the number of those that could not be deleted."""
-    from mlflow.exceptions import MlflowException
-
-    from provenance.record.validation import one_line
-    from provenance.reuse import garbage
-    from provenance.store.paging import every
-    from runtime.progress import counted
-    from runtime.server_errors import server_unavailable
-
-    experiments = {item.experiment_id: item.name for item in every(session.client.search_experiments)}
-    failed = refused = 0
-    for run in counted(found.runs, "delete" if delete else "list", len(found.runs), "runs"):
-        experiment = experiments.get(run.info.experiment_id, run.info.experiment_id)
-        echo(f"run {run.info.run_id}  {garbage.age_days(run):6.1f} days  {garbage.describe(run, experiment)}")
-        if delete:
-            try:
-                garbage.delete(session.client, run, session.project)
-            except (garbage.GarbageError, MlflowException, OSError, ImportError) as error:
-                if server_unavailable(error):
-                    raise
-                if getattr(error, "error_code", None) == "PERMISSION_DENIED":
-                    refused += 1
-                    continue
-                failed += 1
-                echo(f"run {run.info.run_id} is not deleted: {one_line(str(error)):.300}", err=True)
-    verb = "deleted" if delete else "could be deleted with -P delete=true"
-    echo(f"{len(found.runs) - failed - refused} runs {verb}" + (f", {failed} could not be" if failed else ""))
-    if refused:
-        echo(f"left alone: {refused} runs that this user may not delete")
-    return failed
-
+gc = gc_command(PIPELINE)
 
 if __name__ == "__main__":
     gc()

@@ -33,9 +33,9 @@ def workers_begin(engine: str, model: str, **params) -> None:
 def hpo(**params) -> None:
     """Search a family's hyperparameters with hyperopt's TPE; the same trials at any number of workers."""
     from provenance.record import names
-    from steps.pipeline import HPO, TripGraph
+    from steps.pipeline import HPO, PIPELINE
 
-    run_step(TripGraph, HPO, params, work, report, tags={names.FAMILY: params["model"]})
+    run_step(PIPELINE, HPO, params, work, report, tags={names.FAMILY: params["model"]})
 
 
 def work(step: StepRun) -> None:

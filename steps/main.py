@@ -11,28 +11,26 @@ from provenance.pipeline.cli import checked
 from provenance.pipeline.output import echo
 from steps.options import DATA, RUN, TRIALS, StepCommand, options
 
+CHAIN = (*DATA, "model", "params", *TRIALS, "select", "refit", "model_name")  # parameters of a whole chain
+
 
 @click.command(cls=StepCommand)
-@options(*DATA, "model", "params", *TRIALS, "select", "refit", "model_name", *RUN)
+@options(*CHAIN, *RUN)
 @checked
 def main(**params) -> None:
     """Run preprocess, train (the baseline), hpo and register; finished steps with the same key are reused."""
     from provenance.pipeline.chain_run import run_chain
-    from provenance.pipeline.graph import AUTO
+    from provenance.pipeline.graph import Graph
     from provenance.record import names
     from runtime.progress import counted
-    from steps.models.judged_on import model_name_for
-    from steps.pipeline import CHAIN, TripGraph
+    from steps.pipeline import PIPELINE
     from steps.preprocess import data_tags
-    from steps.train import params_text
 
-    params["params"] = params_text(params["params"])
-    if params["model_name"] == AUTO:
-        params["model_name"] = model_name_for(params["source"])
+    params = prepared(params)
 
     def steps(session) -> dict:
-        graph = TripGraph(session, params)
-        chain = counted(CHAIN, "main", len(CHAIN), "steps", live=False)
+        graph = Graph(session, params)
+        chain = counted(PIPELINE.names, "main", len(PIPELINE.names), "steps", live=False)
         return {step: graph.made_by(step, reuse=params["reuse"]) for step in chain}
 
     def conclude(session, made: dict) -> int:
@@ -40,7 +38,16 @@ def main(**params) -> None:
             echo(line)
         return 0
 
-    run_chain("main", params, steps, conclude, {**data_tags(params), names.FAMILY: params["model"]})
+    run_chain(PIPELINE, "main", params, steps, conclude, {**data_tags(params), names.FAMILY: params["model"]})
+
+
+def prepared(params: dict) -> dict:
+    """The parameters as the steps take them: a file of parameters read, the registered model named."""
+    from steps.models.judged_on import model_name_for
+    from steps.train import params_text
+
+    name = model_name_for(params["source"]) if params["model_name"] == "auto" else params["model_name"]
+    return {**params, "params": params_text(params["params"]), "model_name": name}
 
 
 def summary(session, made: dict) -> list[str]:

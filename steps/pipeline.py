@@ -1,81 +1,67 @@
-"""The steps of this project: what each depends on, and the raw months that no step makes."""
+"""This project, declared: its steps, what each needs of which, and what its results are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from provenance.pipeline.declaration import Metric
-from provenance.pipeline.graph import AUTO, Graph, Step
-from provenance.pipeline.session import Session
+from provenance.pipeline.declaration import Metric, Need, Parameters, Pipeline, Step
 from provenance.record import names
-from provenance.record.lineage import Input
-from steps.models.judged_on import city_of, dataset_behind, model_name_for, model_name_of
-from taxi.months.month import parse_months
+from steps.names import MODEL_NAME, SAMPLE_MODEL_NAME
+from steps.raw_months import RawMonths
+
+if TYPE_CHECKING:
+    from provenance.pipeline.session import Session
+    from provenance.record.lineage import Input
+
+
+def _model_name(session: Session, params: Parameters, inputs: tuple[Input, ...]) -> Mapping[str, str]:
+    """The registered model that `auto` stands for: that of the trips behind the search."""
+    if params["model_name"] != "auto":
+        return {}
+    from steps.models.judged_on import city_of, dataset_behind, model_name_of
+
+    return {"model_name": model_name_of(city_of(session, dataset_behind(session, inputs[0])))}
+
+
+DATASET = Need("dataset", "preprocess", names.DATASET)
 
 PREPROCESS = Step(
-    "preprocess", ("taxi", "train_months", "val_months", "test_months", "features"), placement=("source", "engine")
+    "preprocess",
+    params=("taxi", "train_months", "val_months", "test_months", "features"),
+    placement=("source", "engine"),
+    external=RawMonths(),
 )
-TRAIN = Step(
-    "train",
-    ("model", "params", "seed", "fit_workers"),
-    placement=("engine",),
-    needs=("dataset", "preprocess", names.DATASET),
-)
+TRAIN = Step("train", params=("model", "params", "seed", "fit_workers"), placement=("engine",), needs=(DATASET,))
 HPO = Step(
     "hpo",
-    ("model", "max_evals", "batch", "seed", "top_n", "trial_timeout", "stop_after"),
+    params=("model", "max_evals", "batch", "seed", "top_n", "trial_timeout", "stop_after"),
     placement=("workers", "engine"),
-    needs=("dataset", "preprocess", names.DATASET),
+    needs=(DATASET,),
+    searches=True,
 )
 REGISTER = Step(
-    "register", ("top_n", "select", "refit", "model_name"), needs=("search", "hpo", names.SEARCH), registers=True
+    "register",
+    params=("top_n", "select", "refit", "model_name"),
+    needs=(Need("search", "hpo", names.SEARCH),),
+    registers=True,
+    complete=_model_name,
 )
 
-STEPS = {step.name: step for step in (PREPROCESS, TRAIN, HPO, REGISTER)}
-CHAIN = ("preprocess", "train", "hpo", "register")
-SPLITS = ("train", "val", "test")
 SEARCH_METRIC = Metric("val_rmse", "min")  # by which a search compares its trials
-ALONE = {"fit_workers": 1}  # how a chain fits, which has no parameter for it
 
-
-def months(params: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
-    """Split name -> its months. Raises MonthsError when a month is in two splits."""
-    split_months = {split: parse_months(str(params[f"{split}_months"])) for split in SPLITS}
-    seen: dict[str, str] = {}
-    for split, wanted in split_months.items():
-        for month in wanted:
-            if month in seen:
-                raise MonthsError(
-                    f"{month} is both a {seen[month]} and a {split} month: a model would be judged on what it saw\n"
-                    f" Choose other {seen[month]}_months or {split}_months."
-                )
-            seen[month] = split
-    return {split: wanted for split, wanted in split_months.items() if wanted}
-
-
-class MonthsError(ValueError):
-    """Months that cannot be split as asked."""
-
-
-class TripGraph(Graph):
-    """The steps of this project; what no step made are raw months."""
-
-    steps, fixed = STEPS, ALONE
-
-    def __init__(self, session: Session, params: Mapping[str, object]):
-        super().__init__(session, params)
-        if self.params.get("search", AUTO) == AUTO and self.params.get("model_name") == AUTO:
-            self.params["model_name"] = model_name_for(str(self.params["source"]))
-
-    def completed_by(self, step: Step, given: Input) -> None:
-        """The registered model's name, of a search that was named."""
-        if step is REGISTER and self.params["model_name"] == AUTO:  # of a search that was named
-            self.params["model_name"] = model_name_of(city_of(self.session, dataset_behind(self.session, given)))
-
-    def external_inputs(self) -> tuple[tuple[Input, ...], dict[str, str]]:
-        from taxi.sources.locate import known_digests
-
-        source, taxi = str(self.params["source"]), str(self.params["taxi"])
-        wanted = sorted({month for split in months(self.params).values() for month in split})
-        digests = known_digests(source, taxi, wanted, **self.session.fetch)
-        return tuple(Input(month, source, digest) for month, digest in digests.items()), digests
+PIPELINE = Pipeline(
+    root=Path(__file__).resolve().parents[1],
+    steps=(PREPROCESS, TRAIN, HPO, REGISTER),
+    headline=(
+        Metric("test_rmse", "min"),
+        SEARCH_METRIC,
+        Metric("val_mae", "min"),
+        Metric("val_r2", greater_is_better=True),
+    ),
+    keyed=("taxi", "search", "steps.models"),
+    chains=("main", "course"),
+    fixed={"fit_workers": "1"},
+    registered_models={MODEL_NAME: "", SAMPLE_MODEL_NAME: ", of the sample's made-up city"},
+)

@@ -15,6 +15,7 @@ from provenance.pipeline.cli import Refused, checked
 from provenance.pipeline.output import echo
 from provenance.pipeline.report_run import report_run
 from steps.options import StepCommand, options
+from steps.pipeline import PIPELINE
 
 
 @click.command(cls=StepCommand)
@@ -22,14 +23,14 @@ from steps.options import StepCommand, options
 @checked
 def predict(**params) -> None:
     """Predict every row of a file of raw trips, in its order; a row that cannot be predicted says why."""
-    from provenance.record import names
     from provenance.record.writer import record_finish, record_start, set_tags, upload_patch
+    from steps import names as trip_names
     from steps.models.registered import registered
 
     if "none" in (params["trips"], params["out"]):
         raise Refused("Give the trips and the file to write: -P trips= -P out=")
     apart(params["trips"], params["out"])
-    with report_run("predict", params) as session:
+    with report_run(PIPELINE, "predict", params) as session:
         model = registered(session, params["model"])
         with local(params["trips"]) as trips:
             apart(str(trips), params["out"])
@@ -39,7 +40,7 @@ def predict(**params) -> None:
             rows, reasons, firsts = answered(session, model.predictor, trips, params["out"])
         finished = keep(session, lineage, params["out"], rows, reasons)
         told = lines(rows, reasons, firsts)
-        set_tags(session.client, session.run.info.run_id, {names.TAXI: model.predictor.taxi})
+        set_tags(session.client, session.run.info.run_id, {trip_names.TAXI: model.predictor.taxi})
         record_finish(session, finished, note="\n".join(f"- {line}" for line in told))
         for line in [*told, f"predictions {finished.outputs[0].uri}", f"run {session.run.info.run_id}"]:
             echo(line)

@@ -13,6 +13,7 @@ import click
 from provenance.pipeline.cli import checked
 from provenance.pipeline.step_run import StepRun, run_step
 from steps.options import DATA, RUN, StepCommand, options
+from steps.raw_months import fetching
 
 
 @click.command(cls=StepCommand)
@@ -20,21 +21,21 @@ from steps.options import DATA, RUN, StepCommand, options
 @checked
 def preprocess(**params) -> None:
     """Turn raw months into a dataset: trips of 1 to 60 minutes, features fitted on the training months alone."""
-    from steps.pipeline import PREPROCESS, TripGraph
+    from steps.pipeline import PIPELINE, PREPROCESS
 
-    run_step(TripGraph, PREPROCESS, params, work, report, tags=data_tags(params))
+    run_step(PIPELINE, PREPROCESS, params, work, report, tags=data_tags(params))
 
 
 def data_tags(params: dict) -> dict[str, str]:
     """What to filter runs by in the UI."""
-    from provenance.record import names
+    from steps import names as trip_names
 
     return {
-        names.TAXI: params["taxi"],
-        names.FEATURES: params["features"],
-        names.TRAIN_MONTHS: params["train_months"],
-        names.VAL_MONTHS: params["val_months"],
-        names.TEST_MONTHS: params["test_months"],
+        trip_names.TAXI: params["taxi"],
+        trip_names.FEATURES: params["features"],
+        trip_names.TRAIN_MONTHS: params["train_months"],
+        trip_names.VAL_MONTHS: params["val_months"],
+        trip_names.TEST_MONTHS: params["test_months"],
     }
 
 
@@ -43,8 +44,8 @@ def work(step: StepRun) -> None:
     from provenance.record.artifacts import log_folder
     from runtime.progress import following
     from steps.pages.split_inputs import log_splits
-    from steps.pipeline import months
     from taxi.features.fitting import FEATURE_SETS
+    from taxi.months.splits import months
 
     wanted = months(step.params)
     made = here if step.params["engine"] == "local" else there
@@ -68,9 +69,7 @@ def here(step: StepRun, wanted: dict, feature_set, folder: Path, progress):
     source, taxi = str(step.params["source"]), str(step.params["taxi"])
     with tempfile.TemporaryDirectory() as scratch:
         every = [month for split in wanted.values() for month in split]
-        located = {
-            month.name: month for month in locate(source, taxi, every, scratch=Path(scratch), **step.session.fetch)
-        }
+        located = {month.name: month for month in locate(source, taxi, every, scratch=Path(scratch), **fetching())}
         record_read(step, {name: month.digest for name, month in located.items()})
         splits = {split: [located[name] for name in months] for split, months in wanted.items()}
         return build(splits, feature_set, folder, progress=progress)
@@ -86,7 +85,7 @@ def there(step: StepRun, wanted: dict, feature_set, folder: Path, progress):
     source, taxi = str(step.params["source"]), str(step.params["taxi"])
     splits = {split: [Month(taxi, name, Path(), "", source) for name in months] for split, months in wanted.items()}
     every = [month for months in splits.values() for month in months]
-    engine, fetch = str(step.params["engine"]), {**step.session.fetch, "progress": False}
+    engine, fetch = str(step.params["engine"]), {**fetching(), "progress": False}
     with months_on(engine, worker_code(step), source, every, feature_set.in_month, fetch) as written:
         manifest = build(splits, feature_set, folder, progress=progress, written=written)
     record_read(step, {name: month["sha256"] for name, month in manifest.record["months"].items()})

@@ -1,36 +1,70 @@
-"""Raw months of recorded runs: whether they can be had, and are the recorded ones."""
+"""Raw months: what this project reads that no step of it made."""
 
 from __future__ import annotations
 
-from provenance.pipeline.session import Session
-from provenance.reproduce.differences import MONTH
-from provenance.reproduce.recorded_run import RecordedRun
-from provenance.reproduce.reproduce import RECORDED, ReplayOptions, ReproductionError, recorded_source
-from taxi.months.month import TAXIS
-from taxi.sources.locate import known_digests, sample_rows
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from provenance.pipeline.declaration import Parameters
+
+MONTH = re.compile(r"\d{4}-\d{2}")
 
 
-def check_months(session: Session, original: RecordedRun, options: ReplayOptions) -> None:
-    """Say before anything runs which raw months cannot be had, or are not the recorded ones."""
-    months = original.months
-    if not months:
-        return
-    source = recorded_source(original, options.own) if options.source == RECORDED else options.source
-    taxi = original.lineage.params.get("taxi")
-    if taxi not in TAXIS or not all(MONTH.fullmatch(item.role) for item in months):
-        raise ReproductionError(f"run {original.run_id} read {taxi!a:.40} trips of {months[0].role!a:.40}, "
-                                "says its record, which was altered\n Do not use the run.")  # fmt: skip
-    wanted = {item.role: item.digest for item in months}
-    try:
-        found = known_digests(source, taxi, sorted(wanted), **session.fetch)
-    except ValueError as error:
-        first = str(error).splitlines()[0]
-        raise ReproductionError(
-            f"{first}\n Say where the raw months are on this machine: -P source=FOLDER (or sample, tlc, a URI prefix)"
-        ) from error
-    if sample_rows(source) is not None:
-        return  # made here, and digested when it is read
-    for month in sorted(wanted):
-        if found.get(month) != wanted[month]:
-            session.say(f"month {month} of {source} is not the recorded one: sha256 {str(found.get(month))[:12]}, "
-                        f"recorded {wanted[month][:12]}")  # fmt: skip
+def fetching() -> dict[str, object]:
+    """How months are fetched: from which mirror of TLC's, and whether progress is shown."""
+    return {"base_url": os.environ.get("TLC_BASE_URL"), "progress": True}
+
+
+class RawMonths:
+    """Trip months of one taxi, by their names."""
+
+    noun = "raw month"
+    location = "source"
+    remedy = "-P source=FOLDER (or sample, tlc, a URI prefix)"
+    selected_by = ("taxi", "train_months", "val_months", "test_months")
+    folder = "months"
+
+    def roles(self, params: Parameters) -> tuple[str, ...]:
+        """The months of all splits, sorted. Raises MonthsError."""
+        from taxi.months.splits import months
+
+        return tuple(sorted(month for split in months(params).values() for month in split))
+
+    def digests(self, location: str, params: Parameters, roles: Iterable[str]) -> Mapping[str, str]:
+        """Month -> SHA-256 of its bytes, or of the sample's recipe. Raises DataSourceError."""
+        from taxi.sources.locate import known_digests
+
+        return known_digests(location, *_checked(params, roles), **fetching())
+
+    def files(self, location: str, params: Parameters, roles: Iterable[str]) -> Mapping[str, Path]:
+        """Month -> its file. Raises DataSourceError."""
+        from taxi.sources.locate import locate
+
+        return {month.name: month.path for month in locate(location, *_checked(params, roles), **fetching())}
+
+    def file_name(self, params: Parameters, role: str) -> str:
+        from taxi.months.month import file_name
+
+        return file_name(str(params["taxi"]), role)
+
+    def made_by_code(self, location: str) -> bool:
+        from taxi.sources.locate import sample_rows
+
+        return sample_rows(location) is not None
+
+    def same_for_everybody(self, location: str) -> bool:
+        """The sample and TLC's own site."""
+        return location.split(":")[0] in ("sample", "tlc")
+
+
+def _checked(params: Parameters, roles: Iterable[str]) -> tuple[str, list[str]]:
+    """Which taxi's months, and which. Raises DataSourceError for what only an altered record can say."""
+    from taxi.months.month import TAXIS
+    from taxi.sources.locate import DataSourceError
+
+    taxi, months = str(params.get("taxi")), sorted(roles)
+    if taxi not in TAXIS or not all(map(MONTH.fullmatch, months)):
+        raise DataSourceError(f"there are no {taxi!a:.40} trips of {', '.join(months)!a:.100}")
+    return taxi, months

@@ -24,14 +24,15 @@ class RegisterError(ValueError):
 @checked
 def register(**params) -> None:
     """Choose among the best trials of an hpo run, judge on test, fit again, register; champion if the gate opens."""
-    from steps.pipeline import REGISTER, TripGraph
+    from steps.pipeline import PIPELINE, REGISTER
 
-    run_step(TripGraph, REGISTER, params, work, report)
+    run_step(PIPELINE, REGISTER, params, work, report)
 
 
 def work(step: StepRun) -> None:
     from provenance.record import names
     from runtime.progress import counted, following
+    from steps import names as trip_names
     from steps.models.candidates import Candidates
     from steps.models.judged_on import judged_on
     from steps.models.logged_model import example
@@ -74,7 +75,7 @@ def work(step: StepRun) -> None:
     if step.lineage.environment.get("differences"):
         step.say("the model answered in a process of its own; its packages were not quite those of the lock")
     months = [month for split in learned for month in dataset.manifest.months(split)]
-    facts |= {names.LEARNED_MONTHS: ",".join(months), **on.tags()}
+    facts |= {trip_names.LEARNED_MONTHS: ",".join(months), **on.tags()}
     version, output = enter(step, output, facts, scores=registered.metrics("registered_test"), made_up=on.made_up)
     gate(step, search, chosen, dataset, predictor, judged, registered, version, output, on)
     step.keep(replace(output, name=names.VERSION, uri=f"models:/{version.name}/{version.version}"))
@@ -91,10 +92,11 @@ def log(step: StepRun, search, chosen, predictor, judged, registered) -> tuple[d
     from mlflow.entities import Metric
 
     from provenance.record import names
+    from steps import names as trip_names
     from steps.models import logged_model
 
     test_scores, scores = judged.metrics("test"), registered.metrics("registered_test")
-    tags = {names.FAMILY: search.family, names.FEATURES: search.features, "trial": str(chosen.trial),
+    tags = {names.FAMILY: search.family, trip_names.FEATURES: search.features, "trial": str(chosen.trial),
             "refit": str(step.params["refit"])}  # fmt: skip
     fitted_with = predictor.estimator.params.as_dict()
     _, output = logged_model.log(predictor, step.run_id, "model", fitted_with, scores, tags)
@@ -116,11 +118,12 @@ def enter(step: StepRun, output, facts: dict, scores: dict, made_up: bool) -> tu
     """Make the model a version, or complete the one that a run of the same key left; the version and its record."""
     from provenance.record import names
     from provenance.registry import promotions
+    from steps.models.judged_on import description
 
     waiting = {names.DECISION: promotions.UNDECIDED, names.REASON: f"run {step.run_id} is not through with it"}
     # The record's name, not the option's: auto was resolved by then.
     version, entered = promotions.enter(
-        step.session, step.lineage.params["model_name"], output, facts | waiting, made_up
+        step.session, step.lineage.params["model_name"], output, facts | waiting, description(made_up)
     )
     if entered is not output:  # logged by a run that was killed, perhaps before its scores
         for metric, value in scores.items():

@@ -21,7 +21,7 @@ from steps.options import DATA, RUN, StepCommand, options
 def train(**params) -> None:
     """Fit one model of a family and log it: it takes raw trips and gives minutes."""
     from provenance.record import names
-    from steps.pipeline import TRAIN, TripGraph
+    from steps.pipeline import PIPELINE, TRAIN
 
     params["params"] = params_text(params["params"])
     if params["fit_workers"] > 1 and params["model"] != "xgboost":
@@ -29,7 +29,7 @@ def train(**params) -> None:
             f"fit_workers {params['fit_workers']}: a {params['model']} fit cannot be shared\n"
             " Give model=xgboost, or fit_workers=1."
         )
-    run_step(TripGraph, TRAIN, params, work, report, tags={names.FAMILY: params["model"]})
+    run_step(PIPELINE, TRAIN, params, work, report, tags={names.FAMILY: params["model"]})
 
 
 class NotSharedError(ValueError):

@@ -8,84 +8,10 @@ if __name__ == "__main__":
 
     start_step()
 
-import sys
-import tempfile
-from pathlib import Path
+from provenance.commands.verify import verify_command
+from steps.pipeline import PIPELINE
 
-import click
-
-from provenance.pipeline.cli import checked
-from provenance.pipeline.output import echo
-from provenance.pipeline.report_run import publish_report, report_run
-from steps.options import StepCommand, options
-
-
-@click.command(cls=StepCommand)
-@options("require", "tolerance", "workers", "write", "quiet")
-@checked
-def verify(**params) -> None:
-    """Prove on this machine that this commit still gives what it gave: every output and metric, bit for bit."""
-    from provenance.record import names
-    from provenance.reproduce import expected
-    from provenance.reproduce.report import markdown
-    from provenance.reproduce.reproduce import passes
-    from provenance.reproduce.verdict import Verdict, judge
-
-    with report_run("verify", params) as session:
-        wanted = {} if params["write"] else expected.read(session.root)
-        made = run_main(session, params)
-        if params["write"]:
-            echo(f"wrote {expected.write(session.root, made)}")
-            echo(f"run {session.run.info.run_id}")
-            return
-        by_step = {step.lineage.step: step for step in made}
-        verdict = Verdict(tuple(judge(wanted[name], by_step[name], params["tolerance"]) for name in wanted))
-        for step in verdict.steps:
-            echo(f"{step.step:<10}  {step.grade:<9}  by run {step.repeated}")
-            for cause in step.explanations:
-                echo(f"            - {cause}")
-        facts = {"required": params["require"], "tolerance": f"{params['tolerance']:g} (relative)"}
-        detail = {"grade": str(verdict.grade), **facts, "steps": [step.to_dict() for step in verdict.steps]}
-        report = markdown(verdict, "Verification of this commit", facts)
-        publish_report(session, report, detail, {names.REPRODUCTION_GRADE: str(verdict.grade)})
-        echo(verdict.line())
-        echo(f"run {session.run.info.run_id}")
-        passed = passes(verdict, params["require"])
-    if not passed:
-        sys.exit(1)
-
-
-def run_main(session, params: dict) -> list:
-    """`main` as this checkout has it, in this run's environment, with a registry of its own; what its steps made."""
-    from provenance.record import names
-    from provenance.reproduce import recorded_run, replay
-    from provenance.reproduce.reproduce import ReproductionError
-    from provenance.reproduce.verdict import Made
-    from provenance.reuse.revoke import revoke
-
-    given = {"reuse": "false", "workers": str(params["workers"]), "quiet": str(params["quiet"]).lower()}
-    manager = session.run.data.tags.get(names.PROJECT_ENV, "local")
-    with tempfile.TemporaryDirectory(prefix="registry-") as folder, replay.scratch_registry(Path(folder)):
-        repeated = replay.launch(session, session.root, "main", given, manager)
-    if repeated.made is None:
-        raise ReproductionError(f"main failed: {repeated.error}\n Its own message stands above.")
-    try:
-        hits = [session.hit(run_id) for run_id in recorded_run.step_runs(session, repeated.run_id)]
-        order = [*recorded_run.STEPS]
-        return sorted(
-            (Made(hit.run_id, hit.lineage, hit.metrics) for hit in hits),
-            key=lambda made: order.index(made.lineage.step),
-        )
-    finally:
-        for run in [session.client.get_run(repeated.run_id), *steps_below(session, repeated.run_id)]:
-            revoke(session.client, run.info.run_id, session.project)
-
-
-def steps_below(session, run_id: str) -> list:
-    from provenance.pipeline.launch import children
-
-    return children(session.client, session.client.get_run(run_id), session.project)
-
+verify = verify_command(PIPELINE)
 
 if __name__ == "__main__":
     verify()

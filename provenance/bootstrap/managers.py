@@ -9,7 +9,6 @@ from pathlib import Path
 
 from mlflow.entities import Run
 
-from provenance.bootstrap.source_imports import ROOT
 from provenance.record import names
 
 REMEDIES = {
@@ -23,8 +22,8 @@ class WrongEnvironment(ValueError):
     """A step that runs in another environment than its run says."""
 
 
-def check_interpreter(run: Run | None, prefix: str = sys.prefix, root: Path = ROOT) -> None:
-    """Raise WrongEnvironment unless `prefix` is the environment that the manager of `run` made for this project.
+def check_interpreter(run: Run | None, root: Path, prefix: str = sys.prefix) -> None:
+    """Raise WrongEnvironment unless `prefix` is what the manager of `run` made for the project in `root`.
 
     With `local`, or outside a run, any interpreter will do.
     """

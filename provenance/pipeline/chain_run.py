@@ -5,15 +5,26 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from provenance.pipeline.cli import open_session
 from provenance.pipeline.launched_run import own_run
 from provenance.pipeline.output import echo
 
-PLACEMENT = {"source", "workers", "engine", "trust", "reuse", "quiet"}
+if TYPE_CHECKING:
+    from provenance.pipeline.declaration import Parameters, Pipeline
+    from provenance.pipeline.session import Session
+    from provenance.reuse.cache import Hit
 
 
-def run_chain(name: str, params: Mapping, steps: Callable, conclude: Callable, tags: Mapping[str, str]) -> None:
+def run_chain(
+    pipeline: Pipeline,
+    name: str,
+    params: Parameters,
+    steps: Callable[[Session], dict[str, Hit]],
+    conclude: Callable[[Session, dict[str, Hit]], int],
+    tags: Mapping[str, str],
+) -> None:
     """One run called `name` over `steps(session)`, the finished steps by name; their outputs are its own, by reference.
 
     `conclude(session, steps)` prints the result and returns the exit code: a run that ends in another than 0 failed.
@@ -27,7 +38,7 @@ def run_chain(name: str, params: Mapping, steps: Callable, conclude: Callable, t
     from provenance.reuse import heartbeat
 
     with own_run(name) as run:
-        session = open_session(params, run)
+        session = open_session(pipeline, params, run)
         client, run_id = session.client, run.info.run_id
         with heartbeat.Heartbeat(client, run_id, session.project) as beating:
             set_tags(client, run_id, beating.tags() | named(run, name) | {names.CHAIN: run_id, **tags})
@@ -35,19 +46,20 @@ def run_chain(name: str, params: Mapping, steps: Callable, conclude: Callable, t
             given = {key: normalise(value) for key, value in params.items()}
             lineage = session.lineage(
                 name,
-                params={key: value for key, value in given.items() if key not in PLACEMENT},
-                placement={key: value for key, value in given.items() if key in PLACEMENT},
+                params={key: value for key, value in given.items() if key not in pipeline.placement},
+                placement={key: value for key, value in given.items() if key in pipeline.placement},
                 inputs=(),
                 key_inputs={},
             )
             record_start(session, lineage)
             made = steps(session)
             session.code_unchanged(lineage)
+            so_far = {f"best_{metric.name}" for metric in pipeline.headline}  # a search's, while it went on
             scores = {
                 key: value
                 for hit in made.values()
                 for key, value in hit.metrics.items()
-                if key != "best_val_rmse" and not key.startswith(names.CURVES)
+                if key not in so_far and not key.startswith(names.CURVES)
             }
             client.log_batch(run_id, metrics=[Metric(key, value, 0, 0) for key, value in scores.items()])
             set_tags(client, run_id, {f"{names.PREFIX}run.{step}": hit.run_id for step, hit in made.items()})

@@ -10,11 +10,18 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from provenance.pipeline.shutdown import handle_shutdown, interrupted
 from runtime.machine_errors import machine_error
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+    from provenance.pipeline.declaration import Pipeline
+    from provenance.pipeline.session import Session
 
 
 class Refused(click.ClickException):
@@ -28,6 +35,7 @@ _FORBIDDEN = {
     errno.EACCES: "permission denied; choose a folder you may write to",
     errno.EPERM: "not permitted; choose a folder you may write to",
 }
+_LIBRARY = Path(os.__file__).resolve().parent  # Python's own modules
 _SQL = "\n[SQL:"  # from here on a database's error repeats the whole statement
 
 
@@ -91,9 +99,7 @@ def _said(error: Exception) -> str | None:
     from provenance.record.validation import one_line
     from runtime.server_errors import server_error
 
-    # A door that was started as `python -m steps.train` is called __main__, and so are its own errors.
-    ours = type(error).__module__.split(".")[0] in ("runtime", "search", "taxi", "provenance", "steps", "__main__")
-    if isinstance(error, ValueError) and ours:
+    if isinstance(error, ValueError) and _is_ours(type(error)):
         text = str(error)
         helps = (
             machine_error(error) if "\n" not in text else None
@@ -106,6 +112,12 @@ def _said(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno in _FORBIDDEN:
         return f"{error.filename or 'a write'}: {_FORBIDDEN[error.errno]}"
     return None
+
+
+def _is_ours(kind: type[Exception]) -> bool:
+    """Whether an error is of the engine or of the project that uses it, not of an installed package or of Python."""
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    return bool(file) and not Path(file).resolve().is_relative_to(_LIBRARY) and "site-packages" not in Path(file).parts
 
 
 def _check_tracking_uri() -> None:
@@ -141,7 +153,8 @@ def _check_store(tracking: str, registry: str) -> None:
         raise Refused(str(error)) from None
 
 
-def open_session(params: Mapping[str, object], run) -> object:
+def open_session(pipeline: Pipeline, params: Mapping[str, object], run: Run | None) -> Session:
+    """What an entry point of `pipeline` works with. Raises StoreError, ManagerError."""
     from mlflow import MlflowClient
 
     from provenance.bootstrap.managers import check_interpreter
@@ -150,13 +163,11 @@ def open_session(params: Mapping[str, object], run) -> object:
     from provenance.store.store_check import check_address
     from runtime import progress
 
-    base_url = os.environ.get("TLC_BASE_URL")
-    check_interpreter(run)
+    check_interpreter(run, pipeline.root)
     quiet = bool(params.get("quiet"))
     progress.show(not quiet)
-    fetch = {"base_url": base_url, "progress": not quiet}
     if run:  # the store of a server, which nobody could look at before
         check_address("the tracking store", run.info.artifact_uri)
         locations.check_own(run)
     trust = str(params.get("trust", "experiment"))
-    return Session(MlflowClient(), run, quiet=quiet, fetch=fetch, trust=trust)
+    return Session(pipeline, MlflowClient(), run, quiet=quiet, trust=trust)

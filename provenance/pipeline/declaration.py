@@ -37,6 +37,7 @@ class ExternalInputs(Protocol):
 
     noun: str  # one of them, in a sentence: "raw month"
     location: str  # the parameter that says where they lie on this machine: it cannot change the result
+    remedy: str  # how a user says where: "-P source=FOLDER"
     selected_by: tuple[str, ...]  # the parameters that choose which are read
     folder: str  # where a bundle keeps them
 
@@ -49,7 +50,11 @@ class ExternalInputs(Protocol):
         ...
 
     def files(self, location: str, params: Parameters, roles: Iterable[str]) -> Mapping[str, Path]:
-        """Role -> the file, on this machine; its name is the one it has at a location. Raises ValueError."""
+        """Role -> the file, on this machine. Raises ValueError."""
+        ...
+
+    def file_name(self, params: Parameters, role: str) -> str:
+        """The name under which a file is looked for at a location."""
         ...
 
     def made_by_code(self, location: str) -> bool:
@@ -74,6 +79,7 @@ class Step:
     placement: tuple[str, ...] = ()
     needs: tuple[Need, ...] = ()
     external: ExternalInputs | None = None
+    searches: bool = False  # leaves trials, and candidates to register
     registers: bool = False  # a model version, which stands for a run only as long as its aliases do
     complete: Callable[[Session, Parameters, tuple[Input, ...]], Mapping[str, str]] | None = None
 
@@ -82,16 +88,20 @@ class Step:
 class Pipeline:
     """All steps, each after those it needs.
 
-    `chains` are the entry points that run all or several of them; `fixed` are parameters that a chain has none of.
-    `keyed` are the packages that compute results; the step's own module belongs to its key in any case.
+    `root` is the folder of its MLproject. `chains` are the entry points that run all or several of the steps; `fixed`
+    are parameters that a chain has none of. `keyed` are the packages that compute results; the step's own module
+    belongs to its key in any case. `registered_models` are the names that auto stands for, the first that has a
+    champion, each with what is said of it.
     """
 
+    root: Path
     steps: tuple[Step, ...]
     headline: tuple[Metric, ...]
     keyed: tuple[str, ...]
     chains: tuple[str, ...] = ("main",)
     fixed: Mapping[str, str] = field(default_factory=dict)
     package: str = "steps"
+    registered_models: Mapping[str, str] = field(default_factory=dict)
 
     def step(self, name: str) -> Step:
         """The step called `name`. Raises KeyError."""
@@ -104,6 +114,21 @@ class Pipeline:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(step.name for step in self.steps)
+
+    @property
+    def location(self) -> str:
+        """The parameter that says where external inputs lie; "" where there are none."""
+        return next((step.external.location for step in self.steps if step.external), "")
+
+    @property
+    def placement(self) -> set[str]:
+        """Parameters of any step that cannot change a result."""
+        return {name for step in self.steps for name in step.placement} | {"trust", "reuse", "quiet"}
+
+    @property
+    def repeatable(self) -> str:
+        """The entry points whose runs can be repeated, for a sentence."""
+        return ", ".join((*self.chains, *self.names))
 
     def external(self, name: str) -> ExternalInputs | None:
         """What step `name` reads that no step made; None also for a step that is not declared."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mlflow
 from mlflow import MlflowClient
@@ -13,11 +14,13 @@ from mlflow.exceptions import MlflowException
 from mlflow.projects.utils import get_or_create_run
 from mlflow.utils.process import ShellCommandException
 
-from provenance.bootstrap.source_imports import ROOT
 from provenance.record import names
 from provenance.store.paging import every
-from provenance.store.project_identity import is_ours, project_of
+from provenance.store.project_identity import is_ours
 from runtime.server_errors import server_error
+
+if TYPE_CHECKING:
+    from provenance.pipeline.session import Session
 
 
 class ChainError(ValueError):
@@ -35,32 +38,36 @@ def addressed(project: Path) -> Iterator[str]:
         yield path
 
 
-def launch(client: MlflowClient, parent: Run, step: str, parameters: Mapping[str, str]) -> Run:
-    """Run entry point `step` under `parent`, in the environment manager that `parent` was started with.
+def launch(session: Session, step: str, parameters: Mapping[str, str]) -> Run:
+    """Run entry point `step` under the session's run, in the environment manager that it was started with.
 
-    The manager is MLflow's own tag on the parent (absent for `local`); without it MLflow would fall back to conda.
+    The manager is MLflow's own tag on that run (absent for `local`); without it MLflow would fall back to conda.
     Raises ChainError when the step fails.
     """
-    manager = parent.data.tags.get(names.PROJECT_ENV, "local")
-    run_id, error = started(client, parent, ROOT, step, parameters, manager)
+    manager = session.run.data.tags.get(names.PROJECT_ENV, "local")
+    run_id, error = started(session, session.root, step, parameters, manager)
     if error:
         raise ChainError(f"step {step} failed: {error}")
-    return client.get_run(run_id)
+    return session.client.get_run(run_id)
 
 
-def started(client: MlflowClient, parent: Run, folder: Path, step: str, parameters: Mapping[str, str],
-            manager: str) -> tuple[str | None, str | None]:  # fmt: skip
-    """Run entry point `step` of the project in `folder` under `parent` and wait; its run, and why it failed, if so.
+def started(
+    session: Session, folder: Path, step: str, parameters: Mapping[str, str], manager: str
+) -> tuple[str | None, str | None]:
+    """Run entry point `step` of the project in `folder` under the session's run and wait.
+
+    Returns its run, and why it failed, if so.
 
     The run is made first, by the function with which `mlflow run` makes it: so its id is known however the launch
     ends, and it is marked as ours before its environment is built and its step comes up.
     """
+    client, parent = session.client, session.run
     run_id, left, status = None, {"RUNNING"}, "FAILED"
     try:
         with addressed(folder) as uri:
             run = get_or_create_run(None, uri, parent.info.experiment_id, str(folder), None, step, dict(parameters))
             run_id = run.info.run_id
-            client.set_tag(run_id, names.PROJECT, project_of(parent, ROOT))
+            client.set_tag(run_id, names.PROJECT, session.project)
             mlflow.projects.run(
                 uri,
                 step,

@@ -7,27 +7,34 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from provenance.pipeline.cli import open_session
 from provenance.pipeline.invocation import user_path
 from provenance.pipeline.launched_run import own_run
 
+if TYPE_CHECKING:
+    from provenance.pipeline.declaration import Parameters, Pipeline
+    from provenance.pipeline.session import Session
+
 
 @contextlib.contextmanager
-def report_run(name: str, params: Mapping[str, object]) -> Iterator[object]:
+def report_run(pipeline: Pipeline, name: str, params: Parameters) -> Iterator[Session]:
     """The open run's session, under a heartbeat."""
     from provenance.record.writer import clean_addresses, named, set_tags
     from provenance.reuse import heartbeat
 
     with own_run(name) as run:
-        session = open_session(params, run)
+        session = open_session(pipeline, params, run)
         with heartbeat.Heartbeat(session.client, run.info.run_id, session.project) as beating:
             set_tags(session.client, run.info.run_id, beating.tags() | named(run, name) | clean_addresses(run))
             heartbeat.mark_dead_runs(session.client, session.experiments, session.project)
             yield session
 
 
-def publish_report(session, report: str, facts: Mapping[str, object], tags: Mapping[str, str], file: str = "") -> None:
+def publish_report(
+    session: Session, report: str, facts: Mapping[str, object], tags: Mapping[str, str], file: str = ""
+) -> None:
     """The report as Markdown, as the run's description and, the facts, as JSON in `file`."""
     from provenance.record import names
     from provenance.record.run_page import spaced

@@ -15,13 +15,14 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from provenance.git import source
-from provenance.pipeline.launch import ROOT
+from provenance.pipeline.declaration import Pipeline
 from provenance.record import code, environment, names
 from provenance.record.lineage import Input, Lineage
 from provenance.record.validation import printable
 from provenance.reuse import cache, trust
 from provenance.reuse.cache import Hit, Miss
 from provenance.store import project_identity
+from provenance.version import ENGINE_VERSION
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -32,13 +33,12 @@ class RunError(ValueError):
 
 @dataclass
 class Session:
-    """What a door holds while it is open. `run` is None where nothing may be logged (`plan`)."""
+    """What an entry point works with. `run` is None where nothing may be logged (`plan`)."""
 
+    pipeline: Pipeline
     client: MlflowClient
     run: Run | None
     quiet: bool = False
-    root: Path = ROOT
-    fetch: Mapping[str, object] = field(default_factory=dict)  # how sources are fetched: base_url, progress
     trust: str = trust.EXPERIMENT  # whose runs are taken instead of one's own: see provenance.reuse.trust
     _noted: set[str] = field(default_factory=set, repr=False)
 
@@ -46,6 +46,11 @@ class Session:
         """One line of progress on stderr."""
         if not self.quiet:
             click.echo(printable(line), err=True)
+
+    @property
+    def root(self) -> Path:
+        """The folder of the project's MLproject."""
+        return self.pipeline.root
 
     @property
     def progress(self) -> bool:
@@ -99,7 +104,8 @@ class Session:
     def lineage(self, step: str, params: Mapping[str, str], placement: Mapping[str, str],
                 inputs: tuple[Input, ...], key_inputs: Mapping[str, str]) -> Lineage:  # fmt: skip
         """The record of `step` in this checkout and environment, not yet with its key."""
-        modules = code.closure(self.root, f"steps.{step}")
+        module = f"{self.pipeline.package}.{step}"
+        modules = code.closure(self.root, module)
         return Lineage(
             step=step,
             params=dict(params),
@@ -111,18 +117,20 @@ class Session:
             environment_key=self.environment.key_part,
             source=self.source_of(modules).to_dict(),
             key_inputs=dict(key_inputs),
+            engine=ENGINE_VERSION,
+            keyed=tuple(code.closure(self.root, module, self.pipeline.keyed)),
         )
 
     def code_unchanged(self, lineage: Lineage) -> None:
         """Raises CodeError when the code is no longer what `lineage` says, or was not when it was imported."""
-        code.unchanged(self.root, f"steps.{lineage.step}", lineage.code)
+        code.unchanged(self.root, f"{self.pipeline.package}.{lineage.step}", lineage.code)
 
     def environment_unchanged(self) -> None:
         """Raises EnvironmentChanged when what is installed is no longer what it was."""
         environment.unchanged(self.root, self.environment)
 
     def find(self, lineage: Lineage) -> Hit | Miss:
-        return cache.find(self.client, self.trusted_experiments, lineage)
+        return cache.find(self.client, self.trusted_experiments, lineage, self.pipeline)
 
     def hit(self, run_id: str, below: tuple[str, ...] = ()) -> Hit:
         """The outputs that run `run_id` left, or those of the run it reused. Raises RunError.

@@ -80,7 +80,7 @@ def interrupted(run_id: str | None, by_launcher: int = 0) -> Interrupted:
 
 def _mark_again(run_id: str, launcher: int) -> None:
     """After the launcher, which lives and will call the run failed."""
-    command = [sys.executable, "-m", "steps.mark_killed", run_id, str(launcher)]
+    command = [sys.executable, "-m", "provenance.pipeline.mark_killed", run_id, str(launcher)]
     nothing = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with contextlib.suppress(OSError):
         subprocess.Popen(command, cwd=Path(__file__).parents[2], start_new_session=True, **nothing)

@@ -9,31 +9,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provenance.pipeline.cli import open_session
+from provenance.pipeline.output import echo
 
 if TYPE_CHECKING:
-    from provenance.pipeline.graph import Graph, Step
-from provenance.pipeline.output import echo
+    from mlflow import MlflowClient
+
+    from provenance.pipeline.declaration import Parameters, Pipeline, Step
+    from provenance.pipeline.session import Session
+    from provenance.record.lineage import Input, Lineage, Output
+    from provenance.reuse.cache import Hit
 
 
 @dataclass
 class StepRun:
     """An open step: what its work may use, and where it puts what it leaves behind."""
 
-    session: object
-    params: Mapping[str, object]
-    lineage: object
+    session: Session
+    params: Parameters
+    lineage: Lineage
     folders: contextlib.ExitStack
-    outputs: list = field(default_factory=list)
+    outputs: list[Output] = field(default_factory=list)
     note: str = ""
 
-    def folder(self, item) -> Path:
+    def folder(self, item: Input | Output) -> Path:
         """The recorded input or output `item`, checked, on this machine until the step ends. Raises ArtifactError."""
         from provenance.record.artifacts import open_verified
 
         return self.folders.enter_context(open_verified(item))
 
     @property
-    def client(self):
+    def client(self) -> MlflowClient:
         return self.session.client
 
     @property
@@ -50,21 +55,28 @@ class StepRun:
         self.note = note
         record_note(self.session, self.lineage, note=note)
 
-    def keep(self, output) -> None:
+    def keep(self, output: Output) -> None:
         """Record an output; all of them become usable together when the step ends."""
         self.outputs.append(output)
 
-    def input(self, role: str):
+    def input(self, role: str) -> Input:
+        """What the step reads by that name. Raises StopIteration where it is none of its inputs."""
         return next(item for item in self.lineage.inputs if item.role == role)
 
 
 def run_step(
-    kind: type[Graph], step: Step, params: dict, work: Callable, report: Callable, tags: Mapping[str, str] | None = None
+    pipeline: Pipeline,
+    step: Step,
+    params: Parameters,
+    work: Callable[[StepRun], object],
+    report: Callable[[Session, Hit], list[str]],
+    tags: Mapping[str, str] | None = None,
 ) -> None:
     """Run `work(step_run)` as one run of `step`, or link the run to a finished one with the same key.
 
     `report(session, hit)` gives the lines printed at the end, the same for both.
     """
+    from provenance.pipeline.graph import Graph
     from provenance.pipeline.launched_run import own_run
     from provenance.record import names
     from provenance.record.writer import named, record_finish, record_start, set_tags, upload_patch
@@ -72,13 +84,13 @@ def run_step(
     from provenance.reuse.cache import Hit
 
     with own_run(step.name) as run:
-        session = open_session(params, run)
+        session = open_session(pipeline, params, run)
         client, run_id = session.client, run.info.run_id
         with heartbeat.Heartbeat(client, run_id, session.project) as beating:
             chain = run.data.tags.get(names.PARENT, run_id)
             set_tags(client, run_id, beating.tags() | named(run, step.name) | {names.CHAIN: chain, **(tags or {})})
             heartbeat.mark_dead_runs(client, session.experiments, session.project)
-            graph = kind(session, params)
+            graph = Graph(session, params)
             record_start(session, graph.bare(step))  # before anything can fail
             lineage = graph.lineage(step, graph.made_by)
             record_start(session, lineage)
@@ -108,7 +120,7 @@ def run_step(
         echo(f"run {run_id}")
 
 
-def link_reused(session, lineage, found) -> None:
+def link_reused(session: Session, lineage: Lineage, found: Hit) -> None:
     """Let the run of `session` stand for the finished run `found`: its metrics and outputs by reference, no data."""
     from mlflow.entities import Metric
 

@@ -7,7 +7,7 @@ Not seen: code run by other means than an import, and files read that no module 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import resolve_name
 from pathlib import Path
 
@@ -18,11 +18,12 @@ from provenance.record.syntax import DECLARATION, CodeError, Module, parse
 __all__ = ["CodeError", "changed", "closure", "digest", "unchanged"]
 
 
-def closure(root: str | Path, module: str) -> dict[str, str]:
+def closure(root: str | Path, module: str, packages: Iterable[str] | None = None) -> dict[str, str]:
     """Path inside the project -> SHA-256 hex, of `module` ("steps.train") and all it imports below `root`, sorted.
 
-    Follows imports wherever they stand (also inside functions), packages' __init__.py, and DATA_FILES.
-    Raises CodeError, also for import_module(variable) where the module does not name its choices as text.
+    `packages` ("search", "steps.models"): follow imports of these alone; None: of all. Follows imports wherever they
+    stand (also inside functions), packages' __init__.py, and DATA_FILES. Raises CodeError, also for
+    import_module(variable) where the module does not name its choices as text.
     """
     root = Path(root)
     if not _files(root, module):
@@ -30,7 +31,7 @@ def closure(root: str | Path, module: str) -> dict[str, str]:
     collecting = gc.isenabled()
     gc.disable()  # syntax trees are many small objects that all stay: collecting triples the time
     try:
-        return dict(sorted(_closure(root, module).items()))
+        return dict(sorted(_closure(root, module, None if packages is None else tuple(packages)).items()))
     finally:
         if collecting:
             gc.enable()
@@ -71,7 +72,7 @@ def unchanged(root: str | Path, module: str, recorded: Mapping[str, str]) -> Non
         )
 
 
-def _closure(root: Path, module: str) -> dict[str, str]:
+def _closure(root: Path, module: str, packages: tuple[str, ...] | None) -> dict[str, str]:
     digests: dict[str, str] = {}
     pending, seen = [module], set()
     while pending:
@@ -80,6 +81,8 @@ def _closure(root: Path, module: str) -> dict[str, str]:
             continue
         seen.add(name)
         for owner, file in _files(root, name):
+            if packages is not None and owner != module and not _is_in(owner, packages):
+                continue
             path = file.relative_to(root).as_posix()
             if path in digests:
                 continue
@@ -92,6 +95,10 @@ def _closure(root: Path, module: str) -> dict[str, str]:
             if source.computed:
                 pending += _choices(root, path, source)
     return digests
+
+
+def _is_in(module: str, packages: tuple[str, ...]) -> bool:
+    return any(f"{module}.".startswith(f"{package}.") for package in packages)
 
 
 def _files(root: Path, name: str) -> list[tuple[str, Path]]:

@@ -9,9 +9,11 @@ from dataclasses import asdict, dataclass, field, replace
 
 from provenance.record import names
 from provenance.record.digest import Listing, digest_json
-from provenance.record.validation import code, malformed, printable
+from provenance.record.validation import code as as_code
+from provenance.record.validation import malformed, printable
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1: the key covers all code that is recorded, and no version of the engine
+READABLE = (1, 2)
 TAG_LENGTH = 5000  # characters MLflow keeps of a tag
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -56,7 +58,7 @@ class Output:
 class Lineage:
     """One run's record.
 
-    `params` can change the result, `placement` (workers, engine, where months lie) cannot. `code` maps each
+    `params` can change the result, `placement` (workers, engine, where files lie) cannot. `code` maps each
     module the step imports to its digest; `source` and `environment` are what git and the interpreter say.
     """
 
@@ -71,8 +73,10 @@ class Lineage:
     source: Mapping[str, object]
     key: str = ""
     outputs: tuple[Output, ...] = ()
-    # Inputs by which the key goes, role -> digest, where that is not the inputs' own (a generated month's recipe).
+    # Inputs by which the key goes, role -> digest, where that is not the inputs' own (a generated file's recipe).
     key_inputs: Mapping[str, str] = field(default_factory=dict)
+    engine: int = 0  # version of what else computes; 0 in records of before there was one, whose key covers all code
+    keyed: tuple[str, ...] = ()  # the modules of `code` that can change a result
 
     def having_read(self, digests: Mapping[str, str]) -> Lineage:
         """The same with the digests of what was really read, role -> SHA-256; the key stays as it was."""
@@ -83,36 +87,52 @@ class Lineage:
 
     def components(self) -> dict[str, object]:
         """What the key is made of, part by part, so that two keys can be told apart by name."""
-        return {
-            "schema": SCHEMA_VERSION,
+        if self.engine:
+            code = {"engine": self.engine, "code": digest_json(self.keyed_code)}
+        else:
+            code = {"code": self.code_digest}
+        return code | {
+            "schema": self.schema,
             "step": self.step,
             "params": dict(self.params),
             "inputs": dict(self.key_inputs) or {item.role: item.digest for item in self.inputs},
-            "code": self.code_digest,
             "environment": self.environment_key,
         }
+
+    @property
+    def schema(self) -> int:
+        """The version of the record's form."""
+        return SCHEMA_VERSION if self.engine else 1
+
+    @property
+    def keyed_code(self) -> dict[str, str]:
+        """The part of `code` that the key covers: what can change a result."""
+        return {path: self.code.get(path, "") for path in self.keyed} if self.engine else dict(self.code)
 
     def outputs_digest(self) -> str:
         return digest_json([asdict(output) for output in self.outputs])
 
     def to_json(self) -> str:
-        return json.dumps({"schema": SCHEMA_VERSION, **asdict(self)}, indent=1, sort_keys=True) + "\n"
+        record = {"schema": self.schema, **asdict(self)}
+        if self.schema == 1:
+            del record["engine"], record["keyed"]
+        return json.dumps(record, indent=1, sort_keys=True) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Lineage:
         """Read what `to_json` gave; checks its form, not whom to trust. Raises LineageError."""
         try:
             record = json.loads(text)
-            if (schema := record.pop("schema")) != SCHEMA_VERSION:
+            if (schema := record.pop("schema")) not in READABLE:
                 raise LineageError(
-                    f"lineage.json is of version {schema!r:.20}, this project reads version {SCHEMA_VERSION}\n"
+                    f"lineage.json is of version {schema!r:.20}, this project reads {READABLE[0]} to {READABLE[-1]}\n"
                     " Use the version of the project that made the run."
                 )
             record["inputs"] = tuple(Input(**item) for item in record["inputs"])
             record["outputs"] = tuple(
                 Output.of(item["name"], item["uri"], Listing.from_dict(item)) for item in record["outputs"]
             )
-            lineage = cls(**record)
+            lineage = cls(**record | {"keyed": tuple(record.get("keyed", ()))})
             if found := malformed(lineage):
                 raise TypeError(found)
             return lineage
@@ -127,7 +147,7 @@ class Lineage:
         """Everything worth searching for; long values cut at what MLflow keeps."""
         environment, source = self.environment, self.source
         found = {
-            names.SCHEMA: SCHEMA_VERSION,
+            names.SCHEMA: self.schema,
             names.STEP: self.step,
             names.KEY: self.key,
             names.CODE: self.code_digest,
@@ -164,10 +184,16 @@ class Lineage:
             ("code", f"commit {commit}{patch}, digest `{self.code_digest[:12]}`"),
             ("environment", _environment_text(environment)),
             ("machine", f"{environment.get('platform')}, {environment.get('cpu')}, {environment.get('cores')} cores"),
-            *(("parameter " + name, code(value)) for name, value in sorted(self.params.items())),
-            *((f"({name})", code(value)) for name, value in sorted(self.placement.items())),
-            *(("input " + item.role, f"{code(item.uri)} sha256 {code(item.digest[:12])}") for item in self.inputs),
-            *(("output " + item.name, f"{code(item.uri)} sha256 {code(item.digest[:12])}") for item in self.outputs),
+            *(("parameter " + name, as_code(value)) for name, value in sorted(self.params.items())),
+            *((f"({name})", as_code(value)) for name, value in sorted(self.placement.items())),
+            *(
+                ("input " + item.role, f"{as_code(item.uri)} sha256 {as_code(item.digest[:12])}")
+                for item in self.inputs
+            ),
+            *(
+                ("output " + item.name, f"{as_code(item.uri)} sha256 {as_code(item.digest[:12])}")
+                for item in self.outputs
+            ),
         ]
         return "\n".join(["| lineage | |", "| --- | --- |", *(f"| {name} | {_cell(text)} |" for name, text in rows)])
 

@@ -1,4 +1,4 @@
-"""Every tag, artifact and run name this project writes to MLflow. Nobody else spells one."""
+"""Every tag, artifact and run name that the engine writes to MLflow. A project's own are in its steps/names.py."""
 
 PREFIX = "lineage."
 
@@ -49,11 +49,6 @@ GATE_TICKET = "gate.ticket"
 
 # To filter and sort by in the UI.
 FAMILY = "family"
-FEATURES = "features"
-TAXI = "taxi"
-TRAIN_MONTHS = "train_months"
-VAL_MONTHS = "val_months"
-TEST_MONTHS = "test_months"
 CHAIN = "chain"
 
 # A verdict's run names the run it judges; that one names each verdict on it.
@@ -87,7 +82,6 @@ VERSION = "version"
 PLOTS = "plots"
 REPORT_FILE = "report.md"
 VERDICT_FILE = "verdict.json"
-DRIFT_FILE = "report.json"
 
 # Metrics of the moment, not of the result: how fast this machine was, what the champion of the day was like. A run
 # repeated later has others, so no verdict compares them (nor MLflow's own under system/).
@@ -98,14 +92,9 @@ BY_TRIAL = "trials/"
 BY_ROUND = "rounds/"
 CURVES = (BY_TRIAL, BY_ROUND)
 NOT_JUDGED = OF_THE_MOMENT + CURVES
-LATENCY_MS = "gate/latency_ms"
-CHAMPION_RMSE = "gate/champion_test_rmse"
-GAIN = "gate/gain"
-GAIN_LOW = "gate/gain_low"
 
 # On a registered model: its promotions, numbered; on a version: what became of it last.
 PROMOTION = "promotion."
-LEARNED_MONTHS = "learned_months"
 DECISION = "decision"
 REASON = "reason"
 PROMOTED_AT = "promoted_at"
@@ -113,17 +102,8 @@ PROMOTED_OVER = "promoted_over"
 DEMOTED_AT = "demoted_at"
 DEMOTED_BY = "demoted_by"
 
-# On a version: the trips it was judged on.
-CITY = "city"
-TRIPS_KEPT = "trips_kept"
-TEST_DATA = "test_data"
-
 # Environment variable of steps whose registry is thrown away with the repetition they belong to: "true".
 THROWAWAY_REGISTRY = "THROWAWAY_REGISTRY"
-
-# Registered models, unless a run names another.
-MODEL_NAME = "nyc-taxi-duration"
-SAMPLE_MODEL_NAME = "nyc-taxi-duration-sample"
 
 # Aliases of a registered model.
 CANDIDATE = "candidate"

@@ -17,6 +17,8 @@ def malformed(lineage: Lineage) -> str | None:
         table = getattr(lineage, name)
         if not isinstance(table, dict) or not all(isinstance(text, str) for text in table.values()):
             return f"{name} is no table of texts"
+    if type(lineage.engine) is not int or not all(path in lineage.code for path in lineage.keyed):
+        return "engine is no number, or a module that the key covers is none of code"
     if not isinstance(lineage.source, dict) or not isinstance(lineage.environment, dict):
         return "source or environment is no table"
     shown = [lineage.step, lineage.key, lineage.code_digest, lineage.environment_key]

@@ -29,16 +29,12 @@ def holder(client: MlflowClient, model_name: str, alias: str) -> ModelVersion | 
 
 
 def model_name(session: Session, given: str) -> str:
-    """The registered model to use for `given`: for "auto" that of real trips, unless only the sample's has a champion.
-
-    Which one it is is said.
-    """
+    """The registered model to use for `given`: for "auto" the project's first that has a champion. It is named."""
     if given != AUTO:
         return given
-    both = names.MODEL_NAME, names.SAMPLE_MODEL_NAME
-    name = next((name for name in both if holder(session.client, name, names.CHAMPION)), names.MODEL_NAME)
-    made_up = ", of the sample's made-up city" if name == names.SAMPLE_MODEL_NAME else ""
-    session.say(f"model {name}{made_up}")
+    models = session.pipeline.registered_models
+    name = next((name for name in models if holder(session.client, name, names.CHAMPION)), next(iter(models)))
+    session.say(f"model {name}{models[name]}")
     return name
 
 

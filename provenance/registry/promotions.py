@@ -32,14 +32,6 @@ from provenance.store.project_identity import is_ours
 
 WHY_LENGTH = 500  # characters of a reason in the history; the version's own tag has all of it
 TAG_LENGTH = 5000  # characters MLflow keeps of a version's tag
-DESCRIPTION = (
-    "How long a New York taxi trip takes, in minutes, from its raw TLC record. `@champion` is the version to use; each "
-    "version's own description is its model card, and says what must be known of the trip. Tags hold the history of "
-    "champions."
-)
-SAMPLE_DESCRIPTION = (
-    "**The city is made up**: this project generated its trips to be tried without data, and no taxi ever drove them. "
-)
 UNDECIDED = "undecided"  # of a version whose run is not through with it
 MOST_PROMOTIONS = 1_000_000
 UNREADABLE = (ArtifactError, DigestError, MlflowException)
@@ -105,15 +97,16 @@ def champion_of(client: MlflowClient, model_name: str) -> str | None:
 
 
 def register(client: MlflowClient, model_name: str, model: Output, tags: Mapping[str, str],
-             made_up: bool = False) -> ModelVersion:  # fmt: skip
+             description: str) -> ModelVersion:  # fmt: skip
     """A new version of `model_name`, read back from the registry before anybody may get an alias on it.
 
-    One that does not come back as `model` was recorded is deleted. `made_up`: of the sample's city.
+    One that does not come back as `model` was recorded is deleted. `description` is that of the model itself, which
+    it gets unless it has one: a person's own words stay.
     """
     with open_verified(model):
         version = mlflow.register_model(model.uri, model_name, tags=dict(tags))
-    if not client.get_registered_model(model_name).description:  # a person's own words stay
-        client.update_registered_model(model_name, SAMPLE_DESCRIPTION * made_up + DESCRIPTION)
+    if not client.get_registered_model(model_name).description:
+        client.update_registered_model(model_name, description)
     try:
         with open_verified(replace(model, uri=_uri(version))):
             return client.get_model_version(model_name, str(version.version))
@@ -124,7 +117,7 @@ def register(client: MlflowClient, model_name: str, model: Output, tags: Mapping
 
 
 def enter(session: Session, model_name: str, model: Output, tags: Mapping[str, str],
-          made_up: bool = False) -> tuple[ModelVersion, Output]:  # fmt: skip
+          description: str) -> tuple[ModelVersion, Output]:  # fmt: skip
     """The version for `model`, and the record of its files.
 
     A version that a run of the same key made and did not live to finish is completed if it is this model, file by
@@ -140,7 +133,7 @@ def enter(session: Session, model_name: str, model: Output, tags: Mapping[str, s
         elif not client.get_model_version(model_name, str(version.version)).aliases:
             session.say(f"deleting version {version.version} of {model_name}, whose run ended before it was done")
             _delete(session, version)
-    return found or (register(client, model_name, model, tags, made_up), model)
+    return found or (register(client, model_name, model, tags, description), model)
 
 
 def _delete(session: Session, version: ModelVersion) -> None:

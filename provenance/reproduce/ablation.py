@@ -14,7 +14,7 @@ from provenance.record.environment import CONDA, LOCK
 from provenance.reproduce.compare import Comparison, RankedDifference
 from provenance.reproduce.recorded_code import RecordedCode
 from provenance.reproduce.recorded_run import RecordedRun
-from provenance.reproduce.reproduce import ReplayOptions, recorded_source, reproduce
+from provenance.reproduce.reproduce import RECORDED, ReplayOptions, location_of, reproduce
 from provenance.reproduce.verdict import Verdict
 
 CONTROL = "nothing: a again"
@@ -22,11 +22,11 @@ CONTROL = "nothing: a again"
 
 @dataclass(frozen=True)
 class Factor:
-    """One thing to take from b: parameters, the source of months, the code, the lock, or environment variables."""
+    """One thing to take from b: parameters, where external inputs lie, the code, the lock, environment variables."""
 
     name: str
     changes: dict[str, str] = field(default_factory=dict)
-    source: str | None = None
+    location: str | None = None
     code: bool = False
     lock: bool = False
     variables: dict[str, str | None] = field(default_factory=dict)
@@ -45,7 +45,7 @@ def factors(comparison: Comparison, b: list[RecordedRun]) -> tuple[list[Factor],
     """What can be tried, in the order of the causes, and the causes that cannot be tried on this machine."""
     tried: dict[str, Factor] = {}
     untried: list[RankedDifference] = []
-    months = next((original.months for original in b if original.months), ())
+    location = next((original.location for original in b if original.external), None)
     for found in comparison.found:
         kind, text = found.difference.kind, found.difference.text
         name = text.split()[0]
@@ -53,8 +53,8 @@ def factors(comparison: Comparison, b: list[RecordedRun]) -> tuple[list[Factor],
             tried[text] = Factor(text, changes={name: _of(b, name)})
         elif kind == "code":
             tried["code"] = Factor(f"code: {', '.join(comparison.modules)}", code=True)
-        elif kind == "data" and text.startswith("raw month") and months:
-            tried["data"] = Factor("raw months", source=months[0].uri)
+        elif kind == "data" and not text.startswith("input ") and location:
+            tried["data"] = Factor("inputs as b read them", location=location)
         elif kind in ("packages", "python") and not text.startswith("installed:"):
             tried["lock"] = Factor("packages as b has them locked", lock=True)
         elif kind == "threads" and text.startswith("variable:"):
@@ -77,8 +77,12 @@ def prove(session: Session, a: list[RecordedRun], b: list[RecordedRun], code: Re
     outcomes = []
     for factor in [Factor(CONTROL), *wanted]:
         session.say(f"a with {factor.name}")
-        source = recorded_source(next(one for one in b if one.months), options.own) if factor.source else options.source
-        changed = replace(options, changes=factor.changes, source=source, other_code=factor.code)
+        location = options.location
+        if factor.location:
+            one = next(one for one in b if one.external)
+            external = session.pipeline.external(one.lineage.step)
+            location = location_of(external, one, replace(options, location=RECORDED))
+        changed = replace(options, changes=factor.changes, location=location, other_code=factor.code)
         with _variables(factor.variables):
             outcomes.append(Outcome(factor, reproduce(session, a, _Mixed(code, b, factor), changed)))
     return outcomes

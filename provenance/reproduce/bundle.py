@@ -17,15 +17,16 @@ from pathlib import Path, PurePosixPath
 
 from provenance.git.command import git
 from provenance.git.source import check_commit
+from provenance.pipeline.declaration import Pipeline
 from provenance.record.digest import check_name
 from provenance.record.lineage import Lineage
-from provenance.reproduce.recorded_run import RecordedRun, upstream
+from provenance.reproduce.recorded_run import RecordedRun, external_of, upstream
 from provenance.reproduce.verdict import Made
 from runtime.progress import counted
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
-RECORDS, PATCHES, CODE, LOCKS, MONTHS = "records", "patches", "code", "locks", "months"
+RECORDS, PATCHES, CODE, LOCKS = "records", "patches", "code", "locks"
 TEXT_BYTES = 50_000_000  # a record or manifest above this is none
 MOST_SHRUNK = 20  # times smaller that packing makes a whole bundle, at the very most
 BLOCK = 1 << 20  # bytes
@@ -42,11 +43,7 @@ class Bundle:
     folder: Path
     wanted: tuple[str, ...]
     originals: Mapping[str, RecordedRun]
-
-    @property
-    def months(self) -> Path | None:
-        """The folder of raw months, when the bundle carries them."""
-        return self.folder / MONTHS if (self.folder / MONTHS).is_dir() else None
+    external: Path | None = None  # the folder of external inputs, when the bundle carries them
 
     def original(self, run_id: str) -> RecordedRun:
         """The record of a run. Raises BundleError when the bundle does not hold it."""
@@ -70,13 +67,14 @@ class Bundle:
 
 
 @contextlib.contextmanager
-def open_bundle(path: Path) -> Iterator[Bundle]:
+def open_bundle(path: Path, pipeline: Pipeline) -> Iterator[Bundle]:
     """The bundle at `path`, extracted while open. Raises BundleError before anything of it is used."""
+    carried = {step.external.folder for step in pipeline.steps if step.external}
     with tempfile.TemporaryDirectory(prefix="bundle-") as name:
         folder = Path(name)
         try:
             with zipfile.ZipFile(path) as archive:
-                manifest = _manifest(archive)
+                manifest = _manifest(archive, carried)
                 sizes = [size for size, _ in manifest["members"].values()]
                 if sum(sizes) > 4 * TEXT_BYTES + MOST_SHRUNK * path.stat().st_size:
                     raise BundleError(f"{path} would unpack to {sum(sizes):,} bytes, which no bundle of its size does\n"
@@ -89,16 +87,17 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
         except OSError as error:
             raise BundleError(f"{path} cannot be read ({error.strerror or error})\n Give a bundle's path.") from error
         try:
-            originals = {run_id: _original(folder, run_id) for run_id in _recorded(manifest)}
+            originals = {run_id: _original(folder, run_id, pipeline) for run_id in _recorded(manifest)}
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise BundleError(f"{path} has a record that cannot be read ({error!r:.100})\n Get it again.") from error
         wanted = tuple(manifest["wanted"])
         if not wanted or not set(wanted) <= set(originals):
             raise BundleError(f"{path} lists runs that it does not hold\n Get it again.")
-        yield Bundle(folder, wanted, originals)
+        external = next((folder / name for name in sorted(carried) if (folder / name).is_dir()), None)
+        yield Bundle(folder, wanted, originals, external)
 
 
-def _manifest(archive: zipfile.ZipFile) -> dict:
+def _manifest(archive: zipfile.ZipFile, carried: set[str]) -> dict:
     names = archive.namelist()
     if names.count(MANIFEST) != 1 or archive.getinfo(MANIFEST).file_size > TEXT_BYTES:
         raise BundleError("the file has no manifest.json of a bundle\n Make it with: mlflow run . -e bundle")
@@ -110,7 +109,7 @@ def _manifest(archive: zipfile.ZipFile) -> dict:
         for member, (size, sha256) in members.items():
             check_name(member, "The bundle")
             sound = type(size) is int and size >= 0 and isinstance(sha256, str)
-            if not sound or PurePosixPath(member).parts[0] not in (RECORDS, PATCHES, CODE, LOCKS, MONTHS):
+            if not sound or PurePosixPath(member).parts[0] not in {RECORDS, PATCHES, CODE, LOCKS, *carried}:
                 raise BundleError(f"the bundle's manifest has {member!r:.100}, which is no part of one")
         if not all(isinstance(run_id, str) for run_id in manifest["wanted"]):
             raise BundleError("the bundle's manifest names no runs")
@@ -145,7 +144,7 @@ def _recorded(manifest: dict) -> list[str]:
     return [path.stem for path in found]
 
 
-def _original(folder: Path, run_id: str) -> RecordedRun:
+def _original(folder: Path, run_id: str, pipeline: Pipeline) -> RecordedRun:
     record = json.loads((folder / RECORDS / f"{run_id}.json").read_text())
     lineage = Lineage.from_json(record["lineage"])
     patch = folder / PATCHES / f"{run_id}.diff"
@@ -154,4 +153,5 @@ def _original(folder: Path, run_id: str) -> RecordedRun:
         logged={str(name): str(text) for name, text in record["logged"].items()},
         patch=patch.read_bytes() if patch.is_file() else None,
         upstream=upstream(lineage),
+        external=external_of(pipeline, lineage),
     )

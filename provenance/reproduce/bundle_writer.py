@@ -1,4 +1,4 @@
-"""Write a bundle: records, code, patches, locks and, if wanted, raw months, as one file that needs no server."""
+"""Write a bundle: records, code, patches, locks and, if wanted, external inputs, as one file that needs no server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from provenance.git.command import git
 from provenance.git.source import check_commit
 from provenance.record.digest import sha256_file
-from provenance.reproduce.bundle import BLOCK, CODE, LOCKS, MANIFEST, MONTHS, PATCHES, RECORDS, SCHEMA, BundleError
+from provenance.reproduce.bundle import BLOCK, CODE, LOCKS, MANIFEST, PATCHES, RECORDS, SCHEMA, BundleError
 from provenance.reproduce.recorded_run import RecordedRun
 from runtime.progress import bar
 from runtime.scratch import scratch_folder
@@ -23,23 +23,19 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's first day: the same content is the same 
 def verify_whole(originals: Iterable[RecordedRun]) -> None:
     """Raise BundleError when a run was made from something that no bundled run makes."""
     for original in originals:
-        outside = [
-            item.role
-            for item in original.lineage.inputs
-            if original.lineage.step != "preprocess" and item.role not in original.upstream
-        ]
+        outside = [item.role for item in original.of_steps if item.role not in original.upstream]
         if outside:
             raise BundleError(
                 f"run {original.run_id} read its {outside[0]} from a folder that no run made\n"
-                " A bundle starts from raw months: make the run again from a preprocess run."
+                " A bundle starts from what no step made: make the run again from a run of the step before."
             )
 
 
 def write(out: Path, wanted: Iterable[str], originals: Iterable[RecordedRun], projects: Mapping[str, Path],
-          months: Mapping[str, Path]) -> Path:  # fmt: skip
+          external: Mapping[str, Path]) -> Path:  # fmt: skip
     """Write a bundle of `originals` to `out`, whole or not at all.
 
-    projects: run id -> its project folder in a checkout of its commit. months: file name -> raw month to carry.
+    projects: run id -> its project folder in a checkout of its commit. external: member -> file to carry.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(f".{out.name[:100]}.part", out.parent) as work:
@@ -69,7 +65,7 @@ def write(out: Path, wanted: Iterable[str], originals: Iterable[RecordedRun], pr
             if member not in members:
                 members[member] = work / f"{commit}.bundle"
                 git("bundle", "create", "-q", str(members[member]), "HEAD", cwd=projects[original.run_id])
-        members |= {f"{MONTHS}/{file}": path for file, path in months.items()}
+        members |= external
         manifest = {
             "schema": SCHEMA,
             "wanted": list(wanted),
@@ -80,7 +76,8 @@ def write(out: Path, wanted: Iterable[str], originals: Iterable[RecordedRun], pr
             _add(archive, MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
             with closing(bar("bundle", sum(path.stat().st_size for path in members.values()), "B")) as drawn:
                 for member, path in sorted(members.items()):
-                    with path.open("rb") as source, archive.open(_info(member), "w", force_zip64=True) as target:
+                    info = _info(member, packed=member not in external)
+                    with path.open("rb") as source, archive.open(info, "w", force_zip64=True) as target:
                         while block := source.read(BLOCK):
                             target.write(block)
                             drawn.update(len(block))
@@ -93,7 +90,7 @@ def _add(archive: zipfile.ZipFile, member: str, content: bytes) -> None:
         target.write(content)
 
 
-def _info(member: str) -> zipfile.ZipInfo:
+def _info(member: str, packed: bool = True) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(member, _EPOCH)
-    info.compress_type = zipfile.ZIP_STORED if member.startswith(MONTHS) else zipfile.ZIP_DEFLATED
+    info.compress_type = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
     return info

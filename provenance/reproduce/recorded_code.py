@@ -50,8 +50,11 @@ class RecordedCode:
             self._made[where] = self._check_out(original, recorded, self._folder / f"code-{len(self._made)}")
         return inside(self._made[where], recorded.folder or "")
 
+    def _module(self, original: RecordedRun) -> str:
+        return f"{self._session.pipeline.package}.{original.lineage.step}"
+
     def _plain_folder(self, original: RecordedRun) -> Path:
-        here = code.digest(code.closure(self._session.root, f"steps.{original.lineage.step}"))
+        here = code.digest(code.closure(self._session.root, self._module(original)))
         if here != original.lineage.code_digest:
             raise CodeRefused(
                 f"run {original.run_id} was made from a plain folder, whose code is not this checkout's\n"

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from provenance.pipeline.declaration import Pipeline
 from provenance.pipeline.session import RunError, Session
 from provenance.record import names
 from provenance.record.artifacts import ArtifactError, problems, small_file
@@ -14,7 +15,6 @@ from provenance.record.validation import one_line
 from provenance.reproduce import model_loading, repeatable
 from provenance.reproduce.verdict import Made
 
-STEPS = ("preprocess", "train", "hpo", "register")  # what can be repeated; a `main` is the steps it is made of
 _RUN_OUTPUT = re.compile(r"runs:/([0-9a-f]{32})/([\w-]+)")
 _GIT_COMMIT = "mlflow.source.git.commit"
 # Not to be had any more, as opposed to changed: the record can still be repeated and judged.
@@ -35,8 +35,9 @@ class RecordedRun:
     patch: bytes | None = None
     damage: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
-    # Inputs that are not a raw month, role -> (run id, output name) of the recorded run that made it.
+    # Inputs that a run made, role -> (run id, output name) of the recorded run that made it.
     upstream: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    external: tuple[Input, ...] = ()  # what no step made
 
     @property
     def run_id(self) -> str:
@@ -47,8 +48,23 @@ class RecordedRun:
         return self.made.lineage
 
     @property
-    def months(self) -> tuple[Input, ...]:
-        return self.lineage.inputs if self.lineage.step == "preprocess" else ()
+    def location(self) -> str:
+        """Where the record says that the external inputs lay."""
+        return self.external[0].uri if self.external else ""
+
+    @property
+    def of_steps(self) -> tuple[Input, ...]:
+        """Inputs that steps are to have made."""
+        return tuple(item for item in self.lineage.inputs if item not in self.external)
+
+
+def external_of(pipeline: Pipeline, lineage: Lineage) -> tuple[Input, ...]:
+    """The inputs of a record that no step made, by what its step declares."""
+    step = pipeline.by_name.get(lineage.step)
+    if step is None or step.external is None:
+        return ()
+    needed = {need.param for need in step.needs}
+    return tuple(item for item in lineage.inputs if item.role not in needed)
 
 
 def step_runs(session: Session, run_id: str) -> list[str]:
@@ -56,21 +72,22 @@ def step_runs(session: Session, run_id: str) -> list[str]:
     run_id = run_id.removeprefix("runs:/").strip("/")  # as MLflow's pages name it
     repeatable.check(session, run_id)
     hit = session.hit(run_id)
-    if hit.lineage.step in STEPS:
+    if hit.lineage.step in session.pipeline.by_name:
         return [hit.run_id]
     tags = session.client.get_run(hit.run_id).data.tags
     linked = [value for name, value in tags.items() if name.startswith(names.PREFIX + "run.")]
     if not linked:
         raise RunError(f"run {run_id} is a run of {hit.lineage.step!r:.40}, which makes nothing to repeat\n "
-                       f"Give a run of main, course, {', '.join(STEPS)}.")  # fmt: skip
+                       f"Give a run of {session.pipeline.repeatable}.")  # fmt: skip
     return list(dict.fromkeys(session.hit(text).run_id for text in linked))
 
 
 def read(session: Session, run_id: str) -> RecordedRun:
     """The record of a finished step run. Raises RunError, LineageError."""
     hit = session.hit(run_id)
-    if hit.lineage.step not in STEPS:
-        raise RunError(f"run {run_id} is a run of {hit.lineage.step!r:.40}, not of {', '.join(STEPS)}")
+    if hit.lineage.step not in session.pipeline.by_name:
+        steps = ", ".join(session.pipeline.names)
+        raise RunError(f"run {run_id} is a run of {hit.lineage.step!r:.40}, not of {steps}")
     run = session.client.get_run(hit.run_id)
     _check_tags(hit.run_id, hit.lineage, run.data.tags)
     found = [one_line(problem) for output in hit.lineage.outputs for problem in problems(output)]
@@ -82,6 +99,7 @@ def read(session: Session, run_id: str) -> RecordedRun:
         damage=tuple(f"recorded {line} (changed after the run)" for line in found if line not in gone),
         gone=gone,
         upstream=upstream(hit.lineage),
+        external=external_of(session.pipeline, hit.lineage),
     )
 
 

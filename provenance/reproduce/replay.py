@@ -55,8 +55,9 @@ def parameters(project: Path, original: RecordedRun, changes: Mapping[str, str])
         raise ReplayError(f"the recorded commit's MLproject has no entry point {step} ({error!r})") from error
     given = {name: unquoted(name, text) for name, text in original.logged.items() if name in declared}
     # The record has the content of a parameter file; its URI may hold something else by now.
-    if given.get("params", "default") != "default" and not given["params"].lstrip().startswith("{"):
-        given["params"] = original.lineage.params["params"]
+    for name, text in original.lineage.params.items():
+        if text.startswith("{") and not given.get(name, "{").lstrip().startswith("{"):
+            given[name] = text
     # An engine's address is the other machine's, and where trials run never changes the result.
     changes = {"engine": "local", "reuse": "false", **changes}
     return given | {name: text for name, text in changes.items() if name in declared}
@@ -106,18 +107,17 @@ def scratch_registry(folder: Path) -> Iterator[None]:
 
 def launch(session: Session, project: Path, step: str, given: Mapping[str, str], env_manager: str) -> Replayed:
     """Run `step` of the project in `project` as a child of the session's run and wait for it."""
-    client = session.client
-    run_id, error = started(client, session.run, project, step, given, env_manager)
+    run_id, error = started(session, project, step, given, env_manager)
     if run_id and not error:
         try:
             hit = session.hit(run_id)
             return Replayed(run_id, Made(run_id, hit.lineage, hit.metrics, settings(hit.lineage.outputs)))
         except (RunError, LineageError, ArtifactError) as raised:
             error = str(raised)
-    return Replayed(run_id, None, error, _tried(client, run_id) if run_id else None)
+    return Replayed(run_id, None, error, _tried(run_id) if run_id else None)
 
 
-def _tried(client: MlflowClient, run_id: str) -> Lineage | None:
+def _tried(run_id: str) -> Lineage | None:
     try:
         lineage = cache.read(run_id)
     except (ArtifactError, LineageError, MlflowException):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from provenance.pipeline.declaration import ExternalInputs
 from provenance.pipeline.session import RunError, Session
 from provenance.record.artifacts import ArtifactError, problems
 from provenance.record.lineage import LineageError
@@ -27,15 +28,13 @@ class ReproductionError(ValueError):
 
 @dataclass(frozen=True)
 class ReplayOptions:
-    """How to repeat: source and workers of this machine, environment manager, relative tolerance of metrics."""
+    """How to repeat: where external inputs lie and how many workers there are here, manager, metrics' tolerance."""
 
-    source: str = RECORDED
+    location: str = RECORDED
     workers: int = 0
     env_manager: str = "auto"
     tolerance: float = 0.0
     changes: Mapping[str, str] = field(default_factory=dict)  # parameters to replace, for experiments
-    # Says, before anything runs, which inputs that no run made cannot be had here, or are not the recorded ones.
-    check_inputs: Callable[[Session, RecordedRun, ReplayOptions], None] = lambda session, original, options: None
     other_code: bool = False  # than the recorded one, for experiments
     own: bool = False  # the records are of one's own store
 
@@ -50,10 +49,10 @@ def reproduce(session: Session, originals: list[RecordedRun], code: RecordedCode
     projects = {original.run_id: code.project(original) for original in originals}
     for original in originals:
         replay.manager(original, options.env_manager)
-        options.check_inputs(session, original, options)
+        check_external(session, original, options)
     steps: list[StepVerdict] = []
     made: dict[str, str] = {}  # recorded run -> its repetition
-    registers = any(original.lineage.step == "register" for original in originals)
+    registers = any(session.pipeline.step(original.lineage.step).registers for original in originals)
     with tempfile.TemporaryDirectory(prefix="registry-") as folder:
         try:
             with replay.scratch_registry(Path(folder)) if registers else contextlib.nullcontext():
@@ -72,11 +71,10 @@ def _step(
     session: Session, original: RecordedRun, project: Path, options: ReplayOptions, made: dict[str, str]
 ) -> StepVerdict:
     changes = {**options.changes, "workers": str(options.workers), "quiet": str(session.quiet).lower()}
-    if options.source != RECORDED:
-        changes["source"] = options.source
-    elif original.months:  # what MLflow logged of it is another text, which nothing was compared with
-        changes["source"] = original.months[0].uri
-    for item in original.lineage.inputs if original.lineage.step != "preprocess" else ():
+    if external := session.pipeline.external(original.lineage.step):
+        # Not what MLflow logged of it, which is another text that nothing was compared with.
+        changes[external.location] = original.location if options.location == RECORDED else options.location
+    for item in original.of_steps:
         above, output = original.upstream.get(item.role, (None, None))
         if above in made:
             changes[item.role] = f"runs:/{made[above]}/{output}"
@@ -115,11 +113,11 @@ def input_damage(session: Session, original: RecordedRun, role: str) -> tuple[st
 
 
 def check_inputs(original: RecordedRun) -> None:
-    """Raise ReproductionError when a step but the first read anything else than the output of a run.
+    """Raise ReproductionError when a step was given anything else than the output of a run.
 
     A record is followed to the tracking store alone: a folder or an address in it may be one of the reader's.
     """
-    for item in original.lineage.inputs if original.lineage.step != "preprocess" else ():
+    for item in original.of_steps:
         if item.role not in original.upstream:
             raise ReproductionError(
                 f"run {original.run_id} read its {item.role} at {item.uri:.200}, which no run made\n"
@@ -127,18 +125,40 @@ def check_inputs(original: RecordedRun) -> None:
             )
 
 
-def recorded_source(original: RecordedRun, own: bool) -> str:
-    """Where the record says that the raw months were. Raises ReproductionError where no record may send a reader.
+def location_of(external: ExternalInputs, original: RecordedRun, options: ReplayOptions) -> str:
+    """Where external inputs are looked for: as the user says, else as recorded.
 
-    The sample and TLC's own are the same for everybody; a folder or an address is followed in a record of one's `own`.
+    A record of one's `own` is followed anywhere, another only where it could send nobody. Raises ReproductionError.
     """
-    source = original.months[0].uri
-    if own or source.split(":")[0] in ("sample", "tlc"):
-        return source
+    if options.location != RECORDED:
+        return options.location
+    if options.own or external.same_for_everybody(original.location):
+        return original.location
     raise ReproductionError(
-        f"run {original.run_id} read its months at {source:.200}, says its record, which may send you anywhere\n"
-        " Say yourself where they are: -P source=FOLDER (or sample, tlc, a URI prefix)."
+        f"run {original.run_id} read each {external.noun} at {original.location:.200}, says its record, which may send "
+        f"you anywhere\n Say yourself where they are: {external.remedy}."
     )
+
+
+def check_external(session: Session, original: RecordedRun, options: ReplayOptions) -> None:
+    """Say before anything runs which external inputs cannot be had, or are not the recorded ones."""
+    external = session.pipeline.external(original.lineage.step)
+    if external is None:
+        return
+    location, wanted = location_of(external, original, options), {item.role: item.digest for item in original.external}
+    try:
+        found = external.digests(location, original.lineage.params, sorted(wanted))
+        if external.made_by_code(location):
+            return  # digested when it is read
+    except ValueError as error:
+        first = str(error).splitlines()[0]
+        raise ReproductionError(
+            f"{first}\n Say where each {external.noun} is on this machine: {external.remedy}"
+        ) from error
+    for role, digest in sorted(wanted.items()):
+        if found.get(role) != digest:
+            session.say(f"{external.noun} {role} of {location} is not the recorded one: sha256 "
+                        f"{str(found.get(role))[:12]}, recorded {digest[:12]}")  # fmt: skip
 
 
 def passes(verdict: Verdict, require: str) -> bool:

@@ -9,6 +9,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from provenance.pipeline.declaration import Pipeline
 from provenance.record import code, names
 from provenance.record.artifacts import ArtifactError, problems, small_file
 from provenance.record.digest import digest_json
@@ -73,7 +74,7 @@ def read_lineage(run: Run) -> Lineage:
     return lineage
 
 
-def find(client: MlflowClient, experiment_ids: list[str], wanted: Lineage) -> Hit | Miss:
+def find(client: MlflowClient, experiment_ids: list[str], wanted: Lineage, pipeline: Pipeline) -> Hit | Miss:
     """The newest run with the key of `wanted` whose record has that key and whose outputs are whole.
 
     A tag is set by anybody who may write: the key is computed anew from the record. Every file of every output is
@@ -83,7 +84,7 @@ def find(client: MlflowClient, experiment_ids: list[str], wanted: Lineage) -> Hi
     for run in finished(client, experiment_ids, f"tags.`{names.KEY}` = '{wanted.key}'"):
         try:
             lineage = read_lineage(run)
-            found = disagreements(client, run, lineage, wanted)
+            found = disagreements(client, run, lineage, wanted, pipeline)
         except (ArtifactError, LineageError, LockError, MlflowException) as error:
             found = [str(error).splitlines()[0]]
         if not found:
@@ -98,7 +99,7 @@ def metrics_digest(metrics: Mapping[str, float]) -> str:
     return digest_json({name: repr(value) for name, value in metrics.items() if not name.startswith(names.NOT_JUDGED)})
 
 
-def disagreements(client: MlflowClient, run: Run, lineage: Lineage, wanted: Lineage) -> list[str]:
+def disagreements(client: MlflowClient, run: Run, lineage: Lineage, wanted: Lineage, pipeline: Pipeline) -> list[str]:
     """Why a run's record is not that of `wanted`, or its outputs and metrics are not what it says of them."""
     run_id = run.info.run_id
     if lineage.components() != wanted.components() or lineage.key != wanted.key:
@@ -107,7 +108,7 @@ def disagreements(client: MlflowClient, run: Run, lineage: Lineage, wanted: Line
     if metrics_digest(run.data.metrics) != run.data.tags.get(names.METRICS):
         return [f"the metrics of run {run_id} were altered after the run"]
     return [problem for output in lineage.outputs for problem in problems(output)] or consistency.inconsistent(
-        client, run_id, lineage
+        client, run_id, lineage, pipeline
     )
 
 
@@ -139,7 +140,9 @@ def changes(old: Lineage, new: Lineage) -> list[str]:
         before, after = before_inputs.get(role), after_inputs.get(role)
         if before != after:
             found.append(f"input {role} {(before or 'absent')[:12]} -> {(after or 'absent')[:12]}")
-    found += [f"code of {module}" for module in code.changed(old.code, new.code)]
+    found += [f"code of {module}" for module in code.changed(old.keyed_code, new.keyed_code)]
+    if old.engine != new.engine:
+        found.append(f"version of the engine {old.engine} -> {new.engine}")
     if old.environment_key != new.environment_key:
         before, after = Environment.from_dict(old.environment), Environment.from_dict(new.environment)
         found += [

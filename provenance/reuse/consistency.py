@@ -7,6 +7,7 @@ import re
 
 from mlflow import MlflowClient
 
+from provenance.pipeline.declaration import Pipeline
 from provenance.record import names
 from provenance.record.artifacts import ArtifactError, small_file
 from provenance.record.digest import digest_files
@@ -18,14 +19,16 @@ _VERSION = re.compile(r"models:/([^/]+)/(\d+)")
 _MODEL = re.compile(r"models:/(m-[0-9a-f]{32})")
 
 
-def inconsistent(client: MlflowClient, run_id: str, lineage: Lineage) -> list[str]:
+def inconsistent(client: MlflowClient, run_id: str, lineage: Lineage, pipeline: Pipeline) -> list[str]:
     """What of a search or a registered version does not agree with its record. Raises ArtifactError."""
     made = {output.name: output for output in lineage.outputs}
-    found = []
-    if lineage.step == "hpo":
+    needed = {need.output for step in pipeline.steps for need in step.needs if need.step == lineage.step}
+    found = [f"its record has no {name}" for name in sorted(needed - made.keys())]
+    step = pipeline.step(lineage.step)
+    if step.searches and not found:
         found = _search(lineage, made)
-    elif lineage.step == "register":
-        found = _version(client, run_id, lineage.key, made)
+    if step.registers:
+        found += _version(client, run_id, lineage.key, made)
     return [f"run {run_id}: {problem}" for problem in found]
 
 
@@ -36,7 +39,7 @@ def candidates(search: Output) -> dict:
         found = json.loads(small_file(uri))
         rows = found["candidates"]
         sound = rows and all(type(row["trial"]) is int and isinstance(row["model_digest"], str) for row in rows)
-        if not sound or not all(isinstance(found[name], str) for name in ("dataset", "family", "features")):
+        if not sound or not isinstance(found["dataset"], str):
             raise TypeError("it lists no candidates")
         return found
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -46,8 +49,6 @@ def candidates(search: Output) -> dict:
 
 
 def _search(lineage: Lineage, made: dict[str, Output]) -> list[str]:
-    if names.SEARCH not in made:
-        return ["its record has no search"]
     listed = candidates(made[names.SEARCH])
     read = {item.role: item.digest for item in lineage.inputs}.get(names.DATASET)
     found = []

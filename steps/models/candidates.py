@@ -53,7 +53,7 @@ class Candidates:
     def read(cls, session: Session, search_uri: str) -> Candidates:
         """Of the output ``runs:/<id>/search``. Raises RunError or ArtifactError."""
         made = session.hit(search_uri.split("/")[1])
-        if wrong := inconsistent(session.client, made.run_id, made.lineage):
+        if wrong := inconsistent(session.client, made.run_id, made.lineage, session.pipeline):
             raise RunError(f"{'; '.join(wrong)}\n Do not register anything of it: run hpo again.")
         dataset = _dataset(session, made)
         found = candidates(made.outputs[names.SEARCH])

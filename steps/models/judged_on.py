@@ -16,9 +16,18 @@ from provenance.record.artifacts import ArtifactError
 from provenance.record.digest import digest_json
 from provenance.record.lineage import Input, Lineage, LineageError
 from provenance.reuse import cache
+from steps import names as trip_names
 from taxi.dataset.manifest import Manifest
 from taxi.sources.locate import DataSourceError, sample_rows
 
+DESCRIPTION = (
+    "How long a New York taxi trip takes, in minutes, from its raw TLC record. `@champion` is the version to use; each "
+    "version's own description is its model card, and says what must be known of the trip. Tags hold the history of "
+    "champions."
+)
+SAMPLE_DESCRIPTION = (
+    "**The city is made up**: this project generated its trips to be tried without data, and no taxi ever drove them. "
+)
 REAL = "New York"
 MADE_UP = "made up"  # followed by which one
 UNKNOWN = "unknown"
@@ -44,8 +53,8 @@ class JudgedOn:
         return self.city.startswith(MADE_UP)
 
     def tags(self) -> dict[str, str]:
-        found = {names.CITY: self.city, names.TAXI: self.taxi, names.TEST_MONTHS: self.months,
-                 names.TRIPS_KEPT: self.kept, names.TEST_DATA: self.digest}  # fmt: skip
+        found = {trip_names.CITY: self.city, trip_names.TAXI: self.taxi, trip_names.TEST_MONTHS: self.months,
+                 trip_names.TRIPS_KEPT: self.kept, trip_names.TEST_DATA: self.digest}  # fmt: skip
         return {name: text for name, text in found.items() if text}
 
 
@@ -71,9 +80,9 @@ def _span(bounds: tuple[int, int]) -> str:
 def judged_on_by(session: Session, version: ModelVersion) -> JudgedOn:
     """What `version` says of its test trips; of one that is older than that, what its run leads to."""
     tags = version.tags
-    city = tags.get(names.CITY) or _city_behind(session, tags.get("run_id", ""))
-    return JudgedOn(city, *(tags.get(name, "") for name in (names.TAXI, names.TEST_MONTHS, names.TRIPS_KEPT,
-                                                            names.TEST_DATA)))  # fmt: skip
+    city = tags.get(trip_names.CITY) or _city_behind(session, tags.get("run_id", ""))
+    rest = (trip_names.TAXI, trip_names.TEST_MONTHS, trip_names.TRIPS_KEPT, trip_names.TEST_DATA)
+    return JudgedOn(city, *(tags.get(name, "") for name in rest))
 
 
 def _city_behind(session: Session, run_id: str) -> str:
@@ -168,11 +177,16 @@ def other_taxi(who: str, theirs: str, ours: str) -> str:
     return f"{who} is for {theirs} taxis; register {ours} ones under another model_name"
 
 
+def description(made_up: bool) -> str:
+    """What a registered model is, for its page."""
+    return SAMPLE_DESCRIPTION * made_up + DESCRIPTION
+
+
 def model_name_of(city: str) -> str:
     """The name under which a model is registered unless the user gives one."""
-    return names.SAMPLE_MODEL_NAME if city.startswith(MADE_UP) else names.MODEL_NAME
+    return trip_names.SAMPLE_MODEL_NAME if city.startswith(MADE_UP) else trip_names.MODEL_NAME
 
 
 def model_name_for(source: str) -> str:
     """The same, before anything was made of `source`."""
-    return names.MODEL_NAME if sample_rows(source) is None else names.SAMPLE_MODEL_NAME
+    return trip_names.MODEL_NAME if sample_rows(source) is None else trip_names.SAMPLE_MODEL_NAME

@@ -16,7 +16,6 @@ from mlflow.entities import LoggedModelOutput
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
-from provenance.pipeline.launch import ROOT
 from provenance.record import names
 from provenance.record.artifacts import open_artifact, output_record
 from provenance.record.code import closure
@@ -26,6 +25,7 @@ from taxi.models.predictor import PICKUP, Predictor
 
 DATA_FILES = ("served.py",)  # the model's source: MLflow loads it by path, nothing here imports it
 SERVED = ("taxi", "search", "runtime")  # packages that a served model may import
+ROOT = Path(__file__).resolve().parents[2]
 LOCK = "requirements.lock"
 LOCK_FILE = "requirements-lock.txt"  # the lock inside a model, beside MLflow's requirements.txt
 

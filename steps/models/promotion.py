@@ -15,6 +15,7 @@ from provenance.record import names
 from provenance.record.artifacts import ArtifactError
 from provenance.record.lineage import LineageError
 from provenance.registry import aliases, promotions
+from steps import names as trip_names
 from steps.models.judged_on import NOTHING_KNOWN, REAL, JudgedOn, judged_on_by, not_comparable, other_taxi
 from steps.models.registered import ModelUriError, registered
 from taxi.evaluation.bootstrap import paired_gain
@@ -61,7 +62,7 @@ def decide_on(
     without them, whenever its run is killed.
     """
     client, name, number = session.client, one.version.name, str(one.version.version)
-    measured = {names.LATENCY_MS: one.figures.latency_ms}
+    measured = {trip_names.LATENCY_MS: one.figures.latency_ms}
     with contextlib.nullcontext() if promotions.throwaway() else promotions.turn(session, name):
         champion = aliases.holder(client, name, names.CHAMPION)
         if promotions.throwaway():
@@ -101,9 +102,9 @@ def against(session: Session, one: Contender, champion: ModelVersion, thresholds
     before = Evaluation.of(predictor, one.judged.rows, one.batches())
     gain = paired_gain(one.judged.rows.day, before.squared, one.judged.squared, thresholds.confidence)
     decision = decide(failed, who, gain)
-    seen = sorted(set(champion.tags.get(names.LEARNED_MONTHS, "").split(",")) & set(one.test_months))
+    seen = sorted(set(champion.tags.get(trip_names.LEARNED_MONTHS, "").split(",")) & set(one.test_months))
     if seen:
         favour = f"{decision.reason}; the champion has learned from {', '.join(seen)}, which is in its favour"
         decision = replace(decision, reason=favour)
     rmse = float(before.squared.mean() ** 0.5)
-    return decision, {names.CHAMPION_RMSE: rmse, names.GAIN: gain.gain, names.GAIN_LOW: gain.low}
+    return decision, {trip_names.CHAMPION_RMSE: rmse, trip_names.GAIN: gain.gain, trip_names.GAIN_LOW: gain.low}

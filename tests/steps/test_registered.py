@@ -12,6 +12,7 @@ from provenance.record import names
 from provenance.record.artifacts import ArtifactError, output_record
 from provenance.record.lineage import Input
 from steps.models.registered import ModelUriError, Registered, dataset_of, registered
+from steps.pipeline import PIPELINE
 from steps.predict import predict
 from taxi.models.predictor import PredictorError
 from tests.support.finished_runs import SEARCH, TRAIN, finish, left, searched
@@ -22,7 +23,7 @@ DATASET = Input("dataset", "runs:/" + "1" * 32 + "/dataset", "a" * 64)
 
 @pytest.fixture
 def session(client) -> Session:
-    return Session(client, None, quiet=True)
+    return Session(PIPELINE, client, None, quiet=True)
 
 
 def run(session: Session, **tags: str) -> str:

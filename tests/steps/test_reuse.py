@@ -4,13 +4,21 @@ The steps run in this process, in place of `mlflow run`'s, so that a table of ch
 a copy of the project that each test edits.
 """
 
+import json
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from provenance.pipeline import session
 from provenance.record import artifacts
+from provenance.record.digest import digest_json
+from provenance.version import ENGINE_VERSION
 from tests.support import edited_project
-from tests.support.edited_project import EVERYTHING, Project
+from tests.support.edited_project import CHAIN, EVERYTHING, Project
+
+OUTPUTS = Path(__file__).parent / "engine_outputs.json"
 
 prepared, project = edited_project.prepared, edited_project.project
 
@@ -51,7 +59,30 @@ CHANGES: dict[str, tuple[Callable[[Project], object] | None, dict[str, str], set
         {},
         {"train", "hpo", "register"},
     ),
-    "code of the registry": (lambda p: p.append("provenance/registry/promotions.py", "\nX = 1\n"), {}, {"register"}),
+    "code of the models": (
+        lambda p: p.append("taxi/models/predictor.py", "\nX = 1\n"),
+        {},
+        {"train", "hpo", "register"},
+    ),
+    "how a model is logged": (
+        lambda p: p.append("steps/models/logged_model.py", "\nX = 1\n"),
+        {},
+        {"train", "hpo", "register"},
+    ),
+    "the promotion rule": (lambda p: p.append("steps/models/promotion.py", "\nX = 1\n"), {}, {"register"}),
+    # what only talks about results
+    "a message of the engine": (
+        lambda p: p.edit("provenance/pipeline/graph.py", "cannot reuse", "can not reuse"),
+        {},
+        set(),
+    ),
+    "the model card": (lambda p: p.append("steps/pages/card.py", "\nX = 1\n"), {}, set()),
+    "a plot": (lambda p: p.append("steps/pages/model_plots.py", "\nX = 1\n"), {}, set()),
+    "a lock of the engine": (lambda p: p.append("provenance/reuse/single_flight.py", "\nX = 1\n"), {}, set()),
+    "the registry's history": (lambda p: p.append("provenance/registry/promotions.py", "\nX = 1\n"), {}, set()),
+    "retries": (lambda p: p.append("runtime/server_errors.py", "\nX = 1\n"), {}, set()),
+    "progress": (lambda p: p.append("runtime/progress.py", "\nX = 1\n"), {}, set()),
+    "the declaration's names": (lambda p: p.append("steps/names.py", "\nX = 1\n"), {}, set()),
     # environment
     "the lock": (lambda p: p.append("requirements.lock", "# renewed\n"), {}, EVERYTHING),
 }
@@ -64,6 +95,43 @@ def test_a_change_of_one_thing_runs_just_what_depends_on_it(project, change):
     if edit:
         edit(project)
     assert project.chain(**params) == expected
+
+
+def test_a_new_version_of_the_engine_runs_everything(project, monkeypatch):
+    """It says that the engine writes otherwise than before."""
+    monkeypatch.setattr(session, "ENGINE_VERSION", 1_000)
+    assert project.chain() == EVERYTHING
+
+
+def test_outputs_move_only_with_code_that_keys_cover(prepared):
+    """Else a run of the old code would be taken for one of the new: raise ENGINE_VERSION, which is in every key.
+
+    To renew engine_outputs.json: RENEW=1 .venv/bin/python -m pytest tests/steps/test_reuse.py -k outputs_move
+    """
+    runs = {step: prepared.newest(step) for step in CHAIN}
+    now = {
+        "engine": ENGINE_VERSION,
+        "lock": runs["train"].environment_key,
+        "cpu": runs["train"].environment["cpu"],
+        "code": {step: digest_json(lineage.keyed_code) for step, lineage in runs.items()},
+        "outputs": {step: {item.name: item.digest for item in run.outputs if item.name != "version"}
+                    for step, run in runs.items()},
+    }  # fmt: skip
+    before = json.loads(OUTPUTS.read_text()) if OUTPUTS.is_file() else now | {"outputs": None}
+    if before["cpu"] != now["cpu"]:  # another processor may round a fit in another way, but no dataset
+        now["outputs"] = {"preprocess": now["outputs"]["preprocess"]}
+        before["outputs"] = {"preprocess": before["outputs"]["preprocess"]}
+    if before["outputs"] == now["outputs"]:
+        return
+    explained = [part for part in ("engine", "lock", "code") if before[part] != now[part]]
+    assert explained or before["outputs"] is None, (
+        "outputs moved, and no code that keys cover did: what provenance/ or runtime/ changed is taken for the same. "
+        "Undo that, or raise ENGINE_VERSION in provenance/version.py"
+    )
+    if os.environ.get("RENEW"):
+        OUTPUTS.write_text(json.dumps(now, indent=1, sort_keys=True) + "\n")
+        return
+    pytest.fail(f"outputs moved, as {', '.join(explained)} did. If that is meant, renew {OUTPUTS.name}: see above")
 
 
 DAMAGES: dict[str, tuple[str, str, str, set[str]]] = {

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from mlflow.exceptions import MlflowException
 
+from provenance.commands.plan import drawing
 from provenance.pipeline.cli import checked
 from provenance.pipeline.output import echo
 from provenance.pipeline.session import RunError, Session
@@ -19,7 +20,7 @@ from provenance.record.run_page import page
 from provenance.record.validation import cell, code
 from provenance.reuse.cache import Hit
 from steps.options import OPTIONS, StepCommand, options
-from steps.plan import drawing
+from steps.pipeline import PIPELINE
 from tests.support.project import ROOT, environment
 from tests.support.records import METRICS, RECORD
 
@@ -37,7 +38,7 @@ def sound(text: str) -> bool:
 def test_what_a_step_prints_is_one_line(capsys):
     """On stdout and, of progress, on stderr: a reused run's user, as `door` and `graph` say it."""
     hit = Hit("1" * 32, HOSTILE, 0, RECORD, METRICS)
-    Session(None, None).say(f"reused run {hit.run_id} (by {hit.user}, {Session.when(hit)})")
+    Session(PIPELINE, None, None).say(f"reused run {hit.run_id} (by {hit.user}, {Session.when(hit)})")
     echo(f"preprocess  reuse run {hit.run_id} ({hit.user})")
     echo(HOSTILE, err=True)
     for text, lines in zip(capsys.readouterr(), (1, 2), strict=True):

@@ -2,18 +2,24 @@
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from mlflow.entities import Run
 
-from provenance.pipeline import launch, session
+from provenance.commands.plan import planned
+from provenance.pipeline import launch
+from provenance.pipeline.declaration import Pipeline
+from provenance.pipeline.graph import Graph
 from provenance.pipeline.session import Session
 from provenance.record import names
 from provenance.record.artifacts import open_artifact
+from provenance.record.lineage import Lineage
+from provenance.reuse.cache import read_lineage
 from steps.main import main
-from steps.pipeline import CHAIN, TripGraph
-from steps.plan import planned
+from steps.main import prepared as as_steps_take_them
+from steps.pipeline import PIPELINE
 from tests.support.in_process import in_process
 from tests.support.project import Workplace, copied, workplace
 
@@ -25,6 +31,7 @@ BASE = {
     "workers": "1",
     "top_n": "2",
 }
+CHAIN = PIPELINE.names
 EVERYTHING = set(CHAIN)
 
 
@@ -35,6 +42,10 @@ class Project:
     root: Path
     place: Workplace
     ran: list[str] = field(default_factory=list)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return replace(PIPELINE, root=self.root)
 
     def edit(self, name: str, old: str, new: str) -> None:
         path = self.root / name
@@ -53,7 +64,7 @@ class Project:
         """
         client, parsed = self.place.client, self.parsed(**params)
         parent = client.create_run("0", start_time=asked)
-        graph = TripGraph(Session(client, parent, quiet=True, root=self.root), parsed)
+        graph = Graph(Session(self.pipeline, client, parent, quiet=True), parsed)
         for step in steps:
             graph.made_by(step, reuse=parsed["reuse"])
         client.set_terminated(parent.info.run_id)
@@ -61,25 +72,28 @@ class Project:
 
     def plan(self, **params: str) -> dict[str, list[str]]:
         """What `plan` says: each step that would run, and why."""
-        session = Session(self.place.client, None, quiet=True, root=self.root)
+        session = Session(self.pipeline, self.place.client, None, quiet=True)
         rows = planned(session, self.parsed(**params))
         return {row["step"]: row["why"] for row in rows if not row["reuse"]}
 
     def parsed(self, **params: str) -> dict[str, object]:
         """The parameters of `main` as its command parses them."""
-        from steps.train import params_text
-
         given = {**BASE, **params}
         arguments = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
-        found = {**main.make_context("main", arguments).params, "quiet": True}
-        return found | {"params": params_text(found["params"])}
+        return as_steps_take_them({**main.make_context("main", arguments).params, "quiet": True})
 
     def output(self, step: str, name: str) -> Path:
         """The folder of the newest run's output."""
-        query = f"tags.`{names.STEP}` = '{step}' and tags.`{names.OUTPUTS}` != ''"
-        run = self.place.client.search_runs(["0"], query, max_results=1)[0]
-        with open_artifact(f"runs:/{run.info.run_id}/{name}") as folder:
+        with open_artifact(f"runs:/{self._newest(step).info.run_id}/{name}") as folder:
             return folder
+
+    def newest(self, step: str) -> Lineage:
+        """The record of the step's newest run."""
+        return read_lineage(self._newest(step))
+
+    def _newest(self, step: str) -> Run:
+        query = f"tags.`{names.STEP}` = '{step}' and tags.`{names.OUTPUTS}` != ''"
+        return self.place.client.search_runs(["0"], query, max_results=1)[0]
 
 
 def use(project: Project, patch: pytest.MonkeyPatch) -> None:
@@ -88,7 +102,6 @@ def use(project: Project, patch: pytest.MonkeyPatch) -> None:
 
     patch.setenv("MLFLOW_TRACKING_URI", project.place.store)
     patch.setattr(launch, "launch", in_process)
-    patch.setattr(session, "ROOT", project.root)
     patch.setattr(Session, "root", project.root)
     mlflow.set_tracking_uri(project.place.store)
 

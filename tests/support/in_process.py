@@ -10,6 +10,7 @@ import click
 from mlflow import MlflowClient
 from mlflow.entities import Param, Run
 
+from provenance.pipeline.session import Session
 from provenance.record import names
 
 
@@ -28,8 +29,9 @@ def made_for(
     return run
 
 
-def in_process(client: MlflowClient, parent: Run, step: str, parameters: dict[str, str]) -> Run:
+def in_process(session: Session, step: str, parameters: dict[str, str]) -> Run:
     """`launch.launch`: a child run, and the step's own command on it."""
+    client, parent = session.client, session.run
     run = made_for(client, parent.info.experiment_id, step, **{names.PARENT: parent.info.run_id})
     os.environ["MLFLOW_RUN_ID"] = run.info.run_id
     try:

@@ -11,12 +11,13 @@ from provenance.record.lineage import Input, LineageError
 from provenance.reuse import cache
 from provenance.reuse.cache import Hit, Miss
 from steps.models.candidates import Candidates
+from steps.pipeline import PIPELINE
 from tests.support.finished_runs import SEARCH, TRAIN, begin, finish, folder_of, left, searched
 from tests.support.records import B
 
 
 def find(client, wanted=TRAIN) -> Hit | Miss:
-    return cache.find(client, cache.experiments(client), wanted)
+    return cache.find(client, cache.experiments(client), wanted, PIPELINE)
 
 
 def of_seed(seed: str):
@@ -68,7 +69,7 @@ def test_a_run_without_its_tag_or_record_is_refused(client, gone):
             path.unlink()
     assert isinstance(find(client), Miss)
     with pytest.raises(ValueError):
-        Session(client, None).hit(run_id)
+        Session(PIPELINE, client, None).hit(run_id)
 
 
 def test_a_link_to_other_outputs_than_the_record_has_is_refused(client):
@@ -77,10 +78,10 @@ def test_a_link_to_other_outputs_than_the_record_has_is_refused(client):
     link = begin(client, **{names.REUSED: made})
     lineage = cache.read(made)
     client.log_text(link, lineage.to_json(), names.LINEAGE_FILE)
-    assert Session(client, None).hit(link).run_id == made
+    assert Session(PIPELINE, client, None).hit(link).run_id == made
     client.set_tag(link, names.REUSED, other)
     with pytest.raises(RunError, match="One of them was changed after the run"):
-        Session(client, None).hit(link)
+        Session(PIPELINE, client, None).hit(link)
 
 
 def test_a_search_that_agrees_with_itself_is_found(client):
@@ -105,7 +106,7 @@ def test_a_search_that_does_not_agree_with_its_record_is_no_hit(client, forged):
     run_id = searched(client, **changes)
     assert words in find(client, SEARCH).reasons[0]
     with pytest.raises(ValueError, match=words):
-        Candidates.read(Session(client, None), f"runs:/{run_id}/search")
+        Candidates.read(Session(PIPELINE, client, None), f"runs:/{run_id}/search")
 
 
 def dataset_run(client, digest_of: str = "trips") -> tuple[str, str]:
@@ -125,7 +126,7 @@ def on(client, uri: str, digest: str) -> str:
 def test_register_takes_the_dataset_that_a_preprocess_run_left(client):
     """Whose digest the search recorded."""
     run_id, digest = dataset_run(client)
-    found = Candidates.read(Session(client, None), on(client, f"runs:/{run_id}/dataset", digest))
+    found = Candidates.read(Session(PIPELINE, client, None), on(client, f"runs:/{run_id}/dataset", digest))
     assert found.dataset == Input("dataset", f"runs:/{run_id}/dataset", digest)
 
 
@@ -133,17 +134,17 @@ def test_register_takes_the_dataset_that_a_preprocess_run_left(client):
 def test_register_follows_a_search_to_no_other_place(client, uri):
     """A colleague's record sent the reader's password to his own server, and had a private folder read."""
     with pytest.raises(RunError, match=f"{uri}"):
-        Candidates.read(Session(client, None), on(client, uri, B))
+        Candidates.read(Session(PIPELINE, client, None), on(client, uri, B))
 
 
 def test_register_refuses_a_dataset_other_than_the_search_had(client):
     """Also one whose run lost its record."""
     run_id, digest = dataset_run(client)
     with pytest.raises(RunError, match="One of them was altered"):
-        Candidates.read(Session(client, None), on(client, f"runs:/{run_id}/dataset", B))
+        Candidates.read(Session(PIPELINE, client, None), on(client, f"runs:/{run_id}/dataset", B))
     client.delete_tag(run_id, names.OUTPUTS)
     with pytest.raises(RunError, match="left no finished outputs"):
-        Candidates.read(Session(client, None), on(client, f"runs:/{run_id}/dataset", digest))
+        Candidates.read(Session(PIPELINE, client, None), on(client, f"runs:/{run_id}/dataset", digest))
 
 
 def test_the_version_of_another_runs_model_is_no_hit(client):
@@ -160,5 +161,7 @@ def test_the_version_of_another_runs_model_is_no_hit(client):
     from provenance.reuse.consistency import inconsistent
 
     lineage = replace(wanted, outputs=(replace(output, uri="models:/taxi/1"),))
-    assert inconsistent(client, mine, lineage) == [f"run {mine}: models:/taxi/1 was not made of the model of this run"]
-    assert inconsistent(client, other, lineage) == []
+    assert inconsistent(client, mine, lineage, PIPELINE) == [
+        f"run {mine}: models:/taxi/1 was not made of the model of this run"
+    ]
+    assert inconsistent(client, other, lineage, PIPELINE) == []

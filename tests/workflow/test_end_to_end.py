@@ -11,6 +11,7 @@ import mlflow
 import pytest
 
 from provenance.record import names
+from steps import names as trip_names
 from tests.support import repository
 from tests.support.processes import background, free_port, git_daemon, wait_for_answer
 from tests.support.project import LAUNCHER, ROOT, SMALL, Result, Workplace, copied, environment, workplace
@@ -209,7 +210,7 @@ def test_drift_of_the_champion_finds_its_own_months_unmoved(place, first):
     judged = {metric.key: metric.value for metric in registered.metrics}["registered_test_rmse"]
     assert run.data.metrics["new_rmse"] == run.data.metrics["registered_test_rmse"] == pytest.approx(judged, rel=1e-12)
     files = {file.path for file in place.client.list_artifacts(result.run_id)}
-    assert {names.REPORT_FILE, names.DRIFT_FILE, names.PLOTS, names.LINEAGE_FILE} <= files
+    assert {names.REPORT_FILE, trip_names.DRIFT_FILE, names.PLOTS, names.LINEAGE_FILE} <= files
     assert [item.dataset.name for item in run.inputs.dataset_inputs][-1] == "green 2023-03"
     assert run.data.tags[names.INPUT + "model.uri"] == f"models:/{NAME}/1"
     assert run.data.tags[names.INPUT + "dataset.uri"].endswith("/dataset")

@@ -170,16 +170,16 @@ def test_a_logged_model_swapped_before_it_is_registered_runs_nothing(client, log
         for how in ("Python", "a pickle", "a YAML tag"):
             SWAPS[how](path)
             with pytest.raises(ArtifactError, match="was altered after it was made"):
-                promotions.register(client, "taxi", output, {})
+                promotions.register(client, "taxi", output, {}, "")
         path.write_bytes(before)
     extra = folder / "code" / "taxi" / "sitecustomize.py"
     extra.write_text(CODE)
     with pytest.raises(ArtifactError, match="extra"):
-        promotions.register(client, "taxi", output, {})
+        promotions.register(client, "taxi", output, {}, "")
     extra.unlink()
     assert not touched.exists()
     assert client.search_registered_models() == []
-    assert promotions.register(client, "taxi", output, {}).version == 1
+    assert promotions.register(client, "taxi", output, {}, "").version == 1
 
 
 def test_a_model_swapped_between_registering_and_loading_runs_nothing(client, logged, touched, monkeypatch):
@@ -195,7 +195,7 @@ def test_a_model_swapped_between_registering_and_loading_runs_nothing(client, lo
 
     monkeypatch.setattr(mlflow, "register_model", swapping)
     with pytest.raises(ArtifactError, match="was altered after it was made"):
-        promotions.register(client, "taxi", output, {})
+        promotions.register(client, "taxi", output, {}, "")
     assert not touched.exists()
 
 
@@ -204,7 +204,7 @@ def test_the_outputs_record_of_another_run_is_refused(client, logged):
     output, _ = logged
     forged = replace(output, files={**output.files, "MLmodel": (1, hashlib.sha256(b"x").hexdigest())})
     with pytest.raises(ArtifactError, match="was altered"):
-        promotions.register(client, "taxi", forged, {})
+        promotions.register(client, "taxi", forged, {}, "")
 
 
 GOOD = TrialResult(0, {"max_depth": 3}, "ok", loss=4.0, metrics={"val_rmse": 4.0}, model_digest="0" * 64)

@@ -9,12 +9,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from provenance.pipeline import launch
+from provenance.pipeline.graph import Graph
 from provenance.pipeline.session import Session
 from provenance.record import names
 from provenance.store.paging import every
 from provenance.store.project_identity import identity
 from steps.main import main
-from steps.pipeline import CHAIN, TripGraph
+from steps.pipeline import PIPELINE
 from steps.train import params_text
 from tests.support.in_process import command, in_process, words
 from tests.support.malformed_runs import TEXTS, fill
@@ -53,8 +54,8 @@ def run_chain(place: Workplace, params: dict[str, str]) -> None:
     parsed = {**main.make_context("main", words(params)).params, "quiet": True}
     parsed |= {"params": params_text(parsed["params"])}
     parent = place.client.create_run("0")
-    graph = TripGraph(Session(place.client, parent, quiet=True), parsed)
-    for step in CHAIN:
+    graph = Graph(Session(PIPELINE, place.client, parent, quiet=True), parsed)
+    for step in PIPELINE.names:
         graph.made_by(step)
     place.client.set_terminated(parent.info.run_id)
 
@@ -67,7 +68,7 @@ def promote_another(place: Workplace) -> None:
     client = place.client
     first = client.get_model_version_by_alias(NAME, names.CHAMPION)
     second = client.create_model_version(NAME, first.source, first.run_id, tags=first.tags)
-    promote(Session(client, run, quiet=True), NAME, str(second.version), "for the test")
+    promote(Session(PIPELINE, client, run, quiet=True), NAME, str(second.version), "for the test")
     client.set_registered_model_alias(NAME, names.CANDIDATE, first.version)
     client.set_terminated(run.info.run_id)
 
@@ -110,7 +111,7 @@ def worked(result: Result) -> Result:
 def test_the_chain_is_reused(place):
     """Whatever stands beside the runs with its keys, the good ones are found."""
     result = worked(invoke("main", SMALL))
-    for step in CHAIN:
+    for step in PIPELINE.names:
         assert f"{step}: reused run " in result.output
 
 

@@ -292,7 +292,7 @@ def test_a_run_that_no_launcher_made_for_this_step_is_left_alone(entry_point, wh
 
 def test_plan_deletes_only_the_run_that_it_marked(client, made):
     """Whoever else's id comes to it: the mark of the process that planned must be on it."""
-    from steps.forget import main
+    from provenance.pipeline.forget import main
 
     mark = {names.PROCESS: "1@1", names.PROJECT: OURS}
     theirs, mine = made("FINISHED"), made("FINISHED", **mark)

@@ -5,11 +5,11 @@ import pytest
 
 from provenance.pipeline import session as sessions
 from provenance.pipeline.graph import parameters_for
+from provenance.pipeline.options import TrustType
 from provenance.pipeline.session import Session
 from provenance.reuse.cache import Hit, Miss
 from provenance.reuse.trust import TrustError, is_own_store
-from steps.options import TrustType
-from steps.pipeline import HPO, PREPROCESS, REGISTER, STEPS, TRAIN
+from steps.pipeline import PIPELINE
 from tests.support.finished_runs import TRAIN as RECORD
 from tests.support.finished_runs import left
 
@@ -35,7 +35,7 @@ def shared(client, monkeypatch, tmp_path):
     client.create_experiment("outsiders", artifact_location=(tmp_path / "outsiders").as_uri())
     monkeypatch.setattr(sessions.trust, "is_own_store", lambda uri: False)
     run = client.create_run(client.get_experiment_by_name("trips").experiment_id)
-    return lambda trust="experiment": Session(client, run, quiet=True, trust=trust)
+    return lambda trust="experiment": Session(PIPELINE, client, run, quiet=True, trust=trust)
 
 
 def test_a_well_formed_run_of_an_outsider_is_not_taken(shared, client):
@@ -58,7 +58,7 @@ def test_on_ones_own_store_every_experiment_is_ones_own(client, tmp_path):
     client.create_experiment("more", artifact_location=(tmp_path / "more").as_uri())
     left(client, experiment="more")
     run = client.create_run(client.get_experiment_by_name("trips").experiment_id)
-    assert isinstance(Session(client, run).find(RECORD), Hit)
+    assert isinstance(Session(PIPELINE, client, run).find(RECORD), Hit)
 
 
 def test_trials_are_believed_without_their_model_in_ones_own_experiment_alone(shared, client):
@@ -83,14 +83,14 @@ def test_without_a_run_it_is_the_experiment_that_a_run_would_be_made_in(client, 
     monkeypatch.setattr(sessions.trust, "is_own_store", lambda uri: False)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", client.get_experiment_by_name("trips").experiment_id)
     run_id = left(client)
-    assert Session(client, None).find(RECORD).run_id == run_id
+    assert Session(PIPELINE, client, None).find(RECORD).run_id == run_id
 
 
-@pytest.mark.parametrize("step", [PREPROCESS, TRAIN, HPO, REGISTER])
+@pytest.mark.parametrize("step", PIPELINE.steps)
 def test_every_step_of_a_chain_trusts_whom_the_chain_trusts(step):
     """Handed on to each child, and recorded, but no part of the key."""
     params = {"trust": "a,b", "reuse": True, "quiet": False}
-    assert parameters_for(STEPS, step, params)["trust"] == "a,b"
+    assert parameters_for(PIPELINE, step, params)["trust"] == "a,b"
     assert "trust" not in step.result
 
 

@@ -32,7 +32,7 @@ def prefix(folder: Path, name: str, mark: str) -> str:
 @pytest.mark.parametrize("manager", BUILT)
 def test_the_managers_own_environment_will_do(manager, tmp_path):
     """It has the name that MLflow gives it for this project."""
-    check_interpreter(run_of(manager), prefix(tmp_path, *BUILT[manager]))
+    check_interpreter(run_of(manager), ROOT, prefix(tmp_path, *BUILT[manager]))
 
 
 ANOTHER = {
@@ -50,7 +50,7 @@ def test_any_other_is_refused_with_the_remedy(manager, another, tmp_path):
     """Whatever was first on PATH."""
     where = prefix(tmp_path, *ANOTHER[another])
     with pytest.raises(WrongEnvironment) as refused:
-        check_interpreter(run_of(manager), where)
+        check_interpreter(run_of(manager), ROOT, where)
     assert str(refused.value) == (
         f"run {'1' * 32} says {manager}, and its step runs in {where}, which is not the environment that "
         f"{manager} built for it\n {REMEDIES[manager]}"
@@ -60,5 +60,5 @@ def test_any_other_is_refused_with_the_remedy(manager, another, tmp_path):
 @pytest.mark.parametrize("manager", ["local", None])
 def test_with_local_any_will_do(manager, tmp_path):
     """That is what it is for; and where there is no run, nothing says otherwise."""
-    check_interpreter(run_of(manager), str(tmp_path))
-    check_interpreter(None, str(tmp_path))
+    check_interpreter(run_of(manager), ROOT, str(tmp_path))
+    check_interpreter(None, ROOT, str(tmp_path))

@@ -11,6 +11,7 @@ from provenance.pipeline.session import Session
 from provenance.record import names
 from provenance.registry import promotions
 from provenance.registry.promotions import Promotion, RegistryError
+from steps.pipeline import PIPELINE
 
 NAME = "it's trips"
 GOOD = Promotion(1, "1", None, "2026-01-01T00:00:00Z", "ada", "1" * 32, "there was no champion yet")
@@ -53,7 +54,7 @@ def model(client):
 
 
 def session_of(client, experiment: str = "0") -> Session:
-    return Session(client, client.create_run(experiment, tags={names.USER: "ada"}), quiet=True)
+    return Session(PIPELINE, client, client.create_run(experiment, tags={names.USER: "ada"}), quiet=True)
 
 
 @pytest.mark.parametrize("odd", ODD)

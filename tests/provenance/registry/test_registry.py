@@ -22,8 +22,10 @@ from provenance.registry import promotions
 from provenance.registry.promotions import RegistryError
 from provenance.reproduce import replay
 from provenance.reuse import heartbeat
+from steps import names as trip_names
 from steps.models import logged_model, promotion
-from steps.models.judged_on import NOTHING_KNOWN, JudgedOn, judged_on_by
+from steps.models.judged_on import NOTHING_KNOWN, JudgedOn, description, judged_on_by
+from steps.pipeline import PIPELINE
 from taxi.evaluation.evaluate import Evaluation, latency_ms
 from taxi.evaluation.promotion_rule import Thresholds
 from taxi.evaluation.slices import Rows
@@ -81,7 +83,7 @@ def predictor(slope: float, taxi: str = "green") -> Predictor:
 
 def session_of(client) -> Session:
     run = client.create_run("0", tags={names.USER: "ada"})
-    return Session(client, run, quiet=True)
+    return Session(PIPELINE, client, run, quiet=True)
 
 
 # What is registered: minutes a mile, 4 in truth; the last one is of yellow taxis.
@@ -103,7 +105,7 @@ def store(tmp_path_factory, migrated_store) -> Path:
         made = predictor(slope, "yellow" if number == YELLOW else "green")
         _, output = logged_model.log(made, run.info.run_id, "model", {}, {}, {})
         on = replace(REAL_TRIPS, taxi="yellow", digest="b" * 64) if number == YELLOW else REAL_TRIPS
-        promotions.register(mlflow.MlflowClient(), NAME, output, on.tags())
+        promotions.register(mlflow.MlflowClient(), NAME, output, on.tags(), description(on.made_up))
         outputs.append(replace(output, name=f"version-{number}", uri=f"models:/{NAME}/{number}"))
     finish(mlflow.MlflowClient(), run.info.run_id, RECORD, *outputs)
     mlflow.set_tracking_uri(before)
@@ -147,7 +149,7 @@ def test_worse_equal_and_better_candidates_through_the_real_registry(client):
         decision, measured = enter(client, number)
         assert decision.promote is promoted
         assert word in decision.reason
-        assert {names.LATENCY_MS, names.CHAMPION_RMSE, names.GAIN, names.GAIN_LOW} == set(measured)
+        assert {trip_names.LATENCY_MS, trip_names.CHAMPION_RMSE, trip_names.GAIN, trip_names.GAIN_LOW} == set(measured)
         assert all(name.startswith(names.OF_THE_MOMENT) for name in measured)
     assert champion(client) == "3"
     refused = client.get_model_version(NAME, "1").tags
@@ -166,7 +168,7 @@ def test_a_persons_description_of_the_model_stays(client):
     client.update_registered_model(NAME, "Ada's trips")
     session = session_of(client)
     _, output = logged_model.log(predictor(TRUE_SLOPE), session.run.info.run_id, "model", {}, {}, {})
-    promotions.register(client, NAME, output, {})
+    promotions.register(client, NAME, output, {}, "generated")
     assert client.get_registered_model(NAME).description == "Ada's trips"
 
 
@@ -224,7 +226,7 @@ def test_another_taxis_champion_is_left_alone(client):
 def test_a_champion_that_has_seen_the_test_months_is_said_to_have(client):
     """Its advantage is in the reason, whatever the decision."""
     enter(client, "2")
-    client.set_model_version_tag(NAME, "2", names.LEARNED_MONTHS, "2023-02,2023-03")
+    client.set_model_version_tag(NAME, "2", trip_names.LEARNED_MONTHS, "2023-02,2023-03")
     decision, _ = enter(client, "3")
     assert decision.promote
     assert decision.reason.endswith("; the champion has learned from 2023-03, which is in its favour")
@@ -405,7 +407,7 @@ def test_a_registry_that_is_thrown_away_gets_no_champion_and_no_queue(client, tm
         decision, measured = enter(client, "3")
     assert not decision.promote
     assert decision.reason.startswith("a repetition, registered in a registry that is thrown away with it")
-    assert set(measured) == {names.LATENCY_MS}
+    assert set(measured) == {trip_names.LATENCY_MS}
     assert champion(client) is None
     assert client.get_model_version(NAME, "3").tags[names.REASON] == decision.reason
     assert not promotions.throwaway()
@@ -452,7 +454,13 @@ def test_only_models_of_the_same_kind_of_trips_are_compared(client, case):
     of_champion, of_candidate, promoted, reason = CITIES[case]
     enter(client, "2")
     for number, on in (("2", of_champion), ("3", of_candidate)):
-        for name in (names.CITY, names.TAXI, names.TEST_MONTHS, names.TRIPS_KEPT, names.TEST_DATA):
+        for name in (
+            trip_names.CITY,
+            trip_names.TAXI,
+            trip_names.TEST_MONTHS,
+            trip_names.TRIPS_KEPT,
+            trip_names.TEST_DATA,
+        ):
             if name in client.get_model_version(NAME, number).tags:
                 client.delete_model_version_tag(NAME, number, name)
         promotions.tag_version(client, NAME, number, on.tags())

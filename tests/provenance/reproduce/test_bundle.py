@@ -15,6 +15,7 @@ from provenance.reproduce.bundle import BundleError
 from provenance.reproduce.recorded_code import RecordedCode
 from provenance.reproduce.recorded_run import RecordedRun
 from provenance.reproduce.verdict import Made
+from steps.pipeline import PIPELINE
 from tests.support import records, repository
 
 A = records.A
@@ -36,7 +37,7 @@ def recorded(tmp_path):
     original = RecordedRun(Made(RUN, lineage, {"val_rmse": 0.1 + 0.2}), {"source": "'a b'"}, patch)
     month = tmp_path / "green_tripdata_2023-01.parquet"
     month.write_bytes(b"PAR1 trips PAR1")
-    return SimpleNamespace(project=project, commit=commit, original=original, months={month.name: month})
+    return SimpleNamespace(project=project, commit=commit, original=original, months={f"months/{month.name}": month})
 
 
 @pytest.fixture
@@ -46,19 +47,19 @@ def path(recorded, tmp_path):
 
 def test_what_goes_in_comes_out(recorded, path):
     """The record, metrics to the last bit, the patch and the raw months."""
-    with bundle.open_bundle(path) as found:
+    with bundle.open_bundle(path, PIPELINE) as found:
         assert found.wanted == (RUN,)
         assert found.original(RUN).made == recorded.original.made
         assert found.original(RUN).logged == {"source": "'a b'"}
         assert found.original(RUN).patch == recorded.original.patch
-        assert (found.months / "green_tripdata_2023-01.parquet").read_bytes() == b"PAR1 trips PAR1"
+        assert (found.external / "green_tripdata_2023-01.parquet").read_bytes() == b"PAR1 trips PAR1"
         assert (found.folder / "locks" / RUN / "requirements.lock").read_bytes() == b"lock\n"
 
 
 def test_the_code_comes_out_as_it_ran(recorded, path, tmp_path):
     """Commit and patch, in a place that never saw the repository."""
-    session = SimpleNamespace(root=tmp_path / "elsewhere", source=None, say=lambda line: None)
-    with bundle.open_bundle(path) as found:
+    session = SimpleNamespace(pipeline=PIPELINE, root=tmp_path / "elsewhere", source=None, say=lambda line: None)
+    with bundle.open_bundle(path, PIPELINE) as found:
         code = RecordedCode(session, tmp_path / "code", patch=True, bundle=found)
         project = code.project(found.original(RUN))
     assert (project / "steps/train.py").read_bytes() == b"x = 2\n"
@@ -72,7 +73,7 @@ def test_a_shallow_checkout_can_be_bundled(recorded, tmp_path):
     clean = {**source.read(shallow).to_dict(), "remote": None}
     original = RecordedRun(Made(RUN, replace(RECORD, source=clean), {}), {})
     path = bundle_writer.write(tmp_path / "s.zip", [RUN], [original], {RUN: shallow}, {})
-    with bundle.open_bundle(path) as found:
+    with bundle.open_bundle(path, PIPELINE) as found:
         assert (found.code(commit, tmp_path / "out") / "more").read_bytes() == b"y"
 
 
@@ -185,7 +186,10 @@ ALTERED = {
 @pytest.mark.parametrize("change", ALTERED, ids=lambda change: change.__name__)
 def test_an_altered_bundle_is_refused(path, tmp_path, change):
     """Every byte is under a digest, every name is checked, before anything is used."""
-    with pytest.raises(BundleError, match=ALTERED[change]), bundle.open_bundle(altered(path, tmp_path, change)):
+    with (
+        pytest.raises(BundleError, match=ALTERED[change]),
+        bundle.open_bundle(altered(path, tmp_path, change), PIPELINE),
+    ):
         pass
     assert not list(tmp_path.rglob("pwned*"))
 
@@ -193,13 +197,13 @@ def test_an_altered_bundle_is_refused(path, tmp_path, change):
 def test_a_truncated_bundle_is_refused(path):
     """A download that broke off."""
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(BundleError, match="no bundle, or is damaged"), bundle.open_bundle(path):
+    with pytest.raises(BundleError, match="no bundle, or is damaged"), bundle.open_bundle(path, PIPELINE):
         pass
 
 
 def test_a_missing_bundle_is_refused(tmp_path):
     """A misspelt path."""
-    with pytest.raises(BundleError, match="cannot be read"), bundle.open_bundle(tmp_path / "none.zip"):
+    with pytest.raises(BundleError, match="cannot be read"), bundle.open_bundle(tmp_path / "none.zip", PIPELINE):
         pass
 
 

@@ -12,6 +12,7 @@ from provenance.record import code
 from provenance.reproduce.recorded_code import CodeRefused, RecordedCode, inside
 from provenance.reproduce.recorded_run import RecordedRun
 from provenance.reproduce.replay import ReplayError, manager, parameters, unquoted
+from steps.pipeline import PIPELINE
 from tests.support import repository
 from tests.support.records import made
 
@@ -28,7 +29,7 @@ def mine(tmp_path):
     folder = tmp_path / "mine"
     commit = repository.commit(folder, FILES)
     said = []
-    session = SimpleNamespace(root=folder, source=source.read(folder), say=said.append, said=said)
+    session = SimpleNamespace(pipeline=PIPELINE, root=folder, source=source.read(folder), say=said.append, said=said)
     return SimpleNamespace(folder=folder, commit=commit, session=session)
 
 

@@ -9,6 +9,7 @@ from provenance.record import names
 from provenance.record.lineage import Input
 from provenance.reproduce.recorded_run import _GONE, RecordedRun, _check_tags, in_order, upstream
 from provenance.reproduce.verdict import Made
+from steps.pipeline import PIPELINE
 from tests.support.records import RECORD, A, made
 
 SEARCH, DATASET, REGISTER = "2" * 32, "1" * 32, "3" * 32
@@ -50,7 +51,7 @@ def test_runs_that_reused_each_other_are_refused():
         return SimpleNamespace(data=SimpleNamespace(tags={names.REUSED: reused[run_id]}))
 
     with pytest.raises(RunError, match="reused itself"):
-        Session(SimpleNamespace(get_run=get_run), None).hit("a")
+        Session(PIPELINE, SimpleNamespace(get_run=get_run), None).hit("a")
 
 
 def test_only_outputs_of_runs_are_upstream():

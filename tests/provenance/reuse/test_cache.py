@@ -11,6 +11,7 @@ from provenance.record.artifacts import ArtifactError, log_folder, open_artifact
 from provenance.record.lineage import Input, Lineage
 from provenance.reuse import cache
 from provenance.reuse.cache import Hit, Miss
+from steps.pipeline import PIPELINE
 from tests.support.finished_runs import TRAIN
 
 
@@ -40,7 +41,7 @@ def leave(client, seed: str, status: str = "FINISHED", content: str = "trips") -
 
 
 def find(client, seed: str) -> Hit | Miss:
-    return cache.find(client, cache.experiments(client), wanted(seed))
+    return cache.find(client, cache.experiments(client), wanted(seed), PIPELINE)
 
 
 def test_a_finished_run_with_whole_outputs_is_found(client):

@@ -9,11 +9,13 @@ from provenance.pipeline.cli import open_session
 from provenance.record import artifacts, names
 from provenance.record.artifacts import ArtifactError, address, open_artifact, open_verified, problems, small_file
 from provenance.record.lineage import Input, Output
-from provenance.reproduce.recorded_run import RecordedRun, upstream
-from provenance.reproduce.reproduce import ReproductionError, check_inputs, recorded_source
+from provenance.reproduce.recorded_run import RecordedRun, external_of, upstream
+from provenance.reproduce.reproduce import ReplayOptions, ReproductionError, check_inputs, location_of
 from provenance.reproduce.verdict import Made
 from provenance.store import locations
 from provenance.store.locations import LocationError
+from steps.pipeline import PIPELINE
+from steps.raw_months import RawMonths
 from tests.support.foreign_server import foreign_server
 from tests.support.records import RECORD, A
 
@@ -85,8 +87,8 @@ def test_a_step_leaves_nothing_at_another_server(client, evil):
     """Its own experiment was made by somebody else."""
     run = client.get_run(run_at(client, evil.uri + ELSEWHERE))
     with pytest.raises(LocationError, match="nothing is sent there"):
-        open_session({}, run)
-    assert open_session({}, client.create_run("0")).run
+        open_session(PIPELINE, {}, run)
+    assert open_session(PIPELINE, {}, client.create_run("0")).run
 
 
 def test_a_user_who_names_another_server_sends_it_no_password_either(client, evil):
@@ -195,7 +197,8 @@ def original(step: str, *inputs: Input) -> RecordedRun:
     from dataclasses import replace
 
     lineage = replace(RECORD, step=step, inputs=inputs)
-    return RecordedRun(Made("1" * 32, lineage, {}), {}, upstream=upstream(lineage))
+    made = Made("1" * 32, lineage, {})
+    return RecordedRun(made, {}, upstream=upstream(lineage), external=external_of(PIPELINE, lineage))
 
 
 @pytest.mark.parametrize("uri", ["http://evil/dataset", "/home/ada/private", "s3://bucket/dataset", "models:/taxi/1"])
@@ -210,6 +213,8 @@ def test_a_run_that_read_anything_but_a_runs_output_is_not_repeated(uri):
 def test_months_are_read_where_the_reader_says(source):
     """A record of a server names no folder and no address; one of one's own store may; the sample is everybody's."""
     with pytest.raises(ReproductionError, match="-P source="):
-        recorded_source(original("preprocess", Input("2023-01", source, A)), own=False)
-    assert recorded_source(original("preprocess", Input("2023-01", source, A)), own=True) == source
-    assert recorded_source(original("preprocess", Input("2023-01", "sample:10", A)), own=False) == "sample:10"
+        location_of(RawMonths(), original("preprocess", Input("2023-01", source, A)), ReplayOptions(own=False))
+    own = ReplayOptions(own=True)
+    assert location_of(RawMonths(), original("preprocess", Input("2023-01", source, A)), own) == source
+    sample = original("preprocess", Input("2023-01", "sample:10", A))
+    assert location_of(RawMonths(), sample, ReplayOptions(own=False)) == "sample:10"

@@ -159,9 +159,13 @@ def test_artifacts_of_another_machine_are_refused(store, location):
 def test_a_server_of_another_machine_is_refused_too(client, monkeypatch):
     """Its artifacts are no server's and no bucket's: a step would write to a folder of that name here."""
     from provenance.pipeline.report_run import report_run
+    from steps.pipeline import PIPELINE
 
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", client.create_experiment("far", artifact_location="file:///C:/code/1"))
-    with pytest.raises(StoreError, match=r"file:///C:/code/1/\S+, a folder of another machine"), report_run("gc", {}):
+    with (
+        pytest.raises(StoreError, match=r"file:///C:/code/1/\S+, a folder of another machine"),
+        report_run(PIPELINE, "gc", {}),
+    ):
         pass
 
 

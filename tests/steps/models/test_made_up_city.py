@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from provenance.pipeline.graph import Graph
 from provenance.pipeline.session import Session
 from provenance.record import names
 from provenance.record.digest import list_file
@@ -13,7 +14,7 @@ from provenance.registry import aliases
 from steps.models import registered
 from steps.models.judged_on import city_of, judged_on_by, model_name_for, model_name_of
 from steps.models.registered import ModelUriError
-from steps.pipeline import REGISTER, TripGraph
+from steps.pipeline import PIPELINE, REGISTER
 from taxi.city.sample import spec_digest, write_month
 from tests.support.project import SMALL, Result, Workplace, workplace
 from tests.support.records import RECORD, A, B
@@ -24,7 +25,7 @@ MONTHS = ("2023-01", "2023-02", "2023-03")
 
 @pytest.fixture
 def session(client) -> Session:
-    return Session(client, client.create_run("0"), quiet=True)
+    return Session(PIPELINE, client, client.create_run("0"), quiet=True)
 
 
 def finished(
@@ -100,9 +101,9 @@ def test_a_search_that_is_named_decides_the_name_and_not_the_source_option(sessi
                 "select": "val",
                 "refit": "train",
             }
-            lineage = TripGraph(session, params).lineage(REGISTER, lambda step: pytest.fail(step))
+            lineage = Graph(session, params).lineage(REGISTER, lambda step: pytest.fail(step))
             assert lineage.params["model_name"] == name
-        given = TripGraph(session, params | {"model_name": "mine"}).lineage(REGISTER, lambda step: pytest.fail(step))
+        given = Graph(session, params | {"model_name": "mine"}).lineage(REGISTER, lambda step: pytest.fail(step))
         assert given.params["model_name"] == "mine"
 
 

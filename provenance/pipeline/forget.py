@@ -33,7 +33,7 @@ def delete_once_launched(client: "MlflowClient", run_id: str, project: str) -> N
     except MlflowException:
         return  # a server that is away, or a run of somebody else's: it stays
     subprocess.Popen(
-        [sys.executable, "-m", "steps.forget", run_id, json.dumps(mark)],
+        [sys.executable, "-m", "provenance.pipeline.forget", run_id, json.dumps(mark)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from provenance.pipeline.parameter_secrets import holds_credentials
 from steps.options import OPTIONS
-from steps.parameter_secrets import holds_credentials
 from tests.support.in_process import made_for
 from tests.support.project import ROOT, workplace
 
@@ -82,7 +82,7 @@ def test_every_option_is_made_so():
     """Whoever adds a parameter gets the check with it."""
     for decorate in OPTIONS.values():
         (option,) = decorate(click.command("x")(lambda **_: None)).params
-        assert type(option).__module__ == "steps.parameter_secrets"
+        assert type(option).__module__ == "provenance.pipeline.parameter_secrets"
 
 
 @pytest.fixture

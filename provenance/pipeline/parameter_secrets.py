@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 import click
 
@@ -71,10 +72,9 @@ def _deleted(entry_point: str, name: str, value: str) -> list[str]:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    from provenance.pipeline.launch import ROOT
+    from provenance.pipeline.forget import delete_once_launched
     from provenance.pipeline.launched_run import launched
     from provenance.store.project_identity import project_of
-    from steps.forget import delete_once_launched
 
     try:
         run = launched(entry_point)
@@ -85,6 +85,6 @@ def _deleted(entry_point: str, name: str, value: str) -> list[str]:
         return []
     run_id = run.info.run_id
     # Not at once: `mlflow run` has yet to write its status.
-    delete_once_launched(MlflowClient(), run_id, project_of(run, ROOT))
+    delete_once_launched(MlflowClient(), run_id, project_of(run, Path.cwd()))
     return [f" `mlflow run` has logged it in run {run_id}, which is deleted as soon as that ends. Look whether it is "
             f"gone; its row leaves the store's database with: mlflow gc --run-ids {run_id}"]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Entry points that every project has, made for a declared pipeline: they ask about runs, repeat them, clear up."""

@@ -1,0 +1,100 @@
+"""bundle: one file from which a run can be reproduced without the server."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from provenance.pipeline.cli import Refused, checked
+from provenance.pipeline.invocation import user_path
+from provenance.pipeline.options import NO_OPTIONS, Decorator, StepCommand, engine_options
+from provenance.pipeline.output import echo
+from provenance.pipeline.report_run import given_repository, report_run
+
+if TYPE_CHECKING:
+    from provenance.pipeline.declaration import Pipeline
+    from provenance.pipeline.session import Session
+    from provenance.reproduce.recorded_run import RecordedRun
+
+
+def bundle_command(pipeline: Pipeline, location: Decorator = NO_OPTIONS) -> click.Command:
+    """The entry point. `location` is the option that says where external inputs lie, "recorded" by default."""
+
+    @click.command("bundle", cls=StepCommand)
+    @engine_options("run_id", "out", "data")
+    @location
+    @engine_options("repo", "quiet")
+    @checked
+    def bundle(**params: Any) -> None:
+        """Put a run, everything it was made from and their code into one file; data=true adds what no step made."""
+        write_bundle(pipeline, params)
+
+    return bundle
+
+
+def write_bundle(pipeline: Pipeline, params: dict[str, Any]) -> None:
+    """Write the file and say what is in it."""
+    from provenance.record.digest import sha256_file
+    from provenance.reproduce import bundle_writer, recorded_run
+    from provenance.reproduce.recorded_code import RecordedCode
+
+    if "none" in (params["run_id"], params["out"]):
+        raise Refused("Give the run and the file to write: -P run_id= -P out=")
+    out = writable(params["out"])
+    with report_run(pipeline, "bundle", params) as session, tempfile.TemporaryDirectory(prefix="bundle-") as folder:
+        wanted = recorded_run.step_runs(session, params["run_id"])
+        originals = recorded_run.in_order(wanted, lambda run_id: recorded_run.read(session, run_id), True)
+        bundle_writer.verify_whole(originals)
+        repo = given_repository(params["repo"])
+        # Nothing runs here, so a patch needs no leave; it is checked and applied, to be sure that it can be.
+        code = RecordedCode(session, Path(folder), repo, patch=True)
+        projects = {item.run_id: code.project(item) for item in originals}
+        location = params.get(pipeline.location, "recorded")
+        external = external_files(session, originals, location) if params["data"] else {}
+        bundle_writer.write(out, wanted, originals, projects, external)
+        echo(f"bundle {out}  {out.stat().st_size:,} bytes  sha256 {sha256_file(out)}")
+        for item in originals:
+            echo(f"  {item.lineage.step:<10} {item.run_id}")
+        for noun in dict.fromkeys(step.external.noun for step in pipeline.steps if step.external):
+            carried = ", ".join(member.partition("/")[2] for member in sorted(external))
+            echo(f"  {noun}s: {carried or 'none (their digests are recorded)'}")
+        echo(f"run {session.run.info.run_id}")
+
+
+def writable(out: str) -> Path:
+    """The file to write, when it can be one: said before anything is fetched."""
+    path = user_path(out)
+    if re.match(r"[\w+.-]{2,}:/", out):
+        raise Refused(f"out={out:.200} is a URI, and a bundle is a file of this machine\n Give a path: -P out=run.zip")
+    if path.is_dir() or out.endswith("/"):
+        raise Refused(f"out={out:.200} is a folder, and a bundle is a file\n Give its name: -P out={path / 'run.zip'}")
+    above = next(folder for folder in path.parents if folder.exists())
+    if not above.is_dir():
+        raise Refused(f"out={out:.200} lies below {above}, which is a file\n Give another: -P out=run.zip")
+    return path
+
+
+def external_files(session: Session, originals: list[RecordedRun], location: str) -> dict[str, Path]:
+    """Member -> file, of all that the runs read and no step made, each checked against its recorded digest."""
+    from provenance.record.digest import sha256_file
+    from provenance.reproduce.reproduce import ReplayOptions, location_of
+
+    found: dict[str, Path] = {}
+    for item in originals:
+        external = session.pipeline.external(item.lineage.step)
+        if external is None:
+            continue
+        where = location_of(external, item, ReplayOptions(location, own=session.is_own_store))
+        if external.made_by_code(where):
+            continue
+        recorded, params = {one.role: one.digest for one in item.external}, item.lineage.params
+        for role, path in external.files(where, params, sorted(recorded)).items():
+            if (digest := sha256_file(path)) != recorded[role]:
+                raise Refused(f"{external.noun} {role} of {where} is not the recorded one: sha256 {digest[:12]}\n"
+                              f" Say where the recorded ones are: {external.remedy}")  # fmt: skip
+            found[f"{external.folder}/{external.file_name(params, role)}"] = path
+    return found

@@ -1,0 +1,172 @@
+"""Parameters of entry points: their types, and those that every project has."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+from provenance.pipeline.parameter_secrets import Option
+
+MANAGERS = ("uv", "conda", "virtualenv", "local")
+GRADES = ("identical", "metrics", "close", "diverged")
+
+Decorator = Callable[[Any], Any]
+
+
+class ArtifactType(click.ParamType):
+    """A URI, a run id, inline JSON or one of `words`; anything else is a path, and a relative one is the user's."""
+
+    name = "uri"
+
+    def __init__(self, *words: str):
+        self.words = words
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from provenance.pipeline.invocation import user_path
+
+        plain = value in self.words or ":/" in value or value.lstrip().startswith("{")
+        return value if plain or re.fullmatch(r"[0-9a-f]{32}", value) else str(user_path(value))
+
+
+class EngineType(click.ParamType):
+    """``local``, ``dask://host:port`` or ``dask:tls://``: said before the first step runs, not by the search."""
+
+    name = "engine"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value != "local" and not re.fullmatch(r"dask:(tls:)?//(\[[0-9a-fA-F:]+\]|[^\s/:]+):[0-9]{1,5}", value):
+            wanted = "local, nor dask://host:port of a Dask scheduler, nor dask:tls://host:port of one that speaks TLS"
+            self.fail(f"{value!r:.100} is not {wanted}", param, ctx)
+        return value
+
+
+class ModelNameType(click.ParamType):
+    """A name that MLflow's registry takes: said before the first step runs, not when all is done."""
+
+    name = "name"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not re.fullmatch(r"[^/:\x00-\x1f]{1,256}", value) or not value.strip():
+            self.fail(f"{value!r:.100} cannot name a model: 1 to 256 characters, none of them / or :", param, ctx)
+        return value
+
+
+class TrustType(click.ParamType):
+    """``experiment``, ``all``, or names of experiments, with commas between them."""
+
+    name = "experiments"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        words = [word.strip() for word in value.split(",")]
+        if not all(words) or ("all" in words and len(words) > 1):
+            self.fail(f"{value!r:.100} is not experiment, nor all, nor names of experiments: a,b", param, ctx)
+        return ",".join(words)
+
+
+class YesNoType(click.types.BoolParamType):
+    """As click's own, but nothing at all is no answer."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and not value.strip():
+            self.fail("it is empty: give true or false", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class StepCommand(click.Command):
+    """An entry point. What is wrong with its parameters is said as they were given: to `mlflow run`, -P max_evals=."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if "MLFLOW_RUN_ID" not in os.environ:
+                raise
+            raise WrongParameter(self._as_given(error)) from None
+
+    def _as_given(self, error: click.UsageError) -> str:
+        if isinstance(error, click.NoSuchOption):
+            name = error.option_name.lstrip("-").replace("-", "_")
+            names = ", ".join(sorted(str(param.name) for param in self.params))
+            return f"-P {name:.100} is no parameter of {self.name}; it has: {names}"
+        text = error.format_message()
+        for param in self.params:
+            for flag in param.opts:
+                text = text.replace(f"'{flag}'", f"-P {param.name}", 1)
+        return text
+
+
+class WrongParameter(click.ClickException):
+    """Said without the usage of a command that the user did not type."""
+
+    exit_code = 2
+
+
+def option(name: str, default: object, kind: object, text: str) -> Decorator:
+    """The option --name of that default, type and help; a password in it is refused."""
+    flag = "--" + name.replace("_", "-")
+    return click.option(flag, name, cls=Option, default=default, type=kind, show_default=True, help=text)
+
+
+POSITIVE = click.IntRange(min=1)
+
+OPTIONS: Mapping[str, Decorator] = {
+    name: option(name, default, kind, text)
+    for name, default, kind, text in (
+        ("trust", "experiment", TrustType(), "Whose finished runs to take: experiment, all, or names of experiments."),
+        ("reuse", True, YesNoType(), "Take a finished run that did exactly this; false: run anyway."),
+        ("quiet", False, YesNoType(), "No progress on stderr."),
+        (
+            "workers",
+            0,
+            click.IntRange(min=0),
+            "Trials at once; 0: all cores or cluster workers. Never changes results.",
+        ),
+        ("draw", False, YesNoType(), "Draw the chain as a Mermaid graph."),
+        ("json", False, YesNoType(), "Print JSON, for machines."),
+        ("keep_days", 30.0, click.FloatRange(min=0), "Days a run's outputs stay usable for reuse."),
+        ("delete", False, YesNoType(), "Really delete; without it nothing is touched."),
+        ("run_id", "none", str, "The run, by its id."),
+        ("depth", "step", click.Choice(["step", "all"]), "From the recorded inputs, or from what no step made."),
+        ("repo", "own", str, "Repository to fetch the code from, if you trust it; own: this checkout's."),
+        ("patch", False, YesNoType(), "Apply the run's uncommitted changes: you trust their author."),
+        ("env_manager", "auto", click.Choice(["auto", *MANAGERS]), "Environment manager; auto: the recorded one."),
+        ("require", "identical", click.Choice(GRADES), "The least grade for exit code 0."),
+        ("tolerance", 1e-6, click.FloatRange(min=0), "Relative distance of metrics that still counts as close."),
+        ("write", False, YesNoType(), "Write expected.json instead of comparing with it."),
+        ("a", "none", str, "One run, by its id."),
+        ("b", "none", str, "The other run, by its id."),
+        ("prove", False, YesNoType(), "Run a again with one difference at a time taken from b."),
+        ("bundle", "none", str, "A bundle to reproduce instead of a run: a file that you trust."),
+        ("out", "none", ArtifactType("none"), "The file to write: a path or URI."),
+        ("data", False, YesNoType(), "Put what no step made into the bundle, too."),
+        ("model_name", "auto", ModelNameType(), "Registered model; auto: the project's own."),
+    )
+}
+
+
+def chosen(options: Mapping[str, Decorator]) -> Callable[..., Decorator]:
+    """`options(*names, **defaults)`: decorates a command with options of these names, in that order.
+
+    `defaults` replaces a default for this one command.
+    """
+
+    def choose(*wanted: str, **defaults: object) -> Decorator:
+        def decorate(command: Any) -> Any:
+            for name in reversed(wanted):
+                command = options[name](command)
+                if name in defaults:
+                    command.__click_params__[-1].default = defaults[name]
+            return command
+
+        return decorate
+
+    return choose
+
+
+engine_options = chosen(OPTIONS)
+NO_OPTIONS = engine_options()
+MODEL_NAME = engine_options("model_name")
