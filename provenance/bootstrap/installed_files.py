@@ -98,7 +98,7 @@ def _still_compiled(folder: str, bytecode: list[str] | None) -> bool:
     return bytecode is not None and all(os.path.isfile(os.path.join(folder, path)) for path in bytecode)
 
 
-def _compiled(folder: str, stats: Mapping, cure: bool) -> list[str] | None:
+def _compiled(folder: str, stats: Stats, cure: bool) -> list[str] | None:
     """Bytecode of each module at the top, by which to know later that all is compiled; None where some has none.
 
     cure: all was compiled just now, where it can be written.

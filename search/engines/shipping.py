@@ -39,6 +39,9 @@ class Code:
         return buffer.getvalue()
 
 
+NO_CODE = Code("", ())  # for processes of this machine, which have it
+
+
 def shipment(code: Code, versions: Mapping[str, str | None]) -> "tuple[WorkerPlugin, Call]":
     """(a worker plugin that lays `code` on every worker, present and future; a function for `client.submit`).
 

@@ -4,7 +4,7 @@ import json
 import shutil
 import tempfile
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -14,20 +14,19 @@ from runtime.files import sha256_file
 from runtime.server_login import authorization
 from taxi.dataset.dataset import Dataset, DatasetError
 from taxi.dataset.manifest import MANIFEST
-from taxi.dataset.split import Split
-from taxi.dataset.stored_split import StoredSplit
+from taxi.dataset.stored_split import AnySplit
 
 TIMEOUT_SECONDS = 60  # of silence
 
 
-def load_splits(uri: str, manifest_sha256: str | None = None) -> tuple[Split | StoredSplit, Split | StoredSplit]:
+def load_splits(uri: str, manifest_sha256: str | None = None) -> tuple[AnySplit, AnySplit]:
     """Train and val of the dataset at `uri`: a folder that every machine sees, file://, http(s)://, s3:// or gs://.
 
     In a folder they stay where they are, to be read in parts; from elsewhere they come into memory. With
     `manifest_sha256` (hex) no other dataset is taken for it. Raises DatasetError.
     """
     with on_disk(uri, manifest_sha256) as dataset:
-        read = dataset.split if _in_place(uri) else dataset.load
+        read: Callable[[str], AnySplit] = dataset.split if _in_place(uri) else dataset.load
         return read("train"), read("val")
 
 

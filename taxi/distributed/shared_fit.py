@@ -10,14 +10,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
-from typing import Any
 
 from runtime.machine_errors import machine_error
 from search.engines.cluster import Cluster
 from search.engines.engine import Engine, WorkerDied
 from search.engines.error import EngineError
-from search.engines.shipping import Code
-from search.trial import DIED, TrialResult, error_line, files_digest, one_thread, saved_files
+from search.engines.shipping import NO_CODE, Code
+from search.trial import DIED, Params, TrialResult, error_line, files_digest, one_thread, saved_files
 from taxi.dataset.dataset import DatasetError
 from taxi.distributed.tracker import here, on_scheduler
 from taxi.models.boosting import BoostingParams
@@ -43,7 +42,7 @@ class Member:
     size: int
     modules = modules("xgboost")
 
-    def __call__(self, data: None, number: int, params: dict[str, Any]) -> TrialResult:
+    def __call__(self, data: None, number: int, params: Params) -> TrialResult:
         from xgboost.core import XGBoostError
 
         try:
@@ -53,7 +52,7 @@ class Member:
                 raise
             return Interrupted(number, {}, "fail", error=error_line(error))
 
-    def _fit(self, number: int, params: dict[str, Any]) -> TrialResult:
+    def _fit(self, number: int, params: Params) -> TrialResult:
         from xgboost.collective import CommunicatorContext
 
         from runtime.scratch import scratch_folder
@@ -89,14 +88,15 @@ def nothing() -> None:
     """What members are given: each opens the dataset itself, for as long as it fits."""
 
 
-def fit_shared(engine: str, member: Member, code: Code | None = None) -> dict[str, bytes]:
+def fit_shared(engine: str, member: Member, code: Code = NO_CODE) -> dict[str, bytes]:
     """The files of the model that `member.size` members fit, on ``local`` or, with `code`, ``dask://host:port``.
 
-    A member that dies ends the fit for all, and all begin again. Raises EngineError.
+    A member that dies ends the fit for all, and all begin again. Raises EngineError, or RuntimeError for members that
+    ended with different models.
     """
-    with _opened(engine, member, code) as running:
+    with _opened(engine, member, code) as (running, cluster):
         for _ in range(ATTEMPTS):
-            results = _attempt(running, engine, member)
+            results = _attempt(running, cluster, member)
             failures = [result for result in results if result.status != "ok"]
             if not failures:
                 if len({result.model_digest for result in results}) != 1:
@@ -116,24 +116,25 @@ def _first(failures: list[TrialResult]) -> str:
 
 
 @contextmanager
-def _opened(engine: str, member: Member, code: Code | None) -> Iterator[Engine]:
+def _opened(engine: str, member: Member, code: Code) -> Iterator[tuple[Engine, Cluster | None]]:
+    """The engine, and the cluster where it is one."""
     if engine == "local":
         from search.engines.local import LocalEngine
 
-        made: Engine = LocalEngine(member, nothing, member.size)
+        with LocalEngine(member, nothing, member.size) as local:
+            yield local, None
     else:
         from search.engines.dask import DaskEngine
 
-        made = DaskEngine(engine, member, nothing, code, member.size)
-    with made:
-        yield made
+        with DaskEngine(engine, member, nothing, code, member.size) as made:
+            yield made, made.cluster
 
 
-def _attempt(running: Engine, engine: str, member: Member) -> list[TrialResult]:
+def _attempt(running: Engine, cluster: Cluster | None, member: Member) -> list[TrialResult]:
     """Each member's result. The first that fails ends it for those that wait for it."""
-    if engine != "local":
-        _wait_for_workers(running.cluster, member.size)
-    with here(member.size) if engine == "local" else on_scheduler(running.cluster, member.size) as joining:
+    if cluster:
+        _wait_for_workers(cluster, member.size)
+    with on_scheduler(cluster, member.size) if cluster else here(member.size) as joining:
         futures = [running.once(number, joining) for number in range(member.size)]
         left = set(futures)
         while left:

@@ -1,12 +1,20 @@
 """Where the members of one shared fit find each other: XGBoost's tracker, on this machine or a cluster's scheduler."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import uuid4
 
 from search.engines.cluster import Cluster
 from search.engines.error import EngineError
+
+if TYPE_CHECKING:
+    from distributed import Scheduler
+    from xgboost.tracker import RabitTracker
+
+# XGBoost's own words for how to join are whatever it gives: Any.
+Start: TypeAlias = "Callable[[int, str, int], tuple[RabitTracker, dict[str, Any]]]"
+Stop: TypeAlias = "Callable[[RabitTracker], None]"
 
 # That members wait for the last of them, to join or to add up; of one that dies the others hear at once.
 PATIENCE_SECONDS = 1800
@@ -29,19 +37,19 @@ def on_scheduler(cluster: Cluster, members: int) -> Iterator[dict[str, Any]]:
     start, stop = _functions()
     key = f"tracker-{uuid4().hex}"
 
-    def begin(dask_scheduler) -> dict[str, Any]:
-        from distributed.comm import get_address_host
+    def begin(dask_scheduler: "Scheduler") -> dict[str, Any]:
+        from distributed.comm.addressing import get_address_host
 
         tracker, arguments = start(members, get_address_host(dask_scheduler.address), PATIENCE_SECONDS)
         setattr(dask_scheduler, key, tracker)
         return arguments
 
-    def end(dask_scheduler) -> None:
+    def end(dask_scheduler: "Scheduler") -> None:
         stop(vars(dask_scheduler).pop(key))
 
     with cluster.errors(of_tasks=True):
         try:
-            arguments = cluster.client.run_on_scheduler(begin)
+            arguments: dict[str, Any] = cluster.client.run_on_scheduler(begin)
         except ImportError as error:
             raise EngineError(
                 f"the Dask scheduler cannot let its workers share a fit: {error}\n"
@@ -54,10 +62,10 @@ def on_scheduler(cluster: Cluster, members: int) -> Iterator[dict[str, Any]]:
             cluster.client.run_on_scheduler(end)
 
 
-def _functions():
+def _functions() -> tuple[Start, Stop]:
     """Start and stop of a tracker; made in here so that they travel by value, to a scheduler without our modules."""
 
-    def start(members: int, host: str, timeout: int) -> tuple[Any, dict[str, Any]]:
+    def start(members: int, host: str, timeout: int) -> "tuple[RabitTracker, dict[str, Any]]":
         from threading import Thread
 
         from xgboost.tracker import RabitTracker
@@ -69,7 +77,7 @@ def _functions():
         Thread(target=waited, args=(tracker,), daemon=True).start()
         return tracker, arguments
 
-    def waited(tracker) -> None:
+    def waited(tracker: "RabitTracker") -> None:
         from contextlib import suppress
 
         from xgboost.core import XGBoostError
@@ -77,7 +85,7 @@ def _functions():
         with suppress(XGBoostError):  # a member that died, or `stop`
             tracker.wait_for()
 
-    def stop(tracker) -> None:
+    def stop(tracker: "RabitTracker") -> None:
         from contextlib import suppress
 
         from xgboost.core import XGBoostError

@@ -1,6 +1,6 @@
 """An engine by its name, with the dataset where its workers find it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -8,20 +8,22 @@ from runtime.files import sha256_file
 from runtime.memory import affordable
 from runtime.scratch import scratch_folder
 from search.engines.engine import Engine
-from search.engines.shipping import Code
+from search.engines.shipping import NO_CODE, Code
 from taxi.dataset.dataset import Dataset, searched_splits
 from taxi.dataset.manifest import MANIFEST
+from taxi.dataset.stored_split import AnySplit
+from taxi.models.objective import Objective
 
 
 @contextmanager
 def open_engine(
     engine: str,
-    objective: Callable,
+    objective: Objective,
     dataset: Dataset,
     uri: str,
     workers: int = 0,
     most: int | None = None,
-    code: Code | None = None,
+    code: Code = NO_CODE,
 ) -> Iterator[Engine]:
     """``local``, or with `code` a cluster, with `workers`, 0 for as many as it has cores or workers; at most `most`.
 
@@ -36,7 +38,7 @@ def open_engine(
 
         with scratch_folder("splits") as scratch:
             if getattr(objective, "streams", False):
-                load = partial(searched_splits, dataset.folder, scratch)
+                load: Callable[[], Sequence[AnySplit]] = partial(searched_splits, dataset.folder, scratch)
                 rows = sum(dataset.manifest.rows(split) for split in ("train", "val"))
                 workers = min(workers or cores(), affordable(objective.bytes_needed(rows)))
             else:
