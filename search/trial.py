@@ -14,21 +14,24 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, Self, TypeAlias, TypeVar
 
 from runtime.machine_errors import machine_error
+from search.curves import Curve
 from search.engines.error import EngineError
 
 Params: TypeAlias = dict[str, Any]  # numbers and words by hyperparameter; hyperopt has no type for its values
 Data = TypeVar("Data", contravariant=True)
 
 DIED = "the worker died in every attempt (killed, out of memory, or the process ended itself)"
+NOT_KEPT = frozenset({"files", "extra", "curves"})  # what no result has that was read from a record
 ERROR_CHARS = 500  # longest error text kept: a line or two; the traceback says the rest
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What is known of a finished trial. Equal whenever the trial is: times, tracebacks and files do not count.
+    """What is known of a finished trial. Equal whenever the trial is: times, tracebacks, files and curves do not count.
 
     loss: what a search makes small (see `loss_of`), None if the trial failed. metrics: all that was measured, by name.
     model_digest: SHA-256 over names and bytes of `files`, the saved estimator. seconds: fitting, scoring and saving.
+    extra, curves: more numbers for the trial's page, and how its fit went, by name.
     """
 
     number: int
@@ -42,6 +45,8 @@ class TrialResult:
     seconds: float = field(default=0.0, compare=False)
     traceback: str | None = field(default=None, compare=False, repr=False)
     files: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+    extra: dict[str, float] = field(default_factory=dict, compare=False, repr=False)
+    curves: dict[str, Curve] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def known_loss(self) -> float:
@@ -53,17 +58,22 @@ class TrialResult:
     @property
     def logged(self) -> dict[str, float]:
         """Numbers by name that belong on the trial's page."""
-        return self.metrics if self.best_iteration is None else {**self.metrics, "best_iteration": self.best_iteration}
+        rounds = {} if self.best_iteration is None else {"best_iteration": float(self.best_iteration)}
+        return {**self.metrics, **self.extra, **rounds}
 
     def to_json(self) -> str:
-        """All but the files; floats survive exactly."""
-        return json.dumps({k: v for k, v in asdict(self).items() if k != "files"}, sort_keys=True, allow_nan=False)
+        """All but the files and what only its page shows; floats survive exactly."""
+        kept = {name: value for name, value in asdict(self).items() if name not in NOT_KEPT}
+        return json.dumps(kept, sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Raises ValueError for anything but what `to_json` gives: the text may come from anybody."""
         try:
-            result = cls(**json.loads(text))
+            given = json.loads(text)
+            if isinstance(given, dict) and given.keys() & NOT_KEPT:
+                raise TypeError("it has more than it should")
+            result = cls(**given)
         except (TypeError, RecursionError) as error:
             raise ValueError(f"not the result of a trial ({error})") from None
         scores = result.metrics.values() if isinstance(result.metrics, dict) else [None]

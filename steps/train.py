@@ -70,9 +70,11 @@ def params_text(given: str) -> str:
 def work(step: StepRun) -> None:
     from mlflow.entities import Metric, Param
 
+    from provenance.record import names
     from provenance.record.artifacts import open_verified
     from runtime.progress import bar, following
     from runtime.scratch import scratch_folder
+    from search.curves import FIT_POINTS, thinned
     from steps.models import logged_model
     from steps.pages.split_inputs import log_splits
     from taxi.dataset.dataset import Dataset
@@ -105,8 +107,12 @@ def work(step: StepRun) -> None:
                 scores |= metrics(y, predicted, name)
         predictor = Predictor(manifest.taxi, dataset.features, estimator, Intervals.learn(y, predicted))  # of val
     fitted_with = {"random_state": step.params["seed"], **estimator.params.as_dict()}
-    step.client.log_batch(step.run_id, params=[Param(name, str(value)) for name, value in fitted_with.items()],
-                          metrics=[Metric(name, value, 0, 0) for name, value in scores.items()])  # fmt: skip
+    points = [Metric(name, value, 0, 0) for name, value in scores.items()]
+    for name, values in estimator.curves.items():
+        curve = thinned(values, estimator.best_iteration, FIT_POINTS)
+        points += [Metric(names.BY_ROUND + name, value, 0, number) for number, value in curve]
+    params = [Param(name, str(value)) for name, value in fitted_with.items()]
+    step.client.log_batch(step.run_id, params=params, metrics=points)
     step.note = (
         f"Validation RMSE **{scores['val_rmse']:.4f} minutes**, on the training months {scores['train_rmse']:.4f}."
     )

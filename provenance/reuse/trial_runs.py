@@ -20,10 +20,11 @@ from provenance.record import names
 from provenance.record.artifacts import ArtifactError, open_artifact
 from provenance.record.digest import digest_json
 from provenance.record.lineage import Lineage
+from provenance.record.validation import one_line
 from provenance.store.paging import every
 from search.trial import TrialResult, files_digest, loss_of
 
-LIVE_SECONDS = 2.0  # between two looks that somebody takes at a search as it goes: its points are written together
+LIVE_SECONDS = 2.0  # a search's own points are not written more often: who watches it does not look more often
 
 
 @dataclass(frozen=True)
@@ -165,8 +166,8 @@ class TrialRuns:
     def follow(self, result: TrialResult) -> None:
         """The search as it goes, on its own run: each trial's metric and the best so far, by trial number.
 
-        The store has them within two seconds, so that short trials share a call; a killed search loses no more than
-        those points of its picture, which the next one draws again.
+        Trials that end within two seconds of each other share a call. A killed search loses no more than those points
+        of its picture, which the next one draws again.
         """
         if result.status == "ok":
             metric, now = self._trials.metric, int(time.time() * 1000)
@@ -191,6 +192,7 @@ class TrialRuns:
             names.RUN_NAME: f"trial {result.number}",
             names.TRIAL: str(result.number),
             names.SEARCH_KEY: self._trials.key,
+            names.NOTE: self._description(result, tags.get(names.REUSED)),
         }
         run_id = client.create_run(self._experiment, start_time=begun, tags={**fixed, **tags}).info.run_id
         try:
@@ -202,6 +204,17 @@ class TrialRuns:
         self.runs[result.number] = run_id
         if result.status == "ok":
             self._ranks.append((result.known_loss, result.number))
+
+    def _description(self, result: TrialResult, reused: str | None) -> str:
+        """One line of Markdown for the trial's page: what came of it."""
+        metric = self._trials.metric
+        if result.status == "ok":
+            value = f"**{loss_of(metric, result.known_loss):.4f}** {metric.unit}".rstrip()
+            outcome = f"{metric.name} {value}, fitted and scored in {result.seconds:.1f} s"
+        else:
+            outcome = f"failed: {one_line(result.error or '')}"
+        known = f", known from [an earlier search](#/experiments/{self._experiment}/runs/{reused})" if reused else ""
+        return f"Trial {result.number}: {outcome}{known}."
 
     def _fill(self, run_id: str, result: TrialResult, files: Mapping[str, bytes], now: int) -> None:
         """All that is known of a trial, and the end of its run."""
@@ -215,7 +228,14 @@ class TrialRuns:
         # The result comes last and in one call: a trial without it never happened.
         client.log_batch(
             run_id,
-            metrics=[Metric(name, value, now, 0) for name, value in result.logged.items()],
+            metrics=[
+                *(Metric(name, value, now, 0) for name, value in result.logged.items()),
+                *(
+                    Metric(names.BY_ROUND + name, value, now, number)
+                    for name, curve in result.curves.items()
+                    for number, value in curve
+                ),
+            ],
             params=[Param(name, str(value)) for name, value in result.params.items()],
             tags=[*notes, RunTag(names.TRIAL_RESULT, replace(result, traceback=None).to_json())],
         )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -11,7 +12,7 @@ from search.space import Dimension
 from taxi.dataset.split import Matrix
 from taxi.dataset.stored_split import AnySplit
 from taxi.models import one_hot, xgboost_file
-from taxi.models.family import ModelError, Params, Progress, Range, check_deadline, read_json, write_json
+from taxi.models.family import Curves, ModelError, Params, Progress, Range, check_deadline, read_json, write_json
 from taxi.models.quantile_bins import MISSING, filled, quantile_matrices
 
 if TYPE_CHECKING:
@@ -60,9 +61,11 @@ class BoostingEstimator:
         booster: "xgb.Booster",
         best_iteration: int,
         missing: float = MISSING,
+        curves: Curves = MappingProxyType({}),
     ) -> None:
         self.params, self.columns, self.booster, self.best_iteration = params, columns, booster, best_iteration
         self.missing = missing  # what stands for NaN
+        self.curves = curves
 
     def predict(self, X: Matrix) -> np.ndarray:
         """Minutes, float64 of shape (n,). Raises ModelError for X of another width."""
@@ -150,7 +153,10 @@ class Boosting:
         deadline: float | None = None,
         progress: Progress | None = None,
     ) -> BoostingEstimator:
-        """Boost on `train`; with `val`, up to the round that is best there. Raises TrialTimeout."""
+        """Boost on `train`; with `val`, up to the round that is best there. Raises TrialTimeout.
+
+        With `val` the estimator has the RMSE on both by round. On `train` it is cheap: boosting has those predictions.
+        """
         import xgboost as xgb
 
         rounds, patience = params.n_estimators, params.early_stopping_rounds
@@ -160,12 +166,14 @@ class Boosting:
             callbacks.append(xgb.callback.EarlyStopping(rounds=patience, metric_name="rmse", data_name="val"))
         if deadline is not None or progress is not None:
             callbacks.append(_each_round(deadline, progress, rounds))
-        train_matrix, val_matrix = quantile_matrices(train, val if stops else None, params.max_bin, threads, deadline)
+        train_matrix, val_matrix = quantile_matrices(train, val, params.max_bin, threads, deadline)
+        errors: dict[str, dict[str, list[float]]] = {}
         booster = xgb.train(
             _native(params, seed, threads),
             train_matrix,
             num_boost_round=rounds,
-            evals=[(val_matrix, "val")] if stops else [],
+            evals=[] if val is None or val_matrix is None else [(train_matrix, "train"), (val_matrix, "val")],
+            evals_result=errors,
             callbacks=callbacks,
             verbose_eval=False,
         )
@@ -173,7 +181,8 @@ class Boosting:
         booster = booster[: best + 1]
         booster.set_param({"nthread": 1})
         booster.set_attr(best_iteration=None, best_score=None)
-        return BoostingEstimator(replace(params, n_estimators=best + 1), train.columns, booster, best)
+        curves = {f"{name}_rmse": values["rmse"] for name, values in errors.items()}
+        return BoostingEstimator(replace(params, n_estimators=best + 1), train.columns, booster, best, curves=curves)
 
 
 def _native(params: BoostingParams, seed: int, threads: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from search.space import Dimension, Space
 from taxi.dataset.split import Matrix
 from taxi.dataset.stored_split import AnySplit
 from taxi.models.boosting import Boosting, BoostingEstimator
-from taxi.models.family import ModelError, Params, ParamsError, Progress, TrialTimeout, read_json
+from taxi.models.family import Curves, ModelError, Params, ParamsError, Progress, TrialTimeout, read_json
 from taxi.models.forest import Forest, ForestEstimator
 from taxi.models.linear import Linear, LinearEstimator
 
@@ -19,7 +19,10 @@ __all__ = ["FAMILIES", "Estimator", "Family", "ModelError", "ParamsError", "Tria
 
 
 class Estimator(Protocol):
-    """A fitted model. `params` are those it was really fitted with: boosting rounds are the best ones found."""
+    """A fitted model. `params` are those it was really fitted with: boosting rounds are the best ones found.
+
+    `curves` are errors by round (minutes) as it was fitted; none where there are no rounds, and none once it is loaded.
+    """
 
     family: str
     columns: tuple[str, ...]
@@ -29,6 +32,9 @@ class Estimator(Protocol):
 
     @property
     def best_iteration(self) -> int | None: ...
+
+    @property
+    def curves(self) -> Curves: ...
 
     def predict(self, X: Matrix) -> np.ndarray:
         """Minutes, float64 of shape (n,), for X as in Split.X."""

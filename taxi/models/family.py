@@ -2,12 +2,13 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 Progress = Callable[[int, int], None]  # done, to do
+Curves = Mapping[str, Sequence[float]]  # name -> a value for each round; on the training trips and on validation
 
 
 class ParamsError(ValueError):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -11,7 +12,7 @@ from search.space import Dimension
 from taxi.dataset.split import Matrix
 from taxi.dataset.stored_split import AnySplit
 from taxi.models import skops_file
-from taxi.models.family import ModelError, Params, Progress, Range, check_deadline, read_json, write_json
+from taxi.models.family import Curves, ModelError, Params, Progress, Range, check_deadline, read_json, write_json
 from taxi.models.tree_check import LEAF, walkable
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class ForestParams(Params):
 class ForestEstimator:
     family = "random_forest"
     best_iteration: int | None = None
+    curves: Curves = MappingProxyType({})
 
     def __init__(self, params: ForestParams, columns: tuple[str, ...], model: "RandomForestRegressor") -> None:
         self.params, self.columns, self.model = params, columns, model

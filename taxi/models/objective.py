@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from runtime.machine_errors import machine_error
+from search.curves import TRIAL_POINTS, thinned
 from search.trial import Params, TrialResult, estimator_folder, failed, files_digest, one_thread, over_time, saved_files
 from taxi.dataset.stored_split import AnySplit
 
@@ -68,7 +69,7 @@ class Objective:
             return failed(number, params, over_time(self.timeout), time.monotonic() - start)
         if not math.isfinite(scores["val_rmse"]):
             raise ArithmeticError(f"val_rmse is {scores['val_rmse']}")
-        files = saved_files(estimator)
+        files, best = saved_files(estimator), estimator.best_iteration or 0
         return TrialResult(
             number,
             params,
@@ -79,6 +80,8 @@ class Objective:
             model_digest=files_digest(files),
             seconds=time.monotonic() - start,
             files=files,
+            extra={name: values[best] for name, values in estimator.curves.items() if name not in scores},
+            curves={name: thinned(values, best, TRIAL_POINTS) for name, values in estimator.curves.items()},
         )
 
 

@@ -1,6 +1,7 @@
 """One trial: what it hands back, when it fails, and the table of many."""
 
 import hashlib
+import json
 from functools import partial
 
 import numpy as np
@@ -32,6 +33,19 @@ def test_a_trial_scores_on_validation_and_hands_back_the_saved_model(tmp_path):
     assert np.sqrt(np.mean(error**2)) == pytest.approx(result.loss, abs=1e-12)
     assert model.best_iteration == result.best_iteration and model.params.max_depth == 3
     assert files_digest(result.files) == result.model_digest
+
+
+def test_a_boosted_trial_has_its_error_by_round_and_on_training_trips():
+    """For its page alone: the result that is recorded, and compared, has neither."""
+    result = BOOSTING(DATA, 0, {"max_depth": 3})
+    assert set(result.curves) == {"train_rmse", "val_rmse"}
+    assert all(len(curve) <= 25 and curve[0][0] == 1 for curve in result.curves.values())
+    assert dict(result.curves["train_rmse"])[result.best_iteration + 1] == result.extra["train_rmse"]
+    assert result.logged.keys() == {*result.metrics, "train_rmse", "best_iteration"}
+    recorded = json.loads(result.to_json())
+    assert not recorded.keys() & {"curves", "extra", "files"} and "train_rmse" not in recorded["metrics"]
+    with pytest.raises(ValueError, match="more than it should"):
+        TrialResult.from_json(json.dumps({**recorded, "curves": {"x": "y"}}))
 
 
 def test_the_digest_of_files_is_over_names_and_contents():

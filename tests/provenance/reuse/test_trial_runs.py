@@ -89,6 +89,25 @@ def test_a_trial_is_a_run_of_its_own_with_what_came_of_it(searching, client):
     assert ok.data.tags[names.PARENT] == bad.data.tags[names.PARENT]
 
 
+def test_a_trials_page_has_a_line_its_curves_and_more_numbers(searching, client):
+    """Which are no part of its result: the next search takes the trial up without them."""
+    curves = {"train_rmse": [(1, 6.0), (9, 4.0), (10, 4.5)], "val_rmse": [(1, 6.5), (9, 5.0), (10, 5.5)]}
+    runs = searching()
+    runs.log(replace(trial(0), curves=curves, extra={"train_rmse": 4.0}))
+    runs.log(trial(1))
+    ok, bad = nested(client, runs)[0], nested(client, runs)[1]
+    for name, curve in curves.items():
+        history = client.get_metric_history(ok.info.run_id, f"rounds/{name}")
+        assert [(point.step, point.value) for point in history] == curve
+    assert ok.data.metrics["train_rmse"] == 4.0
+    assert ok.data.tags[names.NOTE] == "Trial 0: val_rmse **5.0000** min, fitted and scored in 1.5 s."
+    assert bad.data.tags[names.NOTE] == "Trial 1: failed: ArithmeticError: broken."
+    again = searching()
+    assert take_up(client, again)[0] == trial_without_files(0)
+    [link] = [nested(client, again)[0].data.tags[names.NOTE]]
+    assert link.endswith(f"known from [an earlier search](#/experiments/{ok.info.experiment_id}/runs/{runs.runs[0]}).")
+
+
 def test_the_best_so_far_is_live_on_the_search_by_trial_number(searching, client):
     """A point for each finished trial, the failed one left out."""
     runs = searching()

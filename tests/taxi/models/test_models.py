@@ -116,6 +116,32 @@ def test_boosting_stops_where_validation_is_best():
     assert again.predict(val.X).tobytes() == stopped.predict(val.X).tobytes()
 
 
+def test_boosting_has_its_error_by_round_on_both_splits():
+    """The lowest on validation is the model's own error; ten rounds later the fit ended. A loaded model has none."""
+    train, val = FORMS["dense"]
+    params = FAMILIES["xgboost"].parse({"max_depth": 3, "early_stopping_rounds": 10})
+    estimator = FAMILIES["xgboost"].fit(train, val, params, seed=42)
+    best = estimator.best_iteration
+    assert set(estimator.curves) == {"train_rmse", "val_rmse"}
+    assert {len(values) for values in estimator.curves.values()} == {best + 11}
+    assert min(estimator.curves["val_rmse"]) == estimator.curves["val_rmse"][best]
+    for name, split in (("train", train), ("val", val)):
+        rmse = np.mean((estimator.predict(split.X) - split.y) ** 2) ** 0.5
+        assert estimator.curves[f"{name}_rmse"][best] == pytest.approx(rmse, rel=1e-6)
+
+
+@pytest.mark.parametrize("early_stopping_rounds", [0, 5])
+def test_looking_at_a_fit_changes_no_byte_of_it(early_stopping_rounds, tmp_path):
+    """Fitted without validation for as many rounds it is the same model, and has no curve."""
+    train, val = FORMS["dense"]
+    watched = {"max_depth": 3, "n_estimators": 30, "subsample": 0.7, "early_stopping_rounds": early_stopping_rounds}
+    family = FAMILIES["xgboost"]
+    looked_at = family.fit(train, val, family.parse(watched), seed=42)
+    alone = family.fit(train, None, looked_at.params, seed=42)
+    assert looked_at.curves and not alone.curves
+    assert digest(looked_at, tmp_path / "a") == digest(alone, tmp_path / "b")
+
+
 def test_trials_on_other_splits_do_not_share_what_is_remembered(tmp_path):
     """The binned matrices kept for the next trial belong to these two splits and these bins."""
     train, val = dense(600, 1), dense(200, 2)
