@@ -45,7 +45,7 @@ _KINDS = (
             r"failed to map segment from shared object",
             re.IGNORECASE,
         ),
-        f"Give it more, or choose fewer months or workers, {AGAIN}",
+        f"Give it more, or choose less data or fewer workers, {AGAIN}",
     ),
     MachineErrorKind(
         "the disk fails",

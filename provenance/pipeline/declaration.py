@@ -35,7 +35,7 @@ class Need:
 class ExternalInputs(Protocol):
     """Files that no step made. Each has a role, by which the record and the key know it."""
 
-    noun: str  # one of them, in a sentence: "raw month"
+    noun: str  # one of them, in a sentence: "CSV file"
     location: str  # the parameter that says where they lie on this machine: it cannot change the result
     remedy: str  # how a user says where: "-P source=FOLDER"
     selected_by: tuple[str, ...]  # the parameters that choose which are read

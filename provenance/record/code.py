@@ -137,7 +137,7 @@ def _choices(root: Path, path: str, source: Module) -> list[str]:
     if not choices:
         raise CodeError(
             f"{path}, line {source.computed}: which module is imported is known only at run time. "
-            "Write the choices as text in this module ('taxi.models'), or import them all."
+            "Write the choices as text in this module ('models.linear'), or import them all."
         )
     return choices
 
