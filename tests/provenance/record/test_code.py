@@ -162,7 +162,7 @@ def test_an_import_that_cannot_be_known_is_an_error(tmp_path):
         closure(root, "steps.train")
     assert str(error.value) == (
         "steps/train.py, line 2: which module is imported is known only at run time. "
-        "Write the choices as text in this module ('taxi.models'), or import them all."
+        "Write the choices as text in this module ('models.linear'), or import them all."
     )
 
 
