@@ -26,7 +26,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 if sys.platform == "win32":
     sys.exit(
@@ -34,9 +34,7 @@ if sys.platform == "win32":
     )
 import fcntl
 
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
+Engine: TypeAlias = Any  # of SQLAlchemy, which MLflow brings
 Module: TypeAlias = Any  # of MLflow, whose functions are replaced by others that take and give what those do
 USED = ("experiments", "runs", "registered_models")  # tables; MLflow puts the first row into one of these
 
