@@ -11,6 +11,7 @@ from pathlib import Path
 from provenance.reproduce import expected
 from provenance.reproduce.report import markdown
 from provenance.reproduce.verdict import Verdict, judge
+from steps.pipeline import PIPELINE
 
 
 def moved(commit: str, root: Path) -> str:
@@ -23,7 +24,7 @@ def moved(commit: str, root: Path) -> str:
         except expected.ExpectedError:
             return f"# What this change moves\n\n{commit} has no expected.json to compare with.\n"
     both = [step for step in before if step in after]
-    verdict = Verdict(tuple(judge(before[step], after[step]) for step in both))
+    verdict = Verdict(tuple(judge(before[step], after[step], PIPELINE) for step in both))
     only_one = ", ".join(sorted(before.keys() ^ after.keys())) or "none"
     return markdown(verdict, "What this change moves", {"against": commit, "steps of one only": only_one})
 

@@ -107,7 +107,7 @@ def planned(session: Session, params: Parameters) -> list[Planned]:
             hits[name] = found
             row |= {"reuse": True, "run_id": found.run_id, "when": session.when(found), "user": found.user}
         else:
-            row["why"] = list(found.reasons) or reasons(session, lineage)
+            row["why"] = [str(reason) for reason in found.reasons] or reasons(session, lineage)
     return rows
 
 
@@ -118,7 +118,8 @@ def reasons(session: Session, lineage: Lineage) -> list[str]:
     nearest = cache.nearest(session.client, session.trusted_experiments, lineage)
     if nearest is None:
         return ["no finished run of this step yet"]
-    return cache.changes(nearest, lineage) or ["the nearest run's record is the same: its outputs were deleted"]
+    changed = [difference.reason for difference in cache.changes(nearest, lineage)]
+    return changed or ["the nearest run's record is the same: its outputs were deleted"]
 
 
 def drawing(pipeline: Pipeline, rows: list[Planned]) -> list[str]:

@@ -115,7 +115,7 @@ def tell(session: Session, params: dict[str, Any], verdict: Verdict, originals: 
              "depth": DEPTH[params["depth"]],
              "code": ", ".join(dict.fromkeys(code_of(item) for item in originals)),
              "tolerance": f"{params['tolerance']:g} (relative)"}  # fmt: skip
-    gone = [line for item in originals for line in item.gone]
+    gone = [str(problem) for item in originals for problem in item.gone]
     if gone:
         session.say(f"no longer there to be checked: {'; '.join(gone)}")
         facts["no longer there to be checked"] = "; ".join(gone)

@@ -50,11 +50,11 @@ def run_verify(pipeline: Pipeline, params: dict[str, Any]) -> None:
         wanted = {} if params["write"] else expected.read(session.root)
         made = run_main(session, params)
         if params["write"]:
-            echo(f"wrote {expected.write(session.root, made)}")
+            echo(f"wrote {expected.write(session.root, made, pipeline)}")
             echo(f"run {session.run.info.run_id}")
             return
         by_step = {step.lineage.step: step for step in made}
-        verdict = Verdict(tuple(judge(wanted[name], by_step[name], params["tolerance"]) for name in wanted))
+        verdict = Verdict(tuple(judge(wanted[name], by_step[name], pipeline, params["tolerance"]) for name in wanted))
         for step in verdict.steps:
             echo(f"{step.step:<10}  {step.grade:<9}  by run {step.repeated}")
             for cause in step.explanations:

@@ -28,6 +28,7 @@ __all__ = [
     "check_commit",
     "check_remote",
     "clean_remote",
+    "code_diff",
     "fetch",
     "make_patch",
     "own_remote",
@@ -37,6 +38,7 @@ __all__ = [
     "same_repository",
 ]
 
+DIFF_LINES = 200  # of a difference that is shown
 SHOWN = 20  # lines of an error that name places
 # Read by `mlflow run` and by every step, whatever the step's own code reads.
 ALWAYS_READ = ("MLproject", "conda.yaml", "requirements.lock")
@@ -182,6 +184,19 @@ def read(root: str | Path, reads: Iterable[str] = ()) -> Source:
 def make_patch(root: str | Path, reads: Iterable[str] = ()) -> bytes:
     """The difference of the tree from its commit, as `read` records it; b"" for a clean tree or a plain folder."""
     return WorkTree(root).captured(reads).patch
+
+
+def code_diff(root: Path, a: Source, b: Source, paths: Iterable[str]) -> str:
+    """How the files `paths` differ between two recorded commits, as git shows it; "" where `root` has not got both."""
+    wanted = [*paths]
+    if not wanted or not a.commit or not b.commit:
+        return ""
+    try:
+        commits = [check_commit(a.commit), check_commit(b.commit)]
+        text = git("diff", "--no-ext-diff", "--no-textconv", "--relative", *commits, "--", *wanted, cwd=root)
+    except CodeSourceError:
+        return ""
+    return "\n".join(text.decode("utf-8", "replace").splitlines()[:DIFF_LINES])
 
 
 def own_remote(checkout: Checkout) -> str | None:

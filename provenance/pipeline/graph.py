@@ -11,7 +11,7 @@ from provenance.record.artifacts import ArtifactError, open_artifact, output_rec
 from provenance.record.digest import DigestError
 from provenance.record.lineage import Input, Lineage, normalise
 from provenance.registry import aliases
-from provenance.reuse.cache import Hit, Miss
+from provenance.reuse.cache import Hit, Miss, RunProblem, RunProblemKind
 
 AUTO = "auto"
 
@@ -81,7 +81,7 @@ class Graph:
         if run and found.end_time >= run.info.start_time:
             return found
         moved = aliases.moved(self.session.client, found)
-        return Miss((moved,)) if moved else found
+        return Miss((RunProblem(RunProblemKind.ALIAS_MOVED, found.run_id, moved),)) if moved else found
 
     def lineage(self, step: Step, made_by: Callable[[str], Hit]) -> Lineage:
         """The record `step` would start with; `made_by` is asked for a step before when its output is not given."""
@@ -123,7 +123,7 @@ class Graph:
             elif hit := self.session.named(given, need.step, need.output):
                 output = hit.outputs[need.output]
                 if damaged := problems(output):
-                    raise InputError(f"{'; '.join(damaged)}\n Run {need.step} again.")
+                    raise InputError(f"{'; '.join(map(str, damaged))}\n Run {need.step} again.")
             else:
                 with open_artifact(given, given=True) as folder:
                     output = output_record(folder, need.output, given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import mlflow
@@ -14,6 +15,8 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from provenance.record.digest import DigestError, list_tree, verify
 from provenance.record.lineage import Input, Output
+from provenance.record.problem import Problem, ProblemKind
+from provenance.record.validation import without_remedy
 from provenance.store import locations
 from provenance.store.locations import LocationError
 from runtime.machine_errors import machine_error
@@ -28,6 +31,10 @@ SMALL = 20_000_000  # bytes of a record, a list or a manifest at the very most; 
 
 class ArtifactError(ValueError):
     """An artifact that is not there, cannot be fetched or is not what its record says."""
+
+
+class ArtifactUnavailable(ArtifactError):
+    """An artifact that its store does not have or does not give: deleted, most likely."""
 
 
 def log_folder(client: MlflowClient, run_id: str, folder: Path, name: str, last: str | None = None) -> Output:
@@ -53,7 +60,9 @@ def _location(uri: str, given: bool = False) -> str:
     except LocationError as error:
         raise ArtifactError(f"{error}\n Give runs:/<run id>/<artifact>.") from error
     except MlflowException as error:
-        raise ArtifactError(f"{uri} cannot be resolved: {error.message}\n Give runs:/<run id>/<artifact>.") from error
+        raise ArtifactUnavailable(
+            f"{uri} cannot be resolved: {error.message}\n Give runs:/<run id>/<artifact>."
+        ) from error
     except OSError as error:
         raise ArtifactError(f"{uri:.200} cannot be read: {error.strerror}\n Give runs:/<run id>/<artifact>.") from error
 
@@ -91,7 +100,7 @@ def _at(location: str, uri: str) -> Iterator[Path]:
         raise ArtifactError(f"{uri:.200} cannot be read: {error.strerror}\n Give runs:/<run id>/<artifact>.") from error
     if path is not None:
         if not there:
-            raise ArtifactError(f"{uri} is not there ({path})\n Run the step that makes it again.")
+            raise ArtifactUnavailable(f"{uri} is not there ({path})\n Run the step that makes it again.")
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="artifact-") as folder:
@@ -108,7 +117,7 @@ def _asking(uri: str) -> Iterator[None]:
     except (MlflowException, OSError) as error:
         if machine_error(error) or server_unavailable(error):
             raise  # nothing is wrong with the artifact
-        raise ArtifactError(f"{uri} cannot be fetched: {error}\n Run the step that makes it again.") from error
+        raise ArtifactUnavailable(f"{uri} cannot be fetched: {error}\n Run the step that makes it again.") from error
     except ImportError as error:
         raise _no_client(uri, error) from error
 
@@ -146,7 +155,9 @@ def _check_size(uri: str, size: int | None, most: int) -> None:
 
 def _copied(location: str, folder: Path) -> Path:
     """A copy in `folder`, begun anew when it breaks off: MLflow repeats what has no answer, not what has half of it."""
-    for left in reversed(range(ATTEMPTS)):
+    left = ATTEMPTS
+    while True:
+        left -= 1
         try:  # in a folder of its own: a copy must not hold what the one before left
             return Path(mlflow.artifacts.download_artifacts(artifact_uri=location, dst_path=str(folder / str(left))))
         except (MlflowException, OSError) as error:
@@ -154,9 +165,9 @@ def _copied(location: str, folder: Path) -> Path:
                 raise  # on the next attempt it would be the same
 
 
-def _no_client(uri: str, error: ImportError) -> ArtifactError:
+def _no_client(uri: str, error: ImportError) -> ArtifactUnavailable:
     """MLflow knows stores whose client library is none of this project's."""
-    return ArtifactError(
+    return ArtifactUnavailable(
         f"{uri} lies in a store that needs {error.name}, which is not installed here\n Give runs:/<run id>/<artifact>."
     )
 
@@ -172,7 +183,7 @@ def open_verified(item: Input | Output, given: bool = False) -> Iterator[Path]:
             damage = _damage(item, folder)
         else:
             now = output_record(folder, item.role, item.uri).digest
-            damage = [f"sha256 {now[:12]}, recorded {item.digest[:12]}"] if now != item.digest else []
+            damage = [Problem(ProblemKind.REPLACED, recorded=item.digest, found=now)] if now != item.digest else []
         if damage:
             raise ArtifactError(
                 f"{item.uri} was altered after it was made ({damage[0]})\n Run the step that makes it again."
@@ -180,37 +191,43 @@ def open_verified(item: Input | Output, given: bool = False) -> Iterator[Path]:
         yield folder
 
 
-def problems(output: Output) -> list[str]:
+def problems(output: Output) -> list[Problem]:
     """What keeps `output` from being what its record says: empty when every file is there with its digest.
 
     A store that is a folder is hashed in place; any other is asked for names and sizes first, which finds what
     was deleted or truncated without moving a byte.
     """
+    return [replace(problem, output=output.name) for problem in _problems(output)]
+
+
+def _problems(output: Output) -> list[Problem]:
     try:
         location = _location(output.uri)
         if _local_folder(location) is None and (found := _wrong_sizes(output, location)):
             return found
         with _at(location, output.uri) as folder:
-            return [f"output {output.name}: {problem}" for problem in _damage(output, folder)]
-    except (ArtifactError, DigestError, MlflowException, ImportError) as error:
-        return [f"output {output.name}: {str(error).splitlines()[0]}"]
+            return _damage(output, folder)
+    except (ArtifactUnavailable, MlflowException, ImportError) as error:
+        return [Problem(ProblemKind.UNAVAILABLE, detail=without_remedy(error))]
+    except (ArtifactError, DigestError) as error:
+        return [Problem(ProblemKind.UNREADABLE, detail=without_remedy(error))]
 
 
-def _damage(output: Output, folder: Path) -> list[str]:
+def _damage(output: Output, folder: Path) -> list[Problem]:
     return [problem for problem in verify(folder, output.listing) if not _by_others(problem)]
 
 
-def _by_others(problem: str) -> bool:
+def _by_others(problem: Problem) -> bool:
     """Files that MLflow and Python add to a model when it is registered or served from the store itself.
 
     Compiled code is none of ours to trust or mind: nothing here imports what came with a model.
     """
-    path, what = problem.split()[:2]
-    return path == REGISTRATION or (what == "extra:" and path.endswith(".pyc") and "__pycache__/" in path)
+    compiled = problem.path.endswith(".pyc") and "__pycache__/" in problem.path
+    return problem.path == REGISTRATION or (problem.kind is ProblemKind.EXTRA and compiled)
 
 
 def _sizes(location: str) -> dict[str, int]:
-    """Path -> bytes of every file at `location`, as its store lists them."""
+    """Path -> bytes of every file at `location`, as its store lists them; 0 where it does not say."""
     repository = get_artifact_repository(location)
     sizes: dict[str, int] = {}
     folders: list[str | None] = [None]
@@ -219,14 +236,14 @@ def _sizes(location: str) -> dict[str, int]:
             if info.is_dir:
                 folders.append(info.path)
             else:
-                sizes[info.path] = info.file_size
+                sizes[info.path] = info.file_size or 0
     return sizes
 
 
-def _wrong_sizes(output: Output, location: str) -> list[str]:
+def _wrong_sizes(output: Output, location: str) -> list[Problem]:
     sizes = _sizes(location)
     return [
-        f"output {output.name}: {path} {'missing' if path not in sizes else 'truncated or altered'}"
+        Problem(ProblemKind.RESIZED if path in sizes else ProblemKind.MISSING, path, size, sizes.get(path))
         for path, (size, _) in output.files.items()
         if sizes.get(path) != size
     ]

@@ -12,6 +12,7 @@ from importlib.util import resolve_name
 from pathlib import Path
 
 from provenance.bootstrap import source_imports
+from provenance.record.difference import Difference, DifferenceKind, changed_values
 from provenance.record.digest import digest_json, sha256_file
 from provenance.record.syntax import DECLARATION, CodeError, Module, parse
 
@@ -42,17 +43,9 @@ def digest(closure: Mapping[str, str]) -> str:
     return digest_json(dict(closure))
 
 
-def changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    """Paths that differ, sorted; those of one side alone are marked "(added)" or "(removed)"."""
-    lines = []
-    for path in sorted(before.keys() | after.keys()):
-        if path not in before:
-            lines.append(f"{path} (added)")
-        elif path not in after:
-            lines.append(f"{path} (removed)")
-        elif before[path] != after[path]:
-            lines.append(path)
-    return lines
+def changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[Difference]:
+    """The modules that differ or that one closure alone has, sorted by path."""
+    return changed_values(DifferenceKind.CODE, before, after)
 
 
 def unchanged(root: str | Path, module: str, recorded: Mapping[str, str]) -> None:
@@ -60,10 +53,11 @@ def unchanged(root: str | Path, module: str, recorded: Mapping[str, str]) -> Non
 
     What it imported is known of the project that it runs, and of no other folder.
     """
-    moved = changed(recorded, closure(root, module))
+    found = changed(recorded, closure(root, module))
+    moved, paths = [module.text for module in found], {module.subject for module in found}
     imported = source_imports.imported if Path(root).resolve() == source_imports.ROOT.resolve() else {}
     loaded = {path: parse(source, path).digest for path, source in imported.items() if path in recorded}
-    moved += [path for path, found in loaded.items() if found != recorded[path] and path not in moved]
+    moved += [path for path, digest in loaded.items() if digest != recorded[path] and path not in paths]
     if moved:
         more = f" and {len(moved) - 3} more" if len(moved) > 3 else ""
         raise CodeError(

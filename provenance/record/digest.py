@@ -13,6 +13,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from provenance.record.problem import Problem, ProblemKind
+
 # What JSON can say, to be written; and an object of it that was read, of which nothing is known: anybody wrote it.
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 JsonObject: TypeAlias = Mapping[str, Any]
@@ -42,6 +44,7 @@ class Listing:
         return sum(size for size, _ in self.files.values())
 
     def to_dict(self) -> dict[str, Json]:
+        """Plain values, for JSON."""
         return {
             "digest": self.digest,
             "files": {path: list(entry) for path, entry in sorted(self.files.items())},
@@ -107,26 +110,26 @@ def digest_files(files: Mapping[str, tuple[int, str]]) -> str:
     return _digest(files, ())
 
 
-def verify(folder: str | os.PathLike[str], listing: Listing, deep: bool = True) -> list[str]:
-    """What is wrong with `folder` against `listing`, a line each; empty when nothing is.
+def verify(folder: str | os.PathLike[str], listing: Listing, deep: bool = True) -> list[Problem]:
+    """What is wrong with `folder` against `listing`; empty when nothing is.
 
     deep=False compares names and sizes alone. Only files found in the folder are opened, never a path of the listing.
     """
     try:
         found = {path: (file, status) for path, file, status in _walk(Path(folder))}
-        problems = [f"{path} missing" for path in sorted(listing.files.keys() - found.keys())]
+        problems = [Problem(ProblemKind.MISSING, path) for path in sorted(listing.files.keys() - found.keys())]
         for path, (file, status) in sorted(found.items()):
             if path not in listing.files:
-                problems.append(f"{path} extra: not in the listing")
+                problems.append(Problem(ProblemKind.EXTRA, path))
                 continue
             size, sha256 = listing.files[path]
             if status.st_size != size:
-                verb = "truncated" if status.st_size < size else "grown"
-                problems.append(f"{path} {verb}: {status.st_size:,} bytes of {size:,}")
+                kind = ProblemKind.TRUNCATED if status.st_size < size else ProblemKind.GROWN
+                problems.append(Problem(kind, path, size, status.st_size))
             elif deep and (now := sha256_file(file)) != sha256:
-                problems.append(f"{path} altered: sha256 {now[:12]}, recorded {sha256[:12]}")
+                problems.append(Problem(ProblemKind.ALTERED, path, sha256, now))
     except DigestError as error:
-        return [str(error)]
+        return [Problem(ProblemKind.UNREADABLE, detail=str(error))]
     return problems
 
 

@@ -6,11 +6,11 @@ import hashlib
 import platform
 import re
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from provenance.bootstrap.installed_files import altered, package_folders
+from provenance.record.difference import Difference, DifferenceKind, changed_values
 from provenance.record.digest import Json, JsonObject, digest_json
 from provenance.record.hardware import cpu_model, variables
 from provenance.record.packages import ABSENT, installed, locked, same_version
@@ -138,26 +138,25 @@ def unchanged(root: str | Path, before: Environment) -> None:
         )
 
 
-def environment_differences(a: Environment, b: Environment) -> list[str]:
-    """What differs from `a` to `b`, a line each, the likelier cause of another result first."""
-    lines = [] if a.python == b.python else [f"python {a.python} -> {b.python}"]
-    lock = _moved("lock", a.locked, b.locked)
+def environment_differences(a: Environment, b: Environment) -> list[Difference]:
+    """What differs from `a` to `b`, the likelier cause of another result first."""
+    found = _facts(a, b, DifferenceKind.PYTHON)
+    lock = changed_values(DifferenceKind.LOCKED, a.locked, b.locked)
     if a.lock_digest != b.lock_digest and not lock:
-        lock = [f"lock: the same versions in another text, {a.lock_digest[:12]} -> {b.lock_digest[:12]}"]
-    really = [
-        line for line in _moved("installed", a.packages, b.packages) if line.replace("installed", "lock", 1) not in lock
-    ]
-    lines += [*lock, *really, *_moved("variable", a.threads, b.threads)]
-    for name in ("cpu", "machine", "platform", "cores", "manager"):
-        before, after = getattr(a, name), getattr(b, name)
-        if before != after:
-            lines.append(f"{name} {before} -> {after}")
-    return lines + _moved("beside the lock", a.extras, b.extras)
+        lock = [Difference(DifferenceKind.LOCK_TEXT, LOCK, a.lock_digest, b.lock_digest)]
+    by_lock = {(package.subject, package.before, package.after) for package in lock}
+    really = changed_values(DifferenceKind.INSTALLED, a.packages, b.packages)
+    found += [*lock, *(one for one in really if (one.subject, one.before, one.after) not in by_lock)]
+    found += changed_values(DifferenceKind.VARIABLE, a.threads, b.threads)
+    found += _facts(a, b, DifferenceKind.CPU, DifferenceKind.MACHINE, DifferenceKind.PLATFORM,
+                    DifferenceKind.CORES, DifferenceKind.MANAGER)  # fmt: skip
+    return found + changed_values(DifferenceKind.BESIDE_THE_LOCK, a.extras, b.extras)
 
 
-def _moved(what: str, a: Mapping[str, str], b: Mapping[str, str]) -> list[str]:
-    names = (name for name in sorted(a.keys() | b.keys()) if a.get(name) != b.get(name))
-    return [f"{what}: {name} {a.get(name, ABSENT)} -> {b.get(name, ABSENT)}" for name in names]
+def _facts(a: Environment, b: Environment, *kinds: DifferenceKind) -> list[Difference]:
+    """What differs among the fields that are called as their kinds are."""
+    values = [(kind, str(getattr(a, kind.label)), str(getattr(b, kind.label))) for kind in kinds]
+    return [Difference(kind, kind.label, before, after) for kind, before, after in values if before != after]
 
 
 def _read(path: Path) -> bytes:

@@ -85,6 +85,11 @@ class Lineage:
     def with_key(self) -> Lineage:
         return replace(self, key=digest_json(self.components()))
 
+    @property
+    def keyed_inputs(self) -> dict[str, str]:
+        """Role -> digest, of the inputs as the key goes by them."""
+        return dict(self.key_inputs) or {item.role: item.digest for item in self.inputs}
+
     def components(self) -> dict[str, object]:
         """What the key is made of, part by part, so that two keys can be told apart by name."""
         if self.engine:
@@ -95,7 +100,7 @@ class Lineage:
             "schema": self.schema,
             "step": self.step,
             "params": dict(self.params),
-            "inputs": dict(self.key_inputs) or {item.role: item.digest for item in self.inputs},
+            "inputs": self.keyed_inputs,
             "environment": self.environment_key,
         }
 

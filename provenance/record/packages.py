@@ -83,13 +83,13 @@ def installed(path: list[str] | None = None) -> dict[str, str]:
 
 def same_version(wanted: str, found: str) -> bool:
     """Whether both are one version, as PEP 440 compares them (1.0 = 1.0.0)."""
-    if wanted == found or found == ABSENT or " " in found:
-        return wanted == found
+    if wanted == found:
+        return True
     from packaging.version import InvalidVersion, Version
 
     try:
         return Version(wanted) == Version(found)
-    except InvalidVersion:
+    except InvalidVersion:  # absent, or not from an index
         return False
 
 

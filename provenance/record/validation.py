@@ -44,6 +44,11 @@ def one_line(text: str) -> str:
     return " ".join(printable(text).split())
 
 
+def without_remedy(error: Exception) -> str:
+    """What an error says happened: its first line. What to do about it stands below."""
+    return str(error).partition("\n")[0]
+
+
 def cell(text: str) -> str:
     """`text` in a Markdown table or list: one line, no markup of its own."""
     return one_line(text).replace("|", "\\|").replace("<", "&lt;").replace("`", "'").replace("[", "\\[")

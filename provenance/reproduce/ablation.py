@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from provenance.pipeline.session import Session
+from provenance.record.difference import Difference, DifferenceKind
 from provenance.record.environment import CONDA, LOCK
 from provenance.reproduce.compare import Comparison, RankedDifference
 from provenance.reproduce.recorded_code import RecordedCode
@@ -18,15 +19,19 @@ from provenance.reproduce.reproduce import RECORDED, ReplayOptions, location_of,
 from provenance.reproduce.verdict import Verdict
 
 CONTROL = "nothing: a again"
+WORKERS = (DifferenceKind.PLACEMENT, "workers")  # can be taken from b; where the inputs lie or an engine runs cannot
 
 
 @dataclass(frozen=True)
 class Factor:
-    """One thing to take from b: parameters, where external inputs lie, the code, the lock, environment variables."""
+    """One thing to take from b: parameters, the source of external inputs, the code, the lock, environment variables.
+
+    `name` is for people.
+    """
 
     name: str
     changes: dict[str, str] = field(default_factory=dict)
-    location: str | None = None
+    source: bool = False
     code: bool = False
     lock: bool = False
     variables: dict[str, str | None] = field(default_factory=dict)
@@ -34,41 +39,72 @@ class Factor:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one factor did: the verdict on a's steps with it, None when it cannot be tried here."""
+    """What one factor did: the verdict on a's steps with it."""
 
     factor: Factor
-    verdict: Verdict | None
-    why_not: str = ""
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one factor did to a metric: its value in a, in b and in a with the factor."""
+
+    step: str
+    metric: str
+    in_a: float
+    in_b: float
+    now: float
+
+    @property
+    def share(self) -> float | None:
+        """The part of the whole difference that the factor alone makes; None when there is no difference."""
+        whole = self.in_b - self.in_a
+        return (self.now - self.in_a) / whole if whole else None
 
 
 def factors(comparison: Comparison, b: list[RecordedRun]) -> tuple[list[Factor], list[RankedDifference]]:
     """What can be tried, in the order of the causes, and the causes that cannot be tried on this machine."""
-    tried: dict[str, Factor] = {}
+    wanted: list[Factor] = []
     untried: list[RankedDifference] = []
-    location = next((original.location for original in b if original.external), None)
+    located = any(original.external for original in b)
     for found in comparison.found:
-        kind, text = found.difference.kind, found.difference.text
-        name = text.split()[0]
-        if kind == "parameters" or (kind == "threads" and name == "workers"):
-            tried[text] = Factor(text, changes={name: _of(b, name)})
-        elif kind == "code":
-            tried["code"] = Factor(f"code: {', '.join(comparison.modules)}", code=True)
-        elif kind == "data" and not text.startswith("input ") and location:
-            tried["data"] = Factor("inputs as b read them", location=location)
-        elif kind in ("packages", "python") and not text.startswith("installed:"):
-            tried["lock"] = Factor("packages as b has them locked", lock=True)
-        elif kind == "threads" and text.startswith("variable:"):
-            variable, value = text.split()[1], b[-1].lineage.environment["threads"].get(text.split()[1])
-            tried[text] = Factor(text, variables={variable: value})
-        else:
+        factor = _factor(found.difference, comparison.modules, located)
+        if factor is None:
             untried.append(found)
-    return list(tried.values()), untried
+        elif factor not in wanted:
+            wanted.append(factor)
+    return wanted, untried
 
 
-def _of(b: list[RecordedRun], name: str) -> str:
-    """b's value of a parameter, from the first step that takes it."""
-    records = ({**original.lineage.params, **original.lineage.placement} for original in b)
-    return next(record[name] for record in records if name in record)
+def _factor(difference: Difference, modules: list[str], located: bool) -> Factor | None:
+    """How to take `difference` from b; None when that cannot be done here.
+
+    modules: paths of all the code that differs. located: whether b's record says where its external inputs lie.
+    """
+    name, value = difference.subject, difference.after
+    parameter = difference.kind is DifferenceKind.PARAMETER or (difference.kind, name) == WORKERS
+    if parameter and value is not None:
+        return Factor(difference.text, changes={name: value})
+    if difference.kind is DifferenceKind.VARIABLE:
+        return Factor(difference.text, variables={name: value})
+    if difference.kind is DifferenceKind.CODE:
+        return Factor(f"code: {', '.join(modules)}", code=True)
+    if difference.kind is DifferenceKind.EXTERNAL_INPUT and located:
+        return Factor(f"{difference.noun}s", source=True)
+    if difference.kind in (DifferenceKind.LOCKED, DifferenceKind.LOCK_TEXT, DifferenceKind.PYTHON):
+        return Factor("packages as b has them locked", lock=True)
+    return None
+
+
+def effect(verdict: Verdict, comparison: Comparison) -> Effect | None:
+    """What one factor did to the first metric that differs between a and b; None when there is no such metric."""
+    rows = comparison.metrics or [(step.step, *row) for step in reversed(verdict.steps) for row in step.metrics][:1]
+    made = {(step.step, name): now for step in verdict.steps for name, _, now in step.metrics}
+    for step, metric, in_a, in_b in rows:
+        now = made.get((step, metric))
+        if now is not None and in_a is not None and in_b is not None:
+            return Effect(step, metric, in_a, in_b, now)
+    return None
 
 
 def prove(session: Session, a: list[RecordedRun], b: list[RecordedRun], code: RecordedCode, options: ReplayOptions,
@@ -78,7 +114,7 @@ def prove(session: Session, a: list[RecordedRun], b: list[RecordedRun], code: Re
     for factor in [Factor(CONTROL), *wanted]:
         session.say(f"a with {factor.name}")
         location = options.location
-        if factor.location:
+        if factor.source:
             one = next(one for one in b if one.external)
             external = session.pipeline.external(one.lineage.step)
             location = location_of(external, one, replace(options, location=RECORDED))

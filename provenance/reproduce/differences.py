@@ -2,96 +2,83 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from provenance.pipeline.declaration import ExternalInputs, Pipeline
 from provenance.record import code
+from provenance.record.difference import Category, Difference, DifferenceKind, changed_values
 from provenance.record.environment import Environment, environment_differences
-from provenance.record.lineage import Lineage
-from provenance.record.validation import one_line
+from provenance.record.lineage import Input, Lineage
 
-# Likeliest first. A package beside the lock is not imported, a manager only builds what the lock says.
-KINDS = ("data", "code", "parameters", "packages", "python", "platform", "cpu", "threads", "manager", "beside the lock")
 # What computes, as opposed to what talks to servers: the first to suspect among packages.
 NUMERIC = ("numpy", "scipy", "scikit-learn", "xgboost", "hyperopt", "pandas", "pyarrow", "dask")
 
-MONTH = re.compile(r"\d{4}-\d{2}")
-_KIND_OF_LINE = {
-    "python": "python",
-    "lock:": "packages",
-    "installed:": "packages",
-    "variable:": "threads",
-    "cores": "threads",
-    "cpu": "cpu",
-    "machine": "cpu",
-    "platform": "platform",
-    "manager": "manager",
-    "beside": "beside the lock",
-}
 
-
-@dataclass(frozen=True)
-class Difference:
-    """One thing in which two runs differ; `kind` is one of KINDS."""
-
-    kind: str
-    text: str
-
-    def __str__(self) -> str:
-        return one_line(f"{self.kind}: {self.text}")
-
-
-def find_differences(old: Lineage, new: Lineage) -> tuple[Difference, ...]:
+def find_differences(old: Lineage, new: Lineage, pipeline: Pipeline) -> tuple[Difference, ...]:
     """Everything in which two records of one step differ and that may change a result, the likeliest first.
 
-    Where months lay is no difference; their digests are.
+    Where external inputs lay is no difference; their digests are.
     """
-    found = [*_data(old, new), *(Difference("code", path) for path in code.changed(old.code, new.code))]
-    found += [Difference("parameters", line) for line in _changed(old.params, new.params)]
-    placed = [{name: text for name, text in record.placement.items() if name != "source"} for record in (old, new)]
-    found += [Difference("threads", line) for line in _changed(*placed)]
+    found = [*_data(old, new, pipeline), *code.changed(old.code, new.code)]
+    found += changed_values(DifferenceKind.PARAMETER, old.params, new.params)
+    placed = [{name: text for name, text in one.placement.items() if name != pipeline.location} for one in (old, new)]
+    found += changed_values(DifferenceKind.PLACEMENT, *placed)
     if old.environment and new.environment:
         before, after = Environment.from_dict(old.environment), Environment.from_dict(new.environment)
-        found += [Difference(_KIND_OF_LINE[line.split()[0]], line) for line in environment_differences(before, after)]
+        found += environment_differences(before, after)
     return tuple(sorted(found, key=_rank))
 
 
-def _data(old: Lineage, new: Lineage) -> list[Difference]:
-    """Inputs with other digests; a month that only one has, or another taxi's, is what the parameters asked for."""
+def _data(old: Lineage, new: Lineage, pipeline: Pipeline) -> list[Difference]:
+    """Inputs with other digests, but for external ones that the parameters chose otherwise."""
+    step = pipeline.by_name.get(new.step)
+    external = step.external if step else None
+    made = {need.param for need in step.needs} if step else set()
     before, after = ({item.role: item for item in record.inputs} for record in (old, new))
-    moved = {line.split()[0] for line in _changed(old.params, new.params)}
     found = []
     for role in sorted(before | after):
         was, now = before.get(role), after.get(role)
-        month = bool(MONTH.fullmatch(role))
-        asked = "taxi" in moved or (not (was and now) and any(name.endswith("_months") for name in moved))
-        if (was and was.digest) == (now and now.digest) or (month and asked) or _unread(role, old, new):
+        if (was and was.digest) == (now and now.digest) or _unread(role, old, new):
             continue
-        text = f"raw month {role}" if month else f"input {role}"
-        text += f" sha256 {was.digest[:12] if was else 'absent'} -> {now.digest[:12] if now else 'absent'}"
-        if month and was and now and was.uri and now.uri and was.uri != now.uri:
-            text += f" ({was.uri} -> {now.uri})"
-        found.append(Difference("data", text))
+        if external is None or role in made:
+            found.append(_input(DifferenceKind.INPUT, role, was, now))
+        elif not _chosen_otherwise(external, old.params, new.params, both=bool(was and now)):
+            found.append(_input(DifferenceKind.EXTERNAL_INPUT, role, was, now, external.noun))
     return found
 
 
+def _input(kind: DifferenceKind, role: str, was: Input | None, now: Input | None, noun: str = "") -> Difference:
+    moved = noun and was and now and was.uri and now.uri and was.uri != now.uri
+    places = (was.uri, now.uri) if was and now and moved else None
+    return Difference(kind, role, was.digest if was else None, now.digest if now else None, noun, places)
+
+
+def _chosen_otherwise(external: ExternalInputs, old: Mapping[str, str], new: Mapping[str, str], *, both: bool) -> bool:
+    """Whether the parameters ask for another input than before: one that only one record has, or another by its role.
+
+    Where both records have the role, only a parameter counts that leaves the roles as they are and so must choose what
+    lies behind them: not one that adds or drops others.
+    """
+    changed = [name for name in external.selected_by if old.get(name) != new.get(name)]
+    if not both:
+        return bool(changed)
+    return any(name in new and _same_roles(external, old, {**old, name: new[name]}) for name in changed)
+
+
+def _same_roles(external: ExternalInputs, old: Mapping[str, str], new: Mapping[str, str]) -> bool:
+    try:
+        return external.roles(old) == external.roles(new)
+    except (KeyError, ValueError):  # a record that lacks a parameter, or two that do not go together
+        return False
+
+
 def _unread(role: str, old: Lineage, new: Lineage) -> bool:
-    """Whether a made-up month has one recipe in both records, and one of them ended before it read the month."""
+    """Whether a generated input has one recipe in both records, and one of them ended before it was read."""
     recipe = old.key_inputs.get(role)
     digests = [item.digest for record in (old, new) for item in record.inputs if item.role == role]
     return recipe is not None and recipe == new.key_inputs.get(role) and recipe in digests
 
 
-def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    return [
-        f"{name} {before.get(name, 'absent')} -> {after.get(name, 'absent')}"
-        for name in sorted(before | after)
-        if before.get(name) != after.get(name)
-    ]
-
-
-def _rank(difference: Difference) -> tuple[int, int, int]:
-    words = difference.text.split()
-    numeric = difference.kind == "packages" and len(words) > 1 and words[1] in NUMERIC
-    return KINDS.index(difference.kind), 0 if numeric else 1, NUMERIC.index(words[1]) if numeric else 0
+def _rank(difference: Difference) -> tuple[int, int]:
+    numeric = difference.category is Category.PACKAGES and difference.subject in NUMERIC
+    return difference.category.rank, NUMERIC.index(difference.subject) if numeric else len(NUMERIC)

@@ -6,9 +6,11 @@ Holds digests, metrics and what they were made of; no run ids, times, paths or n
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+from provenance.pipeline.declaration import Pipeline
 from provenance.record.lineage import Input, Lineage, Output
 from provenance.reproduce.verdict import Made, measured
 
@@ -20,9 +22,9 @@ class ExpectedError(ValueError):
     """An expected.json that is missing or cannot be read."""
 
 
-def write(root: Path, steps: Iterable[Made]) -> Path:
-    """Write what `steps` made, in their order."""
-    record = {"schema": SCHEMA, "steps": [_plain(made) for made in steps]}
+def write(root: Path, steps: Iterable[Made], pipeline: Pipeline) -> Path:
+    """Write what `steps` made, in their order; not where their external inputs lay."""
+    record = {"schema": SCHEMA, "steps": [_plain(made, pipeline.location) for made in steps]}
     path = root / FILE
     path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
     return path
@@ -48,12 +50,12 @@ def read(root: Path) -> dict[str, Made]:
         ) from error
 
 
-def _plain(made: Made) -> dict:
+def _plain(made: Made, location: str) -> dict[str, Any]:
     record = made.lineage
     return {
         "step": record.step,
         "params": dict(record.params),
-        "placement": {name: text for name, text in record.placement.items() if name != "source"},
+        "placement": {name: text for name, text in record.placement.items() if name != location},
         "inputs": {item.role: item.digest for item in record.inputs},
         "code": dict(record.code),
         "environment": dict(record.environment),
@@ -62,7 +64,7 @@ def _plain(made: Made) -> dict:
     }
 
 
-def _made(item: dict) -> Made:
+def _made(item: Mapping[str, Any]) -> Made:
     lineage = Lineage(
         step=item["step"],
         params=item["params"],

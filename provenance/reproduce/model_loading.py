@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath, PurePosixPath
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -24,13 +25,23 @@ _OF_THE_MOMENT = ("artifact_path", "mlflow_version", "model_id", "model_size_byt
 _BUILDERS = ("pip", "setuptools", "wheel")  # each environment manager brings its own
 
 
-def files(outputs: Iterable[Output]) -> dict[str, str]:
-    """``<output> <path>`` -> SHA-256 of every file that the digests leave out and that comes out again all the same.
+class ModelFile(NamedTuple):
+    """A file of the model that is output `output` of a run."""
+
+    output: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.output} {self.path}"
+
+
+def files(outputs: Iterable[Output]) -> dict[ModelFile, str]:
+    """The SHA-256 of every file that the digests leave out and that comes out again all the same.
 
     Hidden files are none of them: a model gets those of its maker's folder (.DS_Store), and no import can name them.
     """
     return {
-        f"{output.name} {path}": output.files[path][1]
+        ModelFile(output.name, path): output.files[path][1]
         for output in outputs
         for path in output.volatile
         if path not in (MODEL, REGISTRATION, *REQUIREMENTS)
@@ -38,8 +49,8 @@ def files(outputs: Iterable[Output]) -> dict[str, str]:
     }
 
 
-def settings(outputs: Iterable[Output]) -> dict[str, str]:
-    """``<output> <file>`` -> digest of what it says without ids, times and places, where the file can be had."""
+def settings(outputs: Iterable[Output]) -> dict[ModelFile, str]:
+    """The digest of what each file says without ids, times and places, where the file can be had."""
     found = {}
     for output in outputs:
         if MODEL in output.volatile:
@@ -47,9 +58,10 @@ def settings(outputs: Iterable[Output]) -> dict[str, str]:
                 with open_artifact(output.uri) as folder:
                     for name in (MODEL, *REQUIREMENTS):
                         if name in output.volatile:
-                            found[f"{output.name} {name}"] = _digest(name, (folder / name).read_bytes())
+                            found[ModelFile(output.name, name)] = _digest(name, (folder / name).read_bytes())
                     at_home = address(output.uri) == str(folder)
-                    found |= {f"{output.name} {name}": digest for name, digest in _bytecode(folder, at_home).items()}
+                    compiled = _bytecode(folder, at_home)
+                    found |= {ModelFile(output.name, path): digest for path, digest in compiled.items()}
             except (ArtifactError, DigestError, OSError):
                 continue  # said where its damage is
     return found
@@ -83,14 +95,14 @@ def _digest(name: str, content: bytes) -> str:
     return digest_json([name, content[:MOST_BYTES].hex(), len(content)])
 
 
-def _model(said: Mapping) -> dict:
+def _model(said: Mapping[str, Any]) -> dict[str, Any]:
     """MLmodel: the flavors with all that they name, the signature, whatever else there is."""
     kept = without_places({name: value for name, value in said.items() if name not in _OF_THE_MOMENT})
     kept["flavors"]["python_function"].pop("cloudpickle_version", None)
     return kept
 
 
-def without_places(said: Mapping) -> dict:
+def without_places(said: Mapping[str, Any]) -> dict[str, Any]:
     """What MLmodel says, but for where code and artifacts lay when the model was logged: MLflow follows neither."""
     function = dict(said["flavors"]["python_function"])
     artifacts = function.get("artifacts", {})
@@ -102,10 +114,10 @@ def without_places(said: Mapping) -> dict:
     return {**said, "flavors": {**said["flavors"], "python_function": function}}
 
 
-def _environment(said: Mapping) -> dict:
+def _environment(said: Mapping[str, Any]) -> dict[str, Any]:
     """conda.yaml or python_env.yaml without the versions of what only installs."""
 
-    def without(packages: list) -> list:
+    def without(packages: list[Any]) -> list[Any]:
         return [item for item in packages if not (isinstance(item, str) and _is_builder(item))]
 
     lists = {name: without(value) for name, value in said.items() if isinstance(value, list)}

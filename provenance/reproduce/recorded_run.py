@@ -11,14 +11,12 @@ from provenance.pipeline.session import RunError, Session
 from provenance.record import names
 from provenance.record.artifacts import ArtifactError, problems, small_file
 from provenance.record.lineage import Input, Lineage
-from provenance.record.validation import one_line
+from provenance.record.problem import Problem
 from provenance.reproduce import model_loading, repeatable
 from provenance.reproduce.verdict import Made
 
 _RUN_OUTPUT = re.compile(r"runs:/([0-9a-f]{32})/([\w-]+)")
 _GIT_COMMIT = "mlflow.source.git.commit"
-# Not to be had any more, as opposed to changed: the record can still be repeated and judged.
-_GONE = re.compile(r" missing$|is not there|cannot be (fetched|resolved)|not found|does not exist")
 _PATCH_BYTES = 200_000_000  # a larger one is data; provenance.git.patch refuses it as well
 
 
@@ -27,14 +25,15 @@ class RecordedRun:
     """One recorded step.
 
     logged: parameters as MLflow logged them (shell-quoted). patch: the difference of the tree from its commit.
-    damage: artifacts that are no longer what the record says; gone: those that are not there to be checked.
+    damage: artifacts that are no longer what the record says. gone: those that are not there to be checked, so that the
+    record can still be repeated and judged.
     """
 
     made: Made
     logged: Mapping[str, str]
     patch: bytes | None = None
-    damage: tuple[str, ...] = ()
-    gone: tuple[str, ...] = ()
+    damage: tuple[Problem, ...] = ()
+    gone: tuple[Problem, ...] = ()
     # Inputs that a run made, role -> (run id, output name) of the recorded run that made it.
     upstream: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     external: tuple[Input, ...] = ()  # what no step made
@@ -90,14 +89,13 @@ def read(session: Session, run_id: str) -> RecordedRun:
         raise RunError(f"run {run_id} is a run of {hit.lineage.step!r:.40}, not of {steps}")
     run = session.client.get_run(hit.run_id)
     _check_tags(hit.run_id, hit.lineage, run.data.tags)
-    found = [one_line(problem) for output in hit.lineage.outputs for problem in problems(output)]
-    gone = tuple(line for line in found if _GONE.search(line))
+    found = [problem for output in hit.lineage.outputs for problem in problems(output)]
     return RecordedRun(
         made=Made(hit.run_id, hit.lineage, hit.metrics, model_loading.settings(hit.lineage.outputs)),
         logged=dict(run.data.params),
         patch=_patch(hit.run_id) if hit.lineage.source.get("dirty") else None,
-        damage=tuple(f"recorded {line} (changed after the run)" for line in found if line not in gone),
-        gone=gone,
+        damage=tuple(problem for problem in found if not problem.gone),
+        gone=tuple(problem for problem in found if problem.gone),
         upstream=upstream(hit.lineage),
         external=external_of(session.pipeline, hit.lineage),
     )

@@ -1,11 +1,15 @@
-"""A verdict in words: the report's Markdown."""
+"""A verdict, or a comparison, in words: lines for a terminal, and the report's Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from provenance.record.validation import cell, code
-from provenance.reproduce.verdict import Grade, StepVerdict, Verdict, relative
+from provenance.reproduce.ablation import Outcome, effect
+from provenance.reproduce.compare import Comparison, RankedDifference
+from provenance.reproduce.verdict import NO_CAUSE, Grade, StepVerdict, Verdict, relative, short
+
+NO_DIFFERENCE = "no difference in code, parameters, inputs, environment, machine, metrics and outputs"
 
 MEANING = {
     Grade.IDENTICAL: "Every output and every metric came out again, bit for bit, and so did the code in its models.",
@@ -38,15 +42,64 @@ def _section(step: StepVerdict) -> list[str]:
     apart = [row for row in (*step.outputs, *step.loaded, *step.metrics) if repr(row[1]) != repr(row[2])]
     if apart:
         lines += ["| differs | recorded | repeated | apart |", "| --- " * 4 + "|"]
-        lines += [f"| {cell(name)} | {code(before)} | {code(after)} | {_apart(before, after)} |" for name, before, after
-                  in apart]  # fmt: skip
+        lines += [
+            f"| {cell(str(name))} | {code(str(before))} | {code(str(after))} | {_apart(before, after)} |"
+            for name, before, after in apart
+        ]
     return lines
 
 
-def _apart(before: object, after: object) -> str:
+def _apart(before: float | str | None, after: float | str | None) -> str:
     """The relative distance of two metrics; digests have none."""
     return f"{relative(before, after):.2g}" if isinstance(before, float) and isinstance(after, float) else ""
 
 
-def _equal(rows: tuple) -> str:
+def _equal(rows: Sequence[tuple[str, float | str | None, float | str | None]]) -> str:
     return f"{sum(repr(before) == repr(after) for _, before, after in rows)} of {len(rows)}"
+
+
+def comparison_lines(comparison: Comparison) -> list[str]:
+    """The causes ranked, then what they did to metrics and outputs."""
+    if not comparison.found and not comparison.metrics and not comparison.outputs:
+        return [NO_DIFFERENCE]
+    lines = [f"{number}. {item}" for number, item in enumerate(comparison.found, 1)] or [NO_CAUSE]
+    lines += [f"metric {step}.{name}  {before} -> {after}{_moved(before, after)}" for step, name, before, after
+              in comparison.metrics]  # fmt: skip
+    return lines + [
+        f"output {step}.{name}  {short(before)} -> {short(after)}" for step, name, before, after in comparison.outputs
+    ]
+
+
+def _moved(before: float | None, after: float | None) -> str:
+    return "" if before is None or after is None else f"  ({after - before:+.6g})"
+
+
+def ablation_lines(
+    outcomes: Iterable[Outcome], untried: Iterable[RankedDifference], comparison: Comparison
+) -> list[str]:
+    """What cannot be tried on this machine, then what each factor did."""
+    lines = [f"not tried here: {item}" for item in untried]
+    return lines + [f"a with {one.factor.name}: {effect_line(one.verdict, comparison)}" for one in outcomes]
+
+
+def effect_line(verdict: Verdict, comparison: Comparison) -> str:
+    """What one factor did to the first metric that differs, and how much of the whole distance that is."""
+    broken = next((step for step in verdict.steps if step.error), None)
+    if broken:
+        return f"{broken.step} failed: {broken.error}"
+    found = effect(verdict, comparison)
+    if found is None:
+        return f"grade {verdict.grade}"
+    name = f"{found.step}.{found.metric}"
+    if found.now == found.in_a:
+        return f"{name} {found.now!r}, unchanged"
+    share = "" if found.share is None else f" ({found.share:.0%} of the difference)"
+    return f"{name} {found.in_a!r} -> {found.now!r}, moved by {found.now - found.in_a:+.6g}{share}"
+
+
+def comparison_markdown(a: str, b: str, lines: Iterable[str], diff: str) -> str:
+    """The report on runs `a` and `b`; diff: of their code, as git shows it, or ""."""
+    text = [f"# Runs {cell(a)} and {cell(b)}", "", *(f"- {cell(line)}" for line in lines)]
+    if diff:
+        text += ["", "## Code", "", "````diff", diff.replace("````", "` ` ` `"), "````"]
+    return "\n".join(text) + "\n"

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 from provenance.pipeline.declaration import ExternalInputs
 from provenance.pipeline.session import RunError, Session
 from provenance.record.artifacts import ArtifactError, problems
 from provenance.record.lineage import LineageError
+from provenance.record.problem import Problem, ProblemKind
+from provenance.record.validation import without_remedy
 from provenance.reproduce import replay
-from provenance.reproduce.recorded_code import RecordedCode
+from provenance.reproduce.differences import find_differences
 from provenance.reproduce.recorded_run import RecordedRun
 from provenance.reproduce.verdict import Grade, StepVerdict, Verdict, failed, judge
 from provenance.reuse.revoke import revoke
@@ -39,7 +42,13 @@ class ReplayOptions:
     own: bool = False  # the records are of one's own store
 
 
-def reproduce(session: Session, originals: list[RecordedRun], code: RecordedCode, options: ReplayOptions) -> Verdict:
+class Projects(Protocol):
+    """Where the code of recorded runs lies: RecordedCode, or code with something taken from another run."""
+
+    def project(self, original: RecordedRun) -> Path: ...
+
+
+def reproduce(session: Session, originals: list[RecordedRun], code: Projects, options: ReplayOptions) -> Verdict:
     """Repeat `originals`, given in an order in which each comes after those it was made from; stop where it breaks.
 
     Repeated runs are children of the session's run; afterwards nobody can reuse them, and the registry is as it was.
@@ -70,7 +79,7 @@ def reproduce(session: Session, originals: list[RecordedRun], code: RecordedCode
 def _step(
     session: Session, original: RecordedRun, project: Path, options: ReplayOptions, made: dict[str, str]
 ) -> StepVerdict:
-    changes = {**options.changes, "workers": str(options.workers), "quiet": str(session.quiet).lower()}
+    changes = {"workers": str(options.workers), "quiet": str(session.quiet).lower(), **options.changes}
     if external := session.pipeline.external(original.lineage.step):
         # Not what MLflow logged of it, which is another text that nothing was compared with.
         changes[external.location] = original.location if options.location == RECORDED else options.location
@@ -88,28 +97,29 @@ def _step(
     if repeated.run_id:
         made[original.run_id] = repeated.run_id
     if repeated.made:
-        return judge(original.made, repeated.made, options.tolerance, original.damage, same_code=not options.other_code)
+        return judge(original.made, repeated.made, session.pipeline, options.tolerance, original.damage,
+                     same_code=not options.other_code)  # fmt: skip
     if repeated.tried is None:
         raise ReproductionError(
             f"step {original.lineage.step} could not be started: {repeated.error}\n"
             f" See the lines above; -P env_manager= chooses another environment manager than {env_manager}."
         )
-    return failed(original.made, f"the repetition failed: {repeated.error}", original.damage, repeated.tried,
-                  repeated.run_id)  # fmt: skip
+    found = find_differences(original.lineage, repeated.tried, session.pipeline)
+    return failed(original.made, f"the repetition failed: {repeated.error}", original.damage, found, repeated.run_id)
 
 
-def input_damage(session: Session, original: RecordedRun, role: str) -> tuple[str, ...]:
+def input_damage(session: Session, original: RecordedRun, role: str) -> tuple[Problem, ...]:
     """How an input artifact is not what it was when `original` read it."""
     item = next(item for item in original.lineage.inputs if item.role == role)
     above, output_name = original.upstream[role]
     try:
         output = session.hit(above).outputs.get(output_name)
     except (RunError, LineageError, ArtifactError) as error:
-        return (f"input {role}: {str(error).splitlines()[0]}",)
-    if output is None or output.digest != item.digest:
-        return (f"input {role} is not the one recorded: sha256 {output.digest[:12] if output else 'absent'}, "
-                f"recorded {item.digest[:12]}",)  # fmt: skip
-    return tuple(f"input {role} was changed after it was made: {line}" for line in problems(output))
+        return (Problem(ProblemKind.UNREADABLE, detail=without_remedy(error), input=role),)
+    found = output.digest if output else None
+    if output is None or found != item.digest:
+        return (Problem(ProblemKind.REPLACED, recorded=item.digest, found=found, input=role),)
+    return tuple(replace(problem, input=role) for problem in problems(output))
 
 
 def check_inputs(original: RecordedRun) -> None:

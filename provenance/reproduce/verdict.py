@@ -10,12 +10,17 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import TypedDict
 
+from provenance.pipeline.declaration import Pipeline
 from provenance.record import names
+from provenance.record.difference import Difference
 from provenance.record.lineage import Lineage
+from provenance.record.problem import Problem
 from provenance.record.validation import one_line
 from provenance.reproduce import model_loading
-from provenance.reproduce.differences import Difference, find_differences
+from provenance.reproduce.differences import find_differences
+from provenance.reproduce.model_loading import ModelFile
 
 NO_CAUSE = "nothing that is recorded differs: look for randomness without a seed, times, or the order of a set"
 
@@ -35,6 +40,11 @@ class Grade(IntEnum):
         return format(str(self), form)
 
 
+# What is compared, as recorded and as repeated; None on the side that has none.
+DigestRow = tuple[str, str | None, str | None]
+LoadedRow = tuple[ModelFile, str | None, str | None]
+MetricRow = tuple[str, float | None, float | None]
+LoadedPairs = dict[ModelFile, tuple[str | None, str | None]]
 GRADES = tuple(str(grade) for grade in reversed(Grade))
 
 
@@ -45,7 +55,31 @@ class Made:
     run_id: str
     lineage: Lineage
     metrics: Mapping[str, float]
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[ModelFile, str] = field(default_factory=dict)
+
+
+class Row(TypedDict):
+    """One output, file or metric in JSON; a metric that JSON has no number for is text."""
+
+    name: str
+    recorded: float | str | None
+    repeated: float | str | None
+
+
+class StepReport(TypedDict):
+    """A step's verdict in JSON. `causes` are sentences; `differences` and `damage` say the same as data."""
+
+    step: str
+    grade: str
+    original: str
+    repeated: str | None
+    outputs: list[Row]
+    loaded: list[Row]
+    metrics: list[Row]
+    causes: list[str]
+    differences: list[dict[str, str | None]]
+    damage: list[dict[str, int | str | None]]
+    error: str | None
 
 
 @dataclass(frozen=True)
@@ -60,13 +94,13 @@ class StepVerdict:
     step: str
     original: str
     repeated: str | None
-    outputs: tuple[tuple[str, str | None, str | None], ...]
-    metrics: tuple[tuple[str, float | None, float | None], ...]
+    outputs: tuple[DigestRow, ...]
+    metrics: tuple[MetricRow, ...]
     differences: tuple[Difference, ...]
-    damage: tuple[str, ...] = ()
+    damage: tuple[Problem, ...] = ()
     error: str | None = None
     tolerance: float = 0.0
-    loaded: tuple[tuple[str, str | None, str | None], ...] = ()
+    loaded: tuple[LoadedRow, ...] = ()
 
     @property
     def grade(self) -> Grade:
@@ -80,37 +114,32 @@ class StepVerdict:
         return Grade.METRICS if not any(apart) else Grade.CLOSE if max(apart) <= self.tolerance else Grade.DIVERGED
 
     @property
-    def other_code(self) -> tuple[str, ...]:
-        """How a recorded model loads otherwise than the one that was made again, a line for each file."""
-        return tuple(
-            one_line(f"{name} is not what the recorded code makes: sha256 {_short(before)}, made again {_short(after)}")
-            for name, before, after in self.loaded
-            if before != after
-        )
+    def other_code(self) -> tuple[LoadedRow, ...]:
+        """What MLflow loads a recorded model with, where it is not what was made again."""
+        return tuple(row for row in self.loaded if row[1] != row[2])
 
     @property
     def explanations(self) -> tuple[str, ...]:
         """Why it is not identical, the likeliest first; empty when it is."""
         if self.grade is Grade.IDENTICAL:
             return ()
-        lines = [*(f"data: {line}" for line in self.damage), *(f"model: {line}" for line in self.other_code)]
+        lines = [f"data: {problem.of_record()}" for problem in self.damage]
+        lines += [_loads_otherwise(*row) for row in self.other_code]
         return (*lines, *map(str, self.differences)) or (NO_CAUSE,)
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> StepReport:
         """Plain values, for JSON."""
         return {
             "step": self.step,
             "grade": str(self.grade),
             "original": self.original,
             "repeated": self.repeated,
-            "outputs": [dict(zip(("name", "recorded", "repeated"), row, strict=True)) for row in self.outputs],
-            "loaded": [dict(zip(("name", "recorded", "repeated"), row, strict=True)) for row in self.loaded],
-            "metrics": [
-                {"name": name, "recorded": _plain(before), "repeated": _plain(after)}
-                for name, before, after in self.metrics
-            ],
+            "outputs": [_row(*row) for row in self.outputs],
+            "loaded": [_row(str(file), before, after) for file, before, after in self.loaded],
+            "metrics": [_row(name, _plain(before), _plain(after)) for name, before, after in self.metrics],
             "causes": list(self.explanations),
-            "differences": [{"kind": cause.kind, "text": cause.text} for cause in self.differences],
+            "differences": [cause.to_dict() for cause in self.differences],
+            "damage": [problem.to_dict() for problem in self.damage],
             "error": self.error,
         }
 
@@ -137,17 +166,17 @@ class Verdict:
         return f"grade {self.grade}  first at {self.first.step}: {one_line(self.first.explanations[0])}"
 
 
-def judge(original: Made, repeated: Made, tolerance: float = 0.0, damage: tuple[str, ...] = (),
-          same_code: bool = False) -> StepVerdict:  # fmt: skip
+def judge(original: Made, repeated: Made, pipeline: Pipeline, tolerance: float = 0.0,
+          damage: tuple[Problem, ...] = (), same_code: bool = False) -> StepVerdict:  # fmt: skip
     """Compare every output by digest and every metric by its bits.
 
     With `same_code`, where the one is a repetition of the other by its code, also how their models load.
     """
-    before = {output.name: output.digest for output in original.lineage.outputs}
-    after = {output.name: output.digest for output in repeated.lineage.outputs}
+    before: dict[str, str | None] = {output.name: output.digest for output in original.lineage.outputs}
+    after: dict[str, str | None] = {output.name: output.digest for output in repeated.lineage.outputs}
     loaded, required = how_loaded(original, repeated) if same_code else ({}, {})
-    before |= {name: old for name, (old, _) in required.items()}
-    after |= {name: new for name, (_, new) in required.items()}
+    before |= {str(file): recorded for file, (recorded, _) in required.items()}
+    after |= {str(file): made for file, (_, made) in required.items()}
     old, new = measured(original.metrics), measured(repeated.metrics)
     return StepVerdict(
         step=original.lineage.step,
@@ -155,34 +184,33 @@ def judge(original: Made, repeated: Made, tolerance: float = 0.0, damage: tuple[
         repeated=repeated.run_id,
         outputs=tuple((name, before.get(name), after.get(name)) for name in sorted(before | after)),
         metrics=tuple((name, old.get(name), new.get(name)) for name in sorted(old | new)),
-        differences=find_differences(original.lineage, repeated.lineage),
+        differences=find_differences(original.lineage, repeated.lineage, pipeline),
         damage=damage,
         tolerance=tolerance,
-        loaded=tuple((name, *pair) for name, pair in sorted(loaded.items())),
+        loaded=tuple((file, *pair) for file, pair in sorted(loaded.items())),
     )
 
 
-def how_loaded(original: Made, repeated: Made) -> tuple[dict, dict]:
-    """Name -> (recorded, repeated) of what runs when a model is loaded, and of what is installed before.
+def how_loaded(original: Made, repeated: Made) -> tuple[LoadedPairs, LoadedPairs]:
+    """File -> (recorded, repeated) of what runs when a model is loaded, and of what is installed before.
 
     Only of outputs whose files both records list, and of settings that both had at hand.
     """
     listed = [{output.name: output for output in made.lineage.outputs if output.files} for made in (original, repeated)]
     both = [name for name in listed[0] if name in listed[1]]
     code = [model_loading.files(outputs[name] for name in both) for outputs in listed]
-    loaded = {name: (code[0].get(name), code[1].get(name)) for name in code[0] | code[1]}
+    loaded = {file: (code[0].get(file), code[1].get(file)) for file in code[0] | code[1]}
     old, new = original.settings, repeated.settings
-    at_hand = tuple(f"{name} " for name in both if f"{name} {model_loading.MODEL}" in old.keys() & new.keys())
-    known = {name: (old.get(name), new.get(name)) for name in old | new if name.startswith(at_hand)}
-    required = {name: pair for name, pair in known.items() if name.endswith(model_loading.REQUIREMENTS)}
-    return loaded | {name: pair for name, pair in known.items() if name not in required}, required
+    at_hand = [name for name in both if ModelFile(name, model_loading.MODEL) in old.keys() & new.keys()]
+    known = {file: (old.get(file), new.get(file)) for file in {*old, *new} if file.output in at_hand}
+    required = {file: pair for file, pair in known.items() if file.path in model_loading.REQUIREMENTS}
+    return loaded | {file: pair for file, pair in known.items() if file not in required}, required
 
 
-def failed(original: Made, error: str, damage: tuple[str, ...] = (), tried: Lineage | None = None,
+def failed(original: Made, error: str, damage: tuple[Problem, ...] = (), differences: tuple[Difference, ...] = (),
            repeated: str | None = None) -> StepVerdict:  # fmt: skip
-    """The verdict on a step that could not be repeated; `tried` is the record that the failed repetition left."""
-    found = find_differences(original.lineage, tried) if tried else ()
-    return StepVerdict(original.lineage.step, original.run_id, repeated, (), (), found, damage, one_line(error))
+    """The verdict on a step that could not be repeated; `differences` are those of what the repetition started with."""
+    return StepVerdict(original.lineage.step, original.run_id, repeated, (), (), differences, damage, one_line(error))
 
 
 def measured(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -205,7 +233,18 @@ def relative(before: float | None, after: float | None) -> float:
     return apart or math.ulp(0.0)  # 0.0 and -0.0 are not the same bits
 
 
-def _short(digest: str | None) -> str:
+def _row(name: str, recorded: float | str | None, repeated: float | str | None) -> Row:
+    return {"name": name, "recorded": recorded, "repeated": repeated}
+
+
+def _loads_otherwise(file: ModelFile, recorded: str | None, made: str | None) -> str:
+    """One of the causes, as a line."""
+    digests = f"sha256 {short(recorded)}, made again {short(made)}"
+    return one_line(f"model: {file} is not what the recorded code makes: {digests}")
+
+
+def short(digest: str | None) -> str:
+    """A digest as a person is shown it."""
     return digest[:12] if digest else "absent"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -12,13 +13,18 @@ from mlflow.exceptions import MlflowException
 from provenance.pipeline.declaration import Pipeline
 from provenance.record import code, names
 from provenance.record.artifacts import ArtifactError, problems, small_file
+from provenance.record.difference import Difference, DifferenceKind, changed_values
 from provenance.record.digest import digest_json
 from provenance.record.environment import Environment, LockError, environment_differences
 from provenance.record.lineage import Lineage, LineageError, Output
+from provenance.record.problem import Problem
+from provenance.record.validation import without_remedy
 from provenance.reuse import consistency
 from provenance.store.paging import every
 
 LATEST = 253_402_300_799_000  # milliseconds: the end of the year 9999; a server may say any number
+# What of an environment is part of the key.
+KEYED = (DifferenceKind.PYTHON, DifferenceKind.LOCKED, DifferenceKind.LOCK_TEXT, DifferenceKind.INSTALLED)
 PAGE = 50  # runs a page; the newest whole one wins, so the first page nearly always suffices
 
 
@@ -37,11 +43,44 @@ class Hit:
         return {output.name: output for output in self.lineage.outputs}
 
 
+class RunProblemKind(StrEnum):
+    """Why a finished run of the wanted key does not stand for another, apart from problems of its outputs."""
+
+    UNREADABLE = "unreadable"  # its record
+    OTHER_CONTENT = "other content"  # than its tag of the key says
+    METRICS_ALTERED = "metrics altered"
+    INCONSISTENT = "inconsistent"  # its record and what its outputs say of themselves
+    ALIAS_MOVED = "alias moved"  # of the version that it registered
+
+
+@dataclass(frozen=True)
+class RunProblem:
+    """One reason; `detail` has the words of the error or of the check, `differences` what it was made of instead."""
+
+    kind: RunProblemKind
+    run_id: str
+    detail: str = ""
+    differences: tuple[Difference, ...] = ()
+
+    def __str__(self) -> str:
+        if self.kind is RunProblemKind.OTHER_CONTENT:
+            changed = ", ".join(difference.reason for difference in self.differences) or "its key"
+            return (
+                f"run {self.run_id} has the key of this one, says a tag, but was made of other things ({changed:.200})"
+            )
+        if self.kind is RunProblemKind.METRICS_ALTERED:
+            return f"the metrics of run {self.run_id} were altered after the run"
+        return self.detail
+
+
+Reason = Problem | RunProblem
+
+
 @dataclass(frozen=True)
 class Miss:
     """Why nothing can be reused: a run of the same key whose outputs are not whole, or no such run at all."""
 
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
 
 
 def experiments(client: MlflowClient) -> list[str]:
@@ -80,17 +119,18 @@ def find(client: MlflowClient, experiment_ids: list[str], wanted: Lineage, pipel
     A tag is set by anybody who may write: the key is computed anew from the record. Every file of every output is
     checked against its recorded digest, and what records and artifacts say of each other must agree.
     """
-    reasons: list[str] = []
+    reasons: list[Reason] = []
     for run in finished(client, experiment_ids, f"tags.`{names.KEY}` = '{wanted.key}'"):
         try:
             lineage = read_lineage(run)
             found = disagreements(client, run, lineage, wanted, pipeline)
         except (ArtifactError, LineageError, LockError, MlflowException) as error:
-            found = [str(error).splitlines()[0]]
+            found = [RunProblem(RunProblemKind.UNREADABLE, run.info.run_id, without_remedy(error))]
         if not found:
             user = run.data.tags.get(names.USER, "unknown")
             return Hit(run.info.run_id, user, run.info.end_time, lineage, dict(run.data.metrics))
-        reasons += [reason for reason in found if reason not in reasons]
+        said = {str(reason) for reason in reasons}
+        reasons += [reason for reason in found if str(reason) not in said]
     return Miss(tuple(reasons))
 
 
@@ -99,17 +139,19 @@ def metrics_digest(metrics: Mapping[str, float]) -> str:
     return digest_json({name: repr(value) for name, value in metrics.items() if not name.startswith(names.NOT_JUDGED)})
 
 
-def disagreements(client: MlflowClient, run: Run, lineage: Lineage, wanted: Lineage, pipeline: Pipeline) -> list[str]:
+def disagreements(
+    client: MlflowClient, run: Run, lineage: Lineage, wanted: Lineage, pipeline: Pipeline
+) -> list[Reason]:
     """Why a run's record is not that of `wanted`, or its outputs and metrics are not what it says of them."""
     run_id = run.info.run_id
     if lineage.components() != wanted.components() or lineage.key != wanted.key:
-        changed = ", ".join(changes(lineage, wanted)) or "its key"
-        return [f"run {run_id} has the key of this one, says a tag, but was made of other things ({changed:.200})"]
+        return [RunProblem(RunProblemKind.OTHER_CONTENT, run_id, differences=tuple(changes(lineage, wanted)))]
     if metrics_digest(run.data.metrics) != run.data.tags.get(names.METRICS):
-        return [f"the metrics of run {run_id} were altered after the run"]
-    return [problem for output in lineage.outputs for problem in problems(output)] or consistency.inconsistent(
-        client, run_id, lineage, pipeline
-    )
+        return [RunProblem(RunProblemKind.METRICS_ALTERED, run_id)]
+    if damaged := [problem for output in lineage.outputs for problem in problems(output)]:
+        return [*damaged]
+    found = consistency.inconsistent(client, run_id, lineage, pipeline)
+    return [RunProblem(RunProblemKind.INCONSISTENT, run_id, detail) for detail in found]
 
 
 def nearest(client: MlflowClient, experiment_ids: list[str], wanted: Lineage) -> Lineage | None:
@@ -128,26 +170,14 @@ def nearest(client: MlflowClient, experiment_ids: list[str], wanted: Lineage) ->
     return best[1] if best else None
 
 
-def changes(old: Lineage, new: Lineage) -> list[str]:
-    """What differs between two records of one step in the parts the key is made of, in words."""
-    found = []
-    for name in sorted({*old.params, *new.params}):
-        before, after = old.params.get(name, "absent"), new.params.get(name, "absent")
-        if before != after:
-            found.append(f"{name} {before} -> {after}")
-    before_inputs, after_inputs = old.components()["inputs"], new.components()["inputs"]
-    for role in sorted({*before_inputs, *after_inputs}):
-        before, after = before_inputs.get(role), after_inputs.get(role)
-        if before != after:
-            found.append(f"input {role} {(before or 'absent')[:12]} -> {(after or 'absent')[:12]}")
-    found += [f"code of {module}" for module in code.changed(old.keyed_code, new.keyed_code)]
+def changes(old: Lineage, new: Lineage) -> list[Difference]:
+    """What differs between two records of one step in the parts the key is made of."""
+    found = changed_values(DifferenceKind.PARAMETER, old.params, new.params)
+    found += changed_values(DifferenceKind.INPUT, old.keyed_inputs, new.keyed_inputs)
+    found += code.changed(old.keyed_code, new.keyed_code)
     if old.engine != new.engine:
-        found.append(f"version of the engine {old.engine} -> {new.engine}")
+        found.append(Difference(DifferenceKind.ENGINE, "engine", str(old.engine), str(new.engine)))
     if old.environment_key != new.environment_key:
         before, after = Environment.from_dict(old.environment), Environment.from_dict(new.environment)
-        found += [
-            line
-            for line in environment_differences(before, after)
-            if line.split()[0] in ("python", "lock:", "installed:")
-        ]
+        found += [difference for difference in environment_differences(before, after) if difference.kind in KEYED]
     return found

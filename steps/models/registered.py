@@ -16,6 +16,7 @@ from provenance.pipeline.session import RunError, Session
 from provenance.record import names
 from provenance.record.artifacts import ArtifactError, open_verified, output_record
 from provenance.record.lineage import Input, LineageError, Output
+from provenance.record.validation import without_remedy
 from provenance.registry import aliases
 from provenance.registry.model_files import VOLATILE
 from provenance.reuse.consistency import PREDICTOR, is_of
@@ -102,7 +103,7 @@ def _recorded(session: Session, uri: str, model_id: str, logged_by: str, by: str
             try:
                 made = session.hit(run_id)
             except RunError as error:  # a trial, whose models are outputs of its search
-                why = str(error).splitlines()[0]
+                why = without_remedy(error)
                 continue
             for output in made.lineage.outputs:
                 is_it = output.uri == f"models:/{model_id}" or _made_of(client, output) == model_id
@@ -111,7 +112,7 @@ def _recorded(session: Session, uri: str, model_id: str, logged_by: str, by: str
     except MlflowException as error:
         why = error.message.splitlines()[0]
     except (RunError, LineageError, ArtifactError) as error:
-        why = str(error).splitlines()[0]
+        why = without_remedy(error)
     raise ModelUriError(f"{uri} cannot be checked: {why}\n Register the model again.")
 
 

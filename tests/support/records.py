@@ -43,6 +43,13 @@ def made(run_id: str = "1" * 32, metrics: dict | None = None, model: str = A, **
     return Made(run_id, record, METRICS if metrics is None else metrics)
 
 
+def of_months(params: dict[str, str], *inputs: Input, **changes) -> Lineage:
+    """A record of preprocess, with these parameters beside those that it needs."""
+    wanted = {"features": "full", "taxi": "green", "test_months": "none", "train_months": "2023-01",
+              "val_months": "2023-02"}  # fmt: skip
+    return replace(RECORD, step="preprocess", params=wanted | params, inputs=inputs, **changes)
+
+
 def environment(**changes) -> dict:
     """ENVIRONMENT with some facts changed."""
     return {**ENVIRONMENT, **changes}

@@ -7,9 +7,10 @@ import pytest
 from provenance.pipeline.session import RunError, Session
 from provenance.record import names
 from provenance.record.artifacts import open_artifact
+from provenance.record.difference import Difference, DifferenceKind
 from provenance.record.lineage import Input, LineageError
 from provenance.reuse import cache
-from provenance.reuse.cache import Hit, Miss
+from provenance.reuse.cache import Hit, Miss, RunProblem, RunProblemKind
 from steps.models.candidates import Candidates
 from steps.pipeline import PIPELINE
 from tests.support.finished_runs import SEARCH, TRAIN, begin, finish, folder_of, left, searched
@@ -28,9 +29,12 @@ def test_a_tag_does_not_make_the_run_of_one_seed_the_answer_for_another(client):
     """One `set_tag` did; what the record says it was made of decides, and is said."""
     run_id = left(client, of_seed("43"))
     client.set_tag(run_id, names.KEY, TRAIN.key)
-    assert find(client) == Miss(
-        (f"run {run_id} has the key of this one, says a tag, but was made of other things (seed 43 -> 42)",)
+    [reason] = find(client).reasons
+    assert reason == RunProblem(
+        RunProblemKind.OTHER_CONTENT, run_id, differences=(Difference(DifferenceKind.PARAMETER, "seed", "43", "42"),)
     )
+    words = "has the key of this one, says a tag, but was made of other things (seed 43 -> 42)"
+    assert str(reason) == f"run {run_id} {words}"
 
 
 def test_a_record_with_the_wanted_key_written_into_it_is_no_hit(client):
@@ -53,7 +57,9 @@ def test_a_run_whose_metrics_were_altered_is_refused(client):
     client.log_metric(run_id, "gate/latency_ms", 1.0)
     assert find(client).run_id == run_id
     client.log_metric(run_id, "val_rmse", 0.5)
-    assert find(client) == Miss((f"the metrics of run {run_id} were altered after the run",))
+    [reason] = find(client).reasons
+    assert reason == RunProblem(RunProblemKind.METRICS_ALTERED, run_id)
+    assert str(reason) == f"the metrics of run {run_id} were altered after the run"
 
 
 @pytest.mark.parametrize("gone", ["tag", "record"])
@@ -104,7 +110,7 @@ def test_a_search_that_does_not_agree_with_its_record_is_no_hit(client, forged):
     """Dataset in the record and in candidates.json, models in the record and there."""
     changes, words = SEARCHES[forged]
     run_id = searched(client, **changes)
-    assert words in find(client, SEARCH).reasons[0]
+    assert words in str(find(client, SEARCH).reasons[0])
     with pytest.raises(ValueError, match=words):
         Candidates.read(Session(PIPELINE, client, None), f"runs:/{run_id}/search")
 
@@ -157,7 +163,8 @@ def test_the_version_of_another_runs_model_is_no_hit(client):
     wanted = replace(TRAIN, step="register").with_key()
     output = replace(folder_of(client, mine, "version", {"x": "y"}), uri=f"runs:/{mine}/version")
     finish(client, mine, wanted, output)
-    assert "its record has no model version" in find(client, wanted).reasons[0]
+    [reason] = find(client, wanted).reasons
+    assert reason == RunProblem(RunProblemKind.INCONSISTENT, mine, f"run {mine}: its record has no model version")
     from provenance.reuse.consistency import inconsistent
 
     lineage = replace(wanted, outputs=(replace(output, uri="models:/taxi/1"),))

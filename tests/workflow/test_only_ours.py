@@ -229,7 +229,7 @@ def test_records_of_the_nearest_runs_may_say_anything(client, experiment):
                 Environment.from_dict({**records.ENVIRONMENT, name: value})
         finished(replace(good, environment={**records.ENVIRONMENT, name: [1]}, environment_key="odd"))
     nearest = cache.nearest(client, [experiment], wanted)
-    assert cache.changes(nearest, wanted) == ["seed 42 -> 1"]
+    assert [change.reason for change in cache.changes(nearest, wanted)] == ["seed 42 -> 1"]
 
 
 def test_odd_promotions_are_no_promotions(client):

@@ -184,7 +184,7 @@ def test_declared_data_files_count_byte_by_byte(tmp_path):
     zones.write_text("[1] ")
     after = closure(root, "main")
     assert list(before) == ["main.py", "taxi/city.py", "taxi/zones.json"]
-    assert changed(before, after) == ["taxi/zones.json"]
+    assert [module.subject for module in changed(before, after)] == ["taxi/zones.json"]
 
 
 @pytest.mark.parametrize("declared", ['("no.json",)', '("../../outside.json",)', "(NAME,)", '"zones.json"'])
@@ -206,7 +206,12 @@ def test_changed_names_what_differs(tmp_path):
     assert closure(root, "steps.train") == before
     project(root, steps__train="import taxi.a, taxi.c\n", taxi__a="x = 2\n")
     after = closure(root, "steps.train")
-    assert changed(before, after) == ["steps/train.py", "taxi/a.py", "taxi/b.py (removed)", "taxi/c.py (added)"]
+    assert [module.text for module in changed(before, after)] == [
+        "steps/train.py",
+        "taxi/a.py",
+        "taxi/b.py (removed)",
+        "taxi/c.py (added)",
+    ]
     assert digest(before) != digest(after)
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provenance.record.digest import DigestError, Listing, digest_json, list_tree, sha256_file, verify
+from provenance.record.problem import Problem, ProblemKind
 
 # sha256sum's own output for the texts "abc" and "".
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -78,7 +79,7 @@ def test_volatile_files_are_listed_but_do_not_count(folder):
     assert listing.volatile == ("logs/a.txt", "times.json")
     assert listing.size == 5
     (folder / "times.json").write_text("2")
-    assert [line.split(":")[0] for line in verify(folder, listing)] == ["times.json altered"]
+    assert [(found.kind, found.path) for found in verify(folder, listing)] == [(ProblemKind.ALTERED, "times.json")]
 
 
 def test_a_whole_folder_has_no_problems(folder):
@@ -87,7 +88,7 @@ def test_a_whole_folder_has_no_problems(folder):
 
 
 def test_every_kind_of_damage_is_named(folder):
-    """Missing, truncated, grown, altered and extra files each get their line."""
+    """Missing, truncated, grown, altered and extra files, each with what was recorded and what is there."""
     for name in ("gone", "short", "long", "other"):
         (folder / name).write_bytes(b"12345")
     listing = list_tree(folder)
@@ -96,31 +97,32 @@ def test_every_kind_of_damage_is_named(folder):
     (folder / "long").write_bytes(b"123456")
     (folder / "other").write_bytes(b"12344")
     (folder / "extra").write_bytes(b"")
+    before, after = (hashlib.sha256(content).hexdigest() for content in (b"12345", b"12344"))
+    altered = Problem(ProblemKind.ALTERED, "other", before, after)
     problems = [
-        "gone missing",
-        "extra extra: not in the listing",
-        "long grown: 6 bytes of 5",
-        f"other altered: sha256 {hashlib.sha256(b'12344').hexdigest()[:12]}, recorded 5994471abb01",
-        "short truncated: 4 bytes of 5",
+        Problem(ProblemKind.MISSING, "gone"),
+        Problem(ProblemKind.EXTRA, "extra"),
+        Problem(ProblemKind.GROWN, "long", 5, 6),
+        altered,
+        Problem(ProblemKind.TRUNCATED, "short", 5, 4),
     ]
     assert verify(folder, listing) == problems
-    assert verify(folder, listing, deep=False) == [line for line in problems if "altered" not in line]
+    assert verify(folder, listing, deep=False) == [problem for problem in problems if problem is not altered]
 
 
 def test_a_folder_that_is_gone_is_a_problem(tmp_path):
     """A deleted output never verifies."""
-    assert verify(tmp_path / "gone", Listing("", {})) == [
-        f"{tmp_path / 'gone'} is no folder (or is missing), so it has no files to list."
-    ]
+    words = f"{tmp_path / 'gone'} is no folder (or is missing), so it has no files to list."
+    assert verify(tmp_path / "gone", Listing("", {})) == [Problem(ProblemKind.UNREADABLE, detail=words)]
 
 
 def test_a_listing_never_leads_out_of_the_folder(folder, tmp_path):
     """A path like ../secret in a listing is missing, not opened."""
     (tmp_path / "secret").write_bytes(b"abc")
     listing = Listing("", {"../secret": (3, ABC), str(tmp_path / "secret"): (3, ABC)})
-    assert [line for line in verify(folder, listing) if "extra" not in line] == [
-        "../secret missing",
-        f"{tmp_path / 'secret'} missing",
+    assert [found for found in verify(folder, listing) if found.kind is not ProblemKind.EXTRA] == [
+        Problem(ProblemKind.MISSING, "../secret"),
+        Problem(ProblemKind.MISSING, str(tmp_path / "secret")),
     ]
 
 
@@ -146,7 +148,8 @@ def test_links_out_loops_and_devices_are_refused(folder, target, monkeypatch):
     with pytest.raises(DigestError, match=r"link is (no regular file|a link).* Put the file"):
         list_tree(folder)
     (problem,) = verify(folder, listing)
-    assert "link is" in problem
+    assert problem.kind is ProblemKind.UNREADABLE
+    assert "link is" in problem.detail
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\x1b[2Jb", "a\\b", b"\xff".decode("utf-8", "surrogateescape")])

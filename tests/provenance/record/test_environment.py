@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from provenance.record import hardware
+from provenance.record.difference import Difference, DifferenceKind
 from provenance.record.environment import Environment, LockError, current, environment_differences
 from provenance.record.packages import installed, locked, same_version
 from tests.support import wheels
@@ -260,15 +261,15 @@ def test_differences_are_named_likeliest_cause_first(project):
     )
     assert environment_differences(a, a) == []
     assert environment_differences(a, b) == [
-        f"python {a.python} -> 3.12.0",
-        "lock: foo-bar 1.0 -> 1.1",
-        "lock: twice 2.0 -> absent",
-        "installed: numpy 2.4.6 -> 2.4.5",
-        "variable: OMP_NUM_THREADS 1 -> absent",
-        "cpu A -> B",
-        "cores 2 -> 4",
-        "manager uv -> conda",
-        "beside the lock: pytest absent -> 9",
+        Difference(DifferenceKind.PYTHON, "python", a.python, "3.12.0"),
+        Difference(DifferenceKind.LOCKED, "foo-bar", "1.0", "1.1"),
+        Difference(DifferenceKind.LOCKED, "twice", "2.0", None),
+        Difference(DifferenceKind.INSTALLED, "numpy", "2.4.6", "2.4.5"),
+        Difference(DifferenceKind.VARIABLE, "OMP_NUM_THREADS", "1", None),
+        Difference(DifferenceKind.CPU, "cpu", "A", "B"),
+        Difference(DifferenceKind.CORES, "cores", "2", "4"),
+        Difference(DifferenceKind.MANAGER, "manager", "uv", "conda"),
+        Difference(DifferenceKind.BESIDE_THE_LOCK, "pytest", None, "9"),
     ]
 
 
@@ -276,7 +277,7 @@ def test_a_lock_of_the_same_versions_in_another_text_is_told(project):
     """A changed hash is a changed lock."""
     a = current(project, "uv")
     assert environment_differences(a, replace(a, lock_digest="1" * 64)) == [
-        f"lock: the same versions in another text, {a.lock_digest[:12]} -> 111111111111"
+        Difference(DifferenceKind.LOCK_TEXT, "requirements.lock", a.lock_digest, "1" * 64)
     ]
 
 

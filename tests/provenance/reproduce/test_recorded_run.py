@@ -7,7 +7,7 @@ import pytest
 from provenance.pipeline.session import RunError, Session
 from provenance.record import names
 from provenance.record.lineage import Input
-from provenance.reproduce.recorded_run import _GONE, RecordedRun, _check_tags, in_order, upstream
+from provenance.reproduce.recorded_run import RecordedRun, _check_tags, in_order, upstream
 from provenance.reproduce.verdict import Made
 from steps.pipeline import PIPELINE
 from tests.support.records import RECORD, A, made
@@ -81,18 +81,3 @@ def test_tags_that_say_otherwise_are_refused(changed):
     with pytest.raises(RunError, match="changed after the run") as refusal:
         _check_tags(SEARCH, RECORD, {**RECORD.tags(), **changed})
     assert all(line.isprintable() for line in str(refusal.value).split("\n"))
-
-
-@pytest.mark.parametrize(
-    ("problem", "gone"),
-    [
-        ("output dataset: train/2023-01.parquet missing", True),
-        ("output model: models:/m-1 is not there (/x)", True),
-        ("output version: Registered Model with name=x not found", True),
-        ("output dataset: train/2023-01.parquet altered: sha256 a, recorded b", False),
-        ("output dataset: train/2023-01.parquet truncated: 1 bytes of 2", False),
-    ],
-)
-def test_what_is_gone_is_told_from_what_was_changed(problem, gone):
-    """A deleted artifact leaves a record that can still be judged; a changed one does not."""
-    assert bool(_GONE.search(problem)) is gone

@@ -5,11 +5,14 @@ import math
 
 import pytest
 
+from provenance.record.difference import Difference, DifferenceKind
 from provenance.record.lineage import Input
-from provenance.reproduce.differences import Difference, find_differences
+from provenance.record.problem import Problem, ProblemKind
+from provenance.reproduce.differences import find_differences
 from provenance.reproduce.report import markdown
 from provenance.reproduce.verdict import NO_CAUSE, Grade, Verdict, failed, judge, relative
-from tests.support.records import METRICS, RECORD, B, environment, made
+from steps.pipeline import PIPELINE
+from tests.support.records import ENVIRONMENT, METRICS, RECORD, B, environment, made, of_months
 
 MORE = {**METRICS, "val_rmse": 5.5 * (1 + 1e-9)}
 WORSE = {**METRICS, "val_rmse": 5.6}
@@ -17,7 +20,7 @@ WORSE = {**METRICS, "val_rmse": 5.6}
 
 def test_the_same_digests_and_metrics_are_identical():
     """Nothing differs, nothing is blamed."""
-    verdict = judge(made(), made())
+    verdict = judge(made(), made(), PIPELINE)
     assert verdict.grade is Grade.IDENTICAL
     assert verdict.explanations == ()
 
@@ -40,18 +43,18 @@ def test_the_same_digests_and_metrics_are_identical():
 )
 def test_grades(repeated, grade):
     """Bytes, then metrics, then metrics within the tolerance of 1e-6."""
-    assert judge(made(), repeated, tolerance=1e-6).grade is grade
+    assert judge(made(), repeated, PIPELINE, tolerance=1e-6).grade is grade
 
 
 def test_an_output_that_differs_without_any_metric_has_diverged():
     """A dataset has no metric that could vouch for other bytes."""
-    assert judge(made(metrics={}), made(metrics={}, model=B), tolerance=1).grade is Grade.DIVERGED
+    assert judge(made(metrics={}), made(metrics={}, model=B), PIPELINE, tolerance=1).grade is Grade.DIVERGED
 
 
 def test_without_a_tolerance_the_last_bit_counts():
     """The next float is another metric."""
     other = {**METRICS, "val_rmse": math.nextafter(5.5, 6)}
-    assert judge(made(), made(metrics=other)).grade is Grade.DIVERGED
+    assert judge(made(), made(metrics=other), PIPELINE).grade is Grade.DIVERGED
 
 
 def test_relative_distance():
@@ -67,58 +70,95 @@ def test_relative_distance():
 
 def test_damage_is_blamed_first_and_never_passes():
     """An artifact that was changed after the run is not what the record's metrics are about."""
-    verdict = judge(made(), made(), damage=("recorded output model: model.ubj altered",))
+    altered = Problem(ProblemKind.ALTERED, "model.ubj", "a" * 64, B, output="model")
+    verdict = judge(made(), made(), PIPELINE, damage=(altered,))
     assert verdict.grade is Grade.DIVERGED
-    assert verdict.explanations == ("data: recorded output model: model.ubj altered",)
+    assert verdict.explanations == (f"data: {altered.of_record()}",)
+    assert verdict.to_dict()["damage"] == [altered.to_dict()]
 
 
 def test_a_failed_repetition_is_blamed_on_what_it_started_with():
-    """A raw month that cannot be read any more: the digest that it had when the step failed says so."""
-    tried = made(inputs=(Input("2023-01", "/elsewhere", B),)).lineage
-    verdict = failed(made(), "the step failed", tried=tried)
+    """An input that cannot be read any more: the digest that it had when the step failed says so."""
+    tried = of_months({}, Input("2023-01", "/elsewhere", B))
+    differences = find_differences(of_months({}), tried, PIPELINE)
+    verdict = failed(made(), "the step failed", differences=differences)
     assert verdict.grade is Grade.DIVERGED
     assert verdict.explanations[0] == "data: raw month 2023-01 sha256 absent -> bbbbbbbbbbbb"
 
 
-def test_a_made_up_month_that_was_not_read_is_not_blamed():
+def test_a_generated_input_that_was_not_read_is_not_blamed():
     """Before it is made, only its recipe is known: the same one as recorded is no difference, another one is."""
     recipe, content, keyed = Input("2023-01", "sample", B), Input("2023-01", "sample", "a" * 64), {"2023-01": B}
-    unread = made(inputs=(recipe,), key_inputs=keyed).lineage
-    assert find_differences(made(inputs=(content,), key_inputs=keyed).lineage, unread) == ()
-    other = made(inputs=(content,), key_inputs={"2023-01": "d" * 64}).lineage
-    assert [cause.kind for cause in find_differences(other, unread)] == ["data"]
+    unread = of_months({}, recipe, key_inputs=keyed)
+    assert find_differences(of_months({}, content, key_inputs=keyed), unread, PIPELINE) == ()
+    other = of_months({}, content, key_inputs={"2023-01": "d" * 64})
+    [found] = find_differences(other, unread, PIPELINE)
+    assert (found.kind, found.subject) == (DifferenceKind.EXTERNAL_INPUT, "2023-01")
 
 
+FIRST, SECOND, ALTERED = Input("2023-01", "/m", "a" * 64), Input("2023-02", "/m", "c" * 64), Input("2023-01", "/n", B)
+
+
+@pytest.mark.parametrize(
+    ("params", "inputs", "blamed"),
+    [
+        ({}, (ALTERED, SECOND), ["2023-01"]),  # other content: nobody asked for it
+        ({"val_months": "none"}, (FIRST,), []),  # one is no longer asked for
+        ({"val_months": "none"}, (ALTERED,), ["2023-01"]),  # and the other has other content, which no one asked for
+        ({"taxi": "yellow"}, (ALTERED, Input("2023-02", "/m", B)), []),  # other files by the same roles
+        ({"val_months": "2023-01"}, (ALTERED,), ["2023-01"]),  # parameters that do not go together say nothing
+        ({"features": "course"}, (ALTERED, SECOND), ["2023-01"]),  # a parameter that chooses no input
+    ],
+)
+def test_an_external_input_that_the_parameters_chose_is_not_blamed(params, inputs, blamed):
+    """The parameter is the cause; content that changed behind the same parameters is one of its own."""
+    found = find_differences(of_months({}, FIRST, SECOND), of_months(params, *inputs), PIPELINE)
+    assert [one.subject for one in found if one.kind is DifferenceKind.EXTERNAL_INPUT] == blamed
+    assert [one.subject for one in found if one.kind is DifferenceKind.PARAMETER] == [*params]
+
+
+def test_an_altered_external_input_is_said_with_where_it_lay():
+    """Its folder may be the reason, and is no difference of its own."""
+    [found] = find_differences(of_months({}, FIRST), of_months({}, ALTERED), PIPELINE)
+    assert found == Difference(DifferenceKind.EXTERNAL_INPUT, "2023-01", "a" * 64, B, "raw month", ("/m", "/n"))
+
+
+K = DifferenceKind
 ONE_CHANGE = {
-    "data": ({"inputs": (Input("dataset", "runs:/2/dataset", B),)},
-             "input dataset sha256 aaaaaaaaaaaa -> bbbbbbbbbbbb"),
-    "code": ({"code": {**RECORD.code, "taxi/models/linear.py": "d" * 64}}, "taxi/models/linear.py"),
-    "parameters": ({"params": {**RECORD.params, "seed": "43"}}, "seed 42 -> 43"),
-    "packages": ({"environment": environment(
+    K.INPUT: ({"inputs": (Input("dataset", "runs:/2/dataset", B),)}, "dataset", "a" * 64, B),
+    K.CODE: ({"code": {**RECORD.code, "taxi/models/linear.py": "d" * 64}}, "taxi/models/linear.py", B, "d" * 64),
+    K.PARAMETER: ({"params": {**RECORD.params, "seed": "43"}}, "seed", "42", "43"),
+    K.PLACEMENT: ({"placement": {"workers": "2"}}, "workers", None, "2"),
+    K.LOCKED: ({"environment": environment(lock_digest=B, packages={**ENVIRONMENT["packages"], "click": "8.2.0"})},
+               "click", "8.1.0", "8.2.0"),
+    K.LOCK_TEXT: ({"environment": environment(lock_digest=B)}, "requirements.lock", "a" * 64, B),
+    K.INSTALLED: ({"environment": environment(
         packages={"numpy": "2.4.5", "click": "8.1.0", "xgboost": "3.2.0"},
-        differences=[["numpy", "2.4.6", "2.4.5"]])}, "installed: numpy 2.4.6 -> 2.4.5"),
-    "python": ({"environment": environment(python="3.11.8")}, "python 3.11.7 -> 3.11.8"),
-    "platform": ({"environment": environment(platform="macOS-15")},
-                 "platform Linux-6.1-x86_64-with-glibc2.36 -> macOS-15"),
-    "cpu": ({"environment": environment(cpu="Another CPU")}, "cpu A CPU -> Another CPU"),
-    "threads": ({"environment": environment(threads={"OMP_NUM_THREADS": "1"})},
-                "variable: OMP_NUM_THREADS absent -> 1"),
-    "manager": ({"environment": environment(manager="conda")}, "manager uv -> conda"),
-    "beside the lock": ({"environment": environment(extras={})}, "beside the lock: pytest 9.2.0 -> absent"),
+        differences=[["numpy", "2.4.6", "2.4.5"]])}, "numpy", "2.4.6", "2.4.5"),
+    K.PYTHON: ({"environment": environment(python="3.11.8")}, "python", "3.11.7", "3.11.8"),
+    K.PLATFORM: ({"environment": environment(platform="macOS-15")}, "platform", "Linux-6.1-x86_64-with-glibc2.36",
+                 "macOS-15"),
+    K.CPU: ({"environment": environment(cpu="Another CPU")}, "cpu", "A CPU", "Another CPU"),
+    K.MACHINE: ({"environment": environment(machine="arm64")}, "machine", "x86_64", "arm64"),
+    K.CORES: ({"environment": environment(cores=4)}, "cores", "2", "4"),
+    K.VARIABLE: ({"environment": environment(threads={"OMP_NUM_THREADS": "1"})}, "OMP_NUM_THREADS", None, "1"),
+    K.MANAGER: ({"environment": environment(manager="conda")}, "manager", "uv", "conda"),
+    K.BESIDE_THE_LOCK: ({"environment": environment(extras={})}, "pytest", "9.2.0", None),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ONE_CHANGE)
+@pytest.mark.parametrize("kind", ONE_CHANGE, ids=lambda kind: kind.name)
 def test_one_difference_is_the_one_cause(kind):
     """Whatever differs alone is named, and nothing else is."""
-    changes, text = ONE_CHANGE[kind]
-    assert find_differences(RECORD, made(**changes).lineage) == (Difference(kind, text),)
+    changes, subject, before, after = ONE_CHANGE[kind]
+    found = find_differences(RECORD, made(**changes).lineage, PIPELINE)
+    assert found == (Difference(kind, subject, before, after),)
 
 
 def test_a_cause_is_one_printable_line():
     """Values come from a server and go to a terminal."""
     hostile = made(params={**RECORD.params, "seed": "4\n\x1b[2J3"}).lineage
-    assert [str(cause) for cause in find_differences(RECORD, hostile)] == ["parameters: seed 42 -> 4 [2J3"]
+    assert [str(cause) for cause in find_differences(RECORD, hostile, PIPELINE)] == ["parameters: seed 42 -> 4 [2J3"]
 
 
 def test_causes_are_ranked_by_how_likely_they_are():
@@ -133,40 +173,45 @@ def test_causes_are_ranked_by_how_likely_they_are():
             cores=4,
         ),
     )
-    found = [str(cause).split(" ->")[0] for cause in find_differences(RECORD, repeated.lineage)]
-    assert found == [
-        "data: input dataset sha256 aaaaaaaaaaaa",
-        "parameters: seed 42",
-        "packages: installed: numpy 2.4.6",
-        "packages: installed: click 8.1.0",
-        "python: python 3.11.7",
-        "threads: cores 2",
+    assert [(cause.kind, cause.subject) for cause in find_differences(RECORD, repeated.lineage, PIPELINE)] == [
+        (DifferenceKind.INPUT, "dataset"),
+        (DifferenceKind.PARAMETER, "seed"),
+        (DifferenceKind.INSTALLED, "numpy"),
+        (DifferenceKind.INSTALLED, "click"),
+        (DifferenceKind.PYTHON, "python"),
+        (DifferenceKind.CORES, "cores"),
     ]
 
 
-def test_where_the_months_lay_is_no_difference():
+def test_where_external_inputs_lay_is_no_difference():
     """Another folder, the same bytes."""
-    moved = made(placement={"source": "/home/b/months"})
-    assert find_differences(made(placement={"source": "/home/a/months"}).lineage, moved.lineage) == ()
+    here, there = (of_months({}, placement={"source": folder}) for folder in ("/home/a", "/home/b"))
+    assert find_differences(here, there, PIPELINE) == ()
 
 
 def test_the_worst_step_is_the_grade_and_the_first_one_is_named():
     """Later steps had other inputs: what went wrong first is what to look at."""
     seed = {"params": {**RECORD.params, "seed": "43"}}
-    verdict = Verdict((judge(made(), made()), judge(made(), made(model=B, **seed)), judge(made(), made(metrics=WORSE))))
+    verdict = Verdict(
+        (
+            judge(made(), made(), PIPELINE),
+            judge(made(), made(model=B, **seed), PIPELINE),
+            judge(made(), made(metrics=WORSE), PIPELINE),
+        )
+    )
     assert verdict.grade is Grade.DIVERGED
     assert verdict.line() == "grade diverged  first at train: parameters: seed 42 -> 43"
 
 
 def test_an_unexplained_difference_says_so():
     """No invented cause."""
-    assert judge(made(), made(metrics=WORSE)).explanations == (NO_CAUSE,)
+    assert judge(made(), made(metrics=WORSE), PIPELINE).explanations == (NO_CAUSE,)
 
 
 def test_the_report_shows_what_differs_and_no_markup_of_the_record():
     """A record comes from a server: its texts stay in their cells."""
     hostile = {"params": {**RECORD.params, "seed": "4\n| x | <b>"}}
-    verdict = Verdict((judge(made(), made(metrics=WORSE, **hostile)),))
+    verdict = Verdict((judge(made(), made(metrics=WORSE, **hostile), PIPELINE),))
     text = markdown(verdict, "Reproduction", {"of run": "1" * 32})
     assert "| val_rmse | `5.5` | `5.6` | 0.018 |" in text
     assert "Something did not come out again" in text
@@ -175,5 +220,5 @@ def test_the_report_shows_what_differs_and_no_markup_of_the_record():
 
 def test_a_verdict_is_plain_json():
     """Also with a metric that JSON has no number for."""
-    verdict = judge(made(), made(metrics={**METRICS, "val_rmse": math.inf}))
+    verdict = judge(made(), made(metrics={**METRICS, "val_rmse": math.inf}), PIPELINE)
     assert json.loads(json.dumps(verdict.to_dict(), allow_nan=False))["grade"] == "diverged"

@@ -8,9 +8,11 @@ import pytest
 
 from provenance.record import names
 from provenance.record.artifacts import ArtifactError, log_folder, open_artifact, open_verified
+from provenance.record.difference import Difference, DifferenceKind
 from provenance.record.lineage import Input, Lineage
+from provenance.record.problem import ProblemKind
 from provenance.reuse import cache
-from provenance.reuse.cache import Hit, Miss
+from provenance.reuse.cache import Hit, Miss, RunProblem, RunProblemKind
 from steps.pipeline import PIPELINE
 from tests.support.finished_runs import TRAIN
 
@@ -79,6 +81,16 @@ DAMAGES = {
 }
 
 
+KINDS = {
+    "deleted": (ProblemKind.MISSING, True),
+    "truncated": (ProblemKind.TRUNCATED, False),
+    "altered": (ProblemKind.ALTERED, False),
+    "added to": (ProblemKind.EXTRA, False),
+    "gone": (ProblemKind.UNAVAILABLE, True),
+    "a link": (ProblemKind.UNREADABLE, False),
+}
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_outputs_that_are_not_whole_never_hit(client, damage):
     """Deleted, truncated, altered, extended, missing and linked-away outputs are named and not used."""
@@ -87,7 +99,8 @@ def test_outputs_that_are_not_whole_never_hit(client, damage):
         DAMAGES[damage](folder)
     found = find(client, "1")
     assert isinstance(found, Miss)
-    assert "output dataset" in found.reasons[0]
+    assert found.reasons[0].output == "dataset"
+    assert (found.reasons[0].kind, found.reasons[0].gone) == KINDS[damage]
 
 
 def test_an_older_whole_run_stands_in_for_a_damaged_newer_one(client):
@@ -108,13 +121,17 @@ def test_an_altered_record_does_not_hit(client):
         path.write_text(json.dumps(record))
     found = find(client, "1")
     assert isinstance(found, Miss)
-    assert "altered" in found.reasons[0]
+    assert found.reasons == (RunProblem(RunProblemKind.UNREADABLE, run_id, found.reasons[0].detail),)
+    assert "altered" in found.reasons[0].detail
 
 
-def test_changes_name_the_parts_that_differ(client):
-    """`plan` explains a run by these words."""
+def test_changes_name_the_parts_that_differ():
+    """`plan` explains a run by them."""
     other = replace(TRAIN, params={**TRAIN.params, "seed": "7"}, code={"steps/train.py": "c2"})
-    assert cache.changes(TRAIN, other) == ["seed 42 -> 7", "code of steps/train.py"]
+    assert cache.changes(TRAIN, other) == [
+        Difference(DifferenceKind.PARAMETER, "seed", "42", "7"),
+        Difference(DifferenceKind.CODE, "steps/train.py", TRAIN.code["steps/train.py"], "c2"),
+    ]
 
 
 def test_compiled_code_beside_a_models_own_does_not_count_as_damage(client):

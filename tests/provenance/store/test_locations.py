@@ -9,6 +9,7 @@ from provenance.pipeline.cli import open_session
 from provenance.record import artifacts, names
 from provenance.record.artifacts import ArtifactError, address, open_artifact, open_verified, problems, small_file
 from provenance.record.lineage import Input, Output
+from provenance.record.problem import ProblemKind
 from provenance.reproduce.recorded_run import RecordedRun, external_of, upstream
 from provenance.reproduce.reproduce import ReplayOptions, ReproductionError, check_inputs, location_of
 from provenance.reproduce.verdict import Made
@@ -116,7 +117,8 @@ def test_a_private_folder_is_not_read_whatever_leads_there(client, private, uri)
 def test_a_bucket_whose_client_is_not_installed_is_a_reason(client):
     """An experiment of anybody's may lie in one: its runs are passed over."""
     run_id = run_at(client, "gs://bucket/taxi")
-    assert "output dataset: " in problems(Output("dataset", f"runs:/{run_id}/dataset", A, {}))[0]
+    [problem] = problems(Output("dataset", f"runs:/{run_id}/dataset", A, {}))
+    assert (problem.output, problem.kind) == ("dataset", ProblemKind.UNAVAILABLE)
     with pytest.raises(ArtifactError, match="not installed here"), open_artifact(f"runs:/{run_id}/dataset"):
         pass
 

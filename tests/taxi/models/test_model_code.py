@@ -17,6 +17,7 @@ from provenance.reproduce import model_loading
 from provenance.reproduce.report import markdown
 from provenance.reproduce.verdict import Grade, Made, Verdict, judge
 from steps.models import logged_model
+from steps.pipeline import PIPELINE
 from taxi.models.predictor import Predictor
 from tests.support.fitted_models import fitted
 from tests.support.records import METRICS, RECORD
@@ -120,9 +121,9 @@ METRICS_ONLY = {other_requirements: "model requirements.txt", another_builder: "
 def test_a_model_that_loads_otherwise_is_not_identical(logged):
     """Made again from the same commit it is; each forgery is named, by its file."""
     (output, _), (again, _) = logged(), logged()
-    verdict = judge(made(output), made(again), same_code=True)
+    verdict = judge(made(output), made(again), PIPELINE, same_code=True)
     assert verdict.grade is Grade.IDENTICAL
-    assert {name for name, *_ in verdict.loaded} > {
+    assert {str(file) for file, *_ in verdict.loaded} > {
         "model MLmodel",
         "model served.py",
         "model code/taxi/models/predictor.py",
@@ -130,7 +131,7 @@ def test_a_model_that_loads_otherwise_is_not_identical(logged):
     for change, named in {**DIVERGED, **METRICS_ONLY}.items():
         lie = forged(logged, change)
         assert lie.lineage.outputs[0].digest == output.digest  # which does not cover it
-        verdict = judge(lie, made(again), same_code=True)
+        verdict = judge(lie, made(again), PIPELINE, same_code=True)
         assert verdict.grade is (Grade.DIVERGED if change in DIVERGED else Grade.METRICS), change
         assert named in markdown(Verdict((verdict,)), "Reproduction", {})
         if change in DIVERGED:
@@ -149,15 +150,15 @@ def test_what_no_loading_reads_does_not_count(logged):
             (copy / name).write_text((copy / name).read_text().replace("pip==", "pip==9").replace("pip<=", "pip<=9"))
 
     other = forged(logged, harmless)
-    assert judge(other, made(output), same_code=True).grade is Grade.IDENTICAL
+    assert judge(other, made(output), PIPELINE, same_code=True).grade is Grade.IDENTICAL
 
 
 def test_without_the_files_nothing_of_them_is_compared(logged):
     """A bundle has a record's digests and no artifacts; expected.json has not even the names of files."""
     output, _ = logged()
     bundled = replace(made(output), settings={})
-    assert judge(bundled, made(output), same_code=True).grade is Grade.IDENTICAL
+    assert judge(bundled, made(output), PIPELINE, same_code=True).grade is Grade.IDENTICAL
     expected = replace(bundled, lineage=replace(RECORD, outputs=(replace(output, files={}, volatile=()),)))
-    verdict = judge(expected, made(output), same_code=True)
+    verdict = judge(expected, made(output), PIPELINE, same_code=True)
     assert verdict.grade is Grade.IDENTICAL
     assert verdict.loaded == ()

@@ -1,0 +1,90 @@
+"""compare: why two runs differ, the likeliest cause first; prove=true runs one with each difference in turn."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from provenance.commands.reproduce import replay_options
+from provenance.pipeline.cli import Refused, checked
+from provenance.pipeline.options import NO_OPTIONS, Decorator, StepCommand, engine_options
+from provenance.pipeline.output import echo
+from provenance.pipeline.report_run import given_repository, publish_report, report_run
+
+if TYPE_CHECKING:
+    from provenance.pipeline.declaration import Pipeline
+    from provenance.pipeline.session import Session
+    from provenance.reproduce.compare import Comparison
+    from provenance.reproduce.recorded_run import RecordedRun
+
+
+def compare_command(pipeline: Pipeline, location: Decorator = NO_OPTIONS) -> click.Command:
+    """The entry point. `location` is the option that says where external inputs lie, "recorded" by default."""
+
+    @click.command("compare", cls=StepCommand)
+    @engine_options("a", "b", "prove")
+    @location
+    @engine_options("repo", "patch", "env_manager", "workers", "quiet")
+    @checked
+    def compare(**params: Any) -> None:
+        """Show only what differs between two runs and all they were made from: causes, metrics, outputs, code."""
+        run_compare(pipeline, params)
+
+    return compare
+
+
+def run_compare(pipeline: Pipeline, params: dict[str, Any]) -> None:
+    """Compare, say and report; with `prove`, run what can be tried."""
+    from provenance.git.source import Source, code_diff
+    from provenance.record import names
+    from provenance.reproduce.compare import compare
+    from provenance.reproduce.report import comparison_lines, comparison_markdown
+
+    if "none" in (params["a"], params["b"]):
+        raise Refused("Give two runs: -P a= -P b=")
+    with report_run(pipeline, "compare", params) as session:
+        a, b = (recorded(session, params[side]) for side in ("a", "b"))
+        found = compare(a, b, pipeline)
+        proved = ablation(session, params, found, a, b) if params["prove"] and found.found else []
+        lines = [*comparison_lines(found), *proved]
+        for line in lines:
+            echo(line)
+        before, after = (Source.from_dict(chain[-1].lineage.source) for chain in (a, b))
+        diff = code_diff(session.root, before, after, found.modules)
+        detail = {
+            "a": params["a"],
+            "b": params["b"],
+            "causes": [item.to_dict() for item in found.found],
+            "steps": [pair.to_dict() for pair in found.pairs],
+            "proved": proved,
+        }
+        report = comparison_markdown(params["a"], params["b"], lines, diff)
+        publish_report(session, report, detail, {names.COMPARED_A: params["a"], names.COMPARED_B: params["b"]})
+        echo(f"run {session.run.info.run_id}")
+
+
+def recorded(session: Session, run_id: str) -> list[RecordedRun]:
+    """The run and everything it was made from, in order."""
+    from provenance.reproduce.recorded_run import in_order, read, step_runs
+
+    return in_order(step_runs(session, run_id), lambda above: read(session, above), True)
+
+
+def ablation(
+    session: Session, params: dict[str, Any], found: Comparison, a: list[RecordedRun], b: list[RecordedRun]
+) -> list[str]:
+    """For each factor the metric that it moves, and how much of the whole distance that is."""
+    from provenance.reproduce.ablation import factors, prove
+    from provenance.reproduce.recorded_code import RecordedCode
+    from provenance.reproduce.report import ablation_lines
+
+    wanted, untried = factors(found, b)
+    if not wanted:
+        return ablation_lines([], untried, found)
+    with tempfile.TemporaryDirectory(prefix="compare-") as folder:
+        code = RecordedCode(session, Path(folder), given_repository(params["repo"]), params["patch"])
+        outcomes = prove(session, a, b, code, replay_options(session, params), wanted)
+    return ablation_lines(outcomes, untried, found)

@@ -1,0 +1,142 @@
+"""One thing in which two records differ: as data, and as the sentences that are made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+
+from provenance.record.packages import ABSENT
+from provenance.record.problem import SHORT, Problem
+from provenance.record.validation import one_line
+
+
+class Category(StrEnum):
+    """What may have changed a result, the likeliest first.
+
+    A package beside the lock is not imported; an environment manager only builds what the lock says.
+    """
+
+    DATA = "data"
+    CODE = "code"
+    PARAMETERS = "parameters"
+    PACKAGES = "packages"
+    PYTHON = "python"
+    PLATFORM = "platform"
+    CPU = "cpu"
+    THREADS = "threads"
+    MANAGER = "manager"
+    BESIDE_THE_LOCK = "beside the lock"
+
+    @property
+    def rank(self) -> int:
+        """0 for the likeliest."""
+        return _RANKS[self]
+
+
+_RANKS = {category: rank for rank, category in enumerate(Category)}
+
+
+class DifferenceKind(Enum):
+    """What differs: its name in JSON, its category, and the words that are put before its two values."""
+
+    DAMAGE = ("damage", Category.DATA, "{subject}: ")  # of an artifact that one of the two runs left
+    EXTERNAL_INPUT = ("external input", Category.DATA, "{noun} {subject} sha256 ")  # which no step made
+    INPUT = ("input", Category.DATA, "input {subject} sha256 ")
+    CODE = ("module", Category.CODE, "{subject}")
+    ENGINE = ("engine", Category.CODE, "version of the engine ")  # which is all that a key has of it
+    PARAMETER = ("parameter", Category.PARAMETERS, "{subject} ")
+    LOCKED = ("locked package", Category.PACKAGES, "lock: {subject} ")
+    LOCK_TEXT = ("text of the lock", Category.PACKAGES, "lock: the same versions in another text, ")
+    INSTALLED = ("installed package", Category.PACKAGES, "installed: {subject} ")
+    PYTHON = ("python", Category.PYTHON, "python ")
+    PLATFORM = ("platform", Category.PLATFORM, "platform ")
+    CPU = ("cpu", Category.CPU, "cpu ")
+    MACHINE = ("machine", Category.CPU, "machine ")
+    PLACEMENT = ("placement", Category.THREADS, "{subject} ")  # a parameter that cannot change the result
+    VARIABLE = ("variable", Category.THREADS, "variable: {subject} ")
+    CORES = ("cores", Category.THREADS, "cores ")
+    MANAGER = ("manager", Category.MANAGER, "manager ")
+    BESIDE_THE_LOCK = ("package beside the lock", Category.BESIDE_THE_LOCK, "beside the lock: {subject} ")
+
+    def __init__(self, label: str, category: Category, words: str):
+        self.label, self.category, self.words = label, category, words
+
+
+_DIGESTS = (DifferenceKind.EXTERNAL_INPUT, DifferenceKind.INPUT, DifferenceKind.LOCK_TEXT)  # of which a part is shown
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing in which two records differ.
+
+    subject: name of the input, module, parameter, package or variable; of a damage, which of the two runs it is.
+    before, after: the two values, SHA-256 of content; None on the side that has none.
+    noun, places: of an external input, what the project calls one, and where the two lay when that differs.
+    problem: the damage.
+    """
+
+    kind: DifferenceKind
+    subject: str = ""
+    before: str | None = None
+    after: str | None = None
+    noun: str = ""
+    places: tuple[str, str] | None = None
+    problem: Problem | None = None
+
+    @property
+    def category(self) -> Category:
+        return self.kind.category
+
+    def __str__(self) -> str:
+        return one_line(f"{self.category}: {self.text}")
+
+    @property
+    def text(self) -> str:
+        """The difference without its category. Its values may come from a server: not for a terminal as it is."""
+        start = self.kind.words.format(subject=self.subject, noun=self.noun)
+        if self.kind is DifferenceKind.CODE:
+            return start + self._one_sided()
+        if self.problem:
+            return start + self.problem.of_record()
+        text = f"{start}{self._shown(self.before)} -> {self._shown(self.after)}"
+        return f"{text} ({self.places[0]} -> {self.places[1]})" if self.places else text
+
+    @property
+    def reason(self) -> str:
+        """The difference as the reason why a step runs, where no category stands before it."""
+        if self.kind is DifferenceKind.CODE:
+            return f"code of {self.text}"
+        if self.kind is DifferenceKind.INPUT:
+            return f"input {self.subject} {self._shown(self.before)} -> {self._shown(self.after)}"
+        return self.text
+
+    def _one_sided(self) -> str:
+        if self.before is None:
+            return " (added)"
+        return " (removed)" if self.after is None else ""
+
+    def _shown(self, value: str | None) -> str:
+        if value is None:
+            return ABSENT
+        return value[:SHORT] if self.kind in _DIGESTS else value
+
+    def to_dict(self) -> dict[str, str | None]:
+        """Plain values, for JSON."""
+        return {
+            "kind": self.category.value,
+            "text": self.text,
+            "what": self.kind.label,
+            "subject": self.subject,
+            "before": self.before,
+            "after": self.after,
+        }
+
+
+def changed_values(kind: DifferenceKind, before: Mapping[str, str], after: Mapping[str, str]) -> list[Difference]:
+    """A Difference of `kind` for each name whose values differ, or that only one side has, sorted by name."""
+    return [
+        Difference(kind, name, before.get(name), after.get(name))
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
