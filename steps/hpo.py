@@ -97,6 +97,7 @@ def work(step: StepRun) -> None:
                 on_finished=runs.log,
                 on_told=on_told,
             )
+        warn_of_edges(step, family, manifest.feature_set, results)
         write_search_outputs(step, dataset, family, objective, results, runs)
 
 
@@ -114,6 +115,20 @@ def taken_up(step: StepRun, runs, max_evals: int) -> dict:
     if known:
         step.say(f"{len(known)} trials are known from earlier searches and are not run again")
     return known
+
+
+def warn_of_edges(step: StepRun, family, features: str, results) -> None:
+    """Say on stderr and on the page where the best trial lies at an end of the search space."""
+    from search import tpe
+    from search.space import edges
+    from taxi.models.family import Range
+
+    limits = {name: (it.low, it.high) for name, it in family.kind.params.ranges.items() if isinstance(it, Range)}
+    for best in tpe.best(results):
+        if found := edges(family.space_rows(features), best.params, limits):
+            line = f"the best trial lies at the edge of the search space: {', '.join(found)}; a wider space may have a better one"
+            step.say(f"warning: {line}")
+            step.note = f"**Warning**: {line}.\n\n{step.note}"
 
 
 def unlike(step: StepRun, runs, result) -> None:
