@@ -44,7 +44,7 @@ def place(tmp_path_factory, migrated_store):
         assert done.exit_code == 0, done.output
         promote_another(made)
         real = made.client.search_runs(["0"], max_results=1000)
-        fill(made.folder / "mlflow.db", real, identity(launch.ROOT), COUNT, SEED)
+        fill(made.folder / "mlflow.db", real, identity(PIPELINE.root), COUNT, SEED)
         spoil_registry(made)
         yield made
     mlflow.set_tracking_uri(before)
@@ -161,7 +161,7 @@ def test_gc_lists_and_deletes_nothing_of_others(place):
     result = invoke("gc", {"keep_days": "0", "delete": "true"})
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     after = {run.info.run_id for run in every(place.client.search_runs, ["0"])}
-    ours = identity(launch.ROOT)
+    ours = identity(PIPELINE.root)
     assert {before[gone] for gone in before.keys() - after} <= {ours}
     assert "runs without the tag lineage.project" in result.output
     assert {step_run(place, "preprocess"), step_run(place, "hpo")} <= after

@@ -16,12 +16,14 @@ from mlflow.entities import LoggedModelOutput
 from mlflow.exceptions import MlflowException, RestException
 
 from provenance.pipeline import launch as chain
+from provenance.pipeline.session import Session
 from provenance.record import names
 from provenance.record.environment import Environment, LockError
 from provenance.record.lineage import Lineage
 from provenance.registry import promotions
 from provenance.reuse import cache, garbage, heartbeat, revoke, single_flight
 from provenance.store import paging, project_identity
+from steps.pipeline import PIPELINE
 from tests.support import records, repository
 from tests.support.in_process import command
 from tests.support.malformed_runs import TEXTS, VALUES
@@ -166,7 +168,8 @@ def test_only_the_run_that_was_launched_is_ended(client, experiment, made, monke
         raise MlflowException("the environment cannot be built")
 
     monkeypatch.setattr("mlflow.projects.run", launch)
-    run_id, error = chain.started(client, parent, ROOT, "train", {"seed": "7"}, "local")
+    session = Session(PIPELINE, client, parent, quiet=True)
+    run_id, error = chain.started(session, ROOT, "train", {"seed": "7"}, "local")
     run = client.get_run(run_id)
     assert "cannot be built" in error
     assert run.info.status == "FAILED"
@@ -402,7 +405,7 @@ def test_a_link_out_of_the_place_is_not_followed(tmp_path):
 def test_gc_goes_on_where_one_cannot_be_deleted_and_says_so(client, made, tmp_path, monkeypatch):
     """Exit code 1 in the end; experiment and user are named; another's model that names our run as its source stays."""
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "trips")
-    project = project_identity.identity(chain.ROOT)
+    project = project_identity.identity(ROOT)
     precious = tmp_path / "precious" / "file"
     precious.parent.mkdir()
     precious.write_text("x")

@@ -91,7 +91,7 @@ def test_every_step_of_a_chain_trusts_whom_the_chain_trusts(step):
     """Handed on to each child, and recorded, but no part of the key."""
     params = {"trust": "a,b", "reuse": True, "quiet": False}
     assert parameters_for(PIPELINE, step, params)["trust"] == "a,b"
-    assert "trust" not in step.result
+    assert "trust" not in step.params
 
 
 @pytest.mark.parametrize("value", ["", ",", "a,,b", "all,a"])

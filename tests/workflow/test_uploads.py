@@ -1,7 +1,7 @@
 """What a step sends to the tracking server of the folder it runs in: named, no secret, and only for its own work."""
 
 import os
-from functools import partial
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -28,7 +28,9 @@ def project(tmp_path, client, monkeypatch) -> Path:
     """A committed copy of this project, from which the steps of this process believe to run."""
     root = tmp_path / "project"
     repository.commit(copied(root))
-    monkeypatch.setattr(session, "Session", partial(Session, root=root))
+    monkeypatch.setattr(
+        session, "Session", lambda pipeline, *given, **more: Session(replace(pipeline, root=root), *given, **more)
+    )
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "trips")
     return root
 

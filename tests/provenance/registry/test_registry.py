@@ -164,7 +164,7 @@ def test_worse_equal_and_better_candidates_through_the_real_registry(client):
 
 def test_a_persons_description_of_the_model_stays(client):
     """Ours is there from the first version on, and gives way to theirs for good."""
-    assert client.get_registered_model(NAME).description == promotions.DESCRIPTION
+    assert client.get_registered_model(NAME).description == description(made_up=False)
     client.update_registered_model(NAME, "Ada's trips")
     session = session_of(client)
     _, output = logged_model.log(predictor(TRUE_SLOPE), session.run.info.run_id, "model", {}, {}, {})
