@@ -126,7 +126,8 @@ def warn_of_edges(step: StepRun, family, features: str, results) -> None:
     limits = {name: (it.low, it.high) for name, it in family.kind.params.ranges.items() if isinstance(it, Range)}
     for best in tpe.best(results):
         if found := edges(family.space_rows(features), best.params, limits):
-            line = f"the best trial lies at the edge of the search space: {', '.join(found)}; a wider space may have a better one"
+            where = f"the best trial lies at the edge of the search space: {', '.join(found)}"
+            line = f"{where}; a wider space may have a better one"
             step.say(f"warning: {line}")
             step.note = f"**Warning**: {line}.\n\n{step.note}"
 
