@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
@@ -14,7 +14,8 @@ from provenance.record.validation import one_line
 class Category(StrEnum):
     """What may have changed a result, the likeliest first.
 
-    A package beside the lock is not imported; an environment manager only builds what the lock says.
+    A package beside the lock is not imported; an environment manager only builds what the lock says; code that no key
+    covers talks about results and computes none.
     """
 
     DATA = "data"
@@ -27,6 +28,7 @@ class Category(StrEnum):
     THREADS = "threads"
     MANAGER = "manager"
     BESIDE_THE_LOCK = "beside the lock"
+    CODE_BESIDE_THE_KEY = "code beside the key"
 
     @property
     def rank(self) -> int:
@@ -58,6 +60,7 @@ class DifferenceKind(Enum):
     CORES = ("cores", Category.THREADS, "cores ")
     MANAGER = ("manager", Category.MANAGER, "manager ")
     BESIDE_THE_LOCK = ("package beside the lock", Category.BESIDE_THE_LOCK, "beside the lock: {subject} ")
+    CODE_BESIDE_THE_KEY = ("module beside the key", Category.CODE_BESIDE_THE_KEY, "{subject}")
 
     def __init__(self, label: str, category: Category, words: str):
         self.label, self.category, self.words = label, category, words
@@ -95,7 +98,7 @@ class Difference:
     def text(self) -> str:
         """The difference without its category. Its values may come from a server: not for a terminal as it is."""
         start = self.kind.words.format(subject=self.subject, noun=self.noun)
-        if self.kind is DifferenceKind.CODE:
+        if self.kind in (DifferenceKind.CODE, DifferenceKind.CODE_BESIDE_THE_KEY):
             return start + self._one_sided()
         if self.problem:
             return start + self.problem.of_record()
@@ -131,6 +134,18 @@ class Difference:
             "before": self.before,
             "after": self.after,
         }
+
+
+def sentences(differences: Iterable[Difference]) -> list[str]:
+    """One for each difference, and one for all modules that no key covers: there may be dozens."""
+    every = list(differences)
+    beside = [one for one in every if one.kind is DifferenceKind.CODE_BESIDE_THE_KEY]
+    lines = [str(one) for one in every if one.kind is not DifferenceKind.CODE_BESIDE_THE_KEY]
+    if not beside:
+        return lines
+    more = f" and {len(beside) - 3} more" if len(beside) > 3 else ""
+    named = ", ".join(one.text for one in beside[:3])
+    return [*lines, one_line(f"{Category.CODE_BESIDE_THE_KEY}: {named}{more}")]
 
 
 def changed_values(kind: DifferenceKind, before: Mapping[str, str], after: Mapping[str, str]) -> list[Difference]:

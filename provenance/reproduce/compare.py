@@ -9,6 +9,9 @@ from provenance.record.difference import Difference, DifferenceKind
 from provenance.reproduce.recorded_run import RecordedRun
 from provenance.reproduce.verdict import StepVerdict, judge
 
+# Code of either kind: what its lines say goes into the report.
+MODULES = (DifferenceKind.CODE, DifferenceKind.CODE_BESIDE_THE_KEY)
+
 
 class NotComparable(ValueError):
     """Two runs that do not make the same things."""
@@ -56,7 +59,7 @@ class Comparison:
     @property
     def modules(self) -> list[str]:
         """Paths of the code that differs."""
-        return [item.difference.subject for item in self.found if item.difference.kind is DifferenceKind.CODE]
+        return [item.difference.subject for item in self.found if item.difference.kind in MODULES]
 
     def _rank(self, metric: str) -> tuple[int, str]:
         return (self.headline.index(metric) if metric in self.headline else len(self.headline), metric)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from provenance.pipeline.declaration import ExternalInputs, Pipeline
 from provenance.record import code
@@ -19,7 +20,7 @@ def find_differences(old: Lineage, new: Lineage, pipeline: Pipeline) -> tuple[Di
 
     Where external inputs lay is no difference; their digests are.
     """
-    found = [*_data(old, new, pipeline), *code.changed(old.code, new.code)]
+    found = [*_data(old, new, pipeline), *_code(old, new)]
     found += changed_values(DifferenceKind.PARAMETER, old.params, new.params)
     placed = [{name: text for name, text in one.placement.items() if name != pipeline.location} for one in (old, new)]
     found += changed_values(DifferenceKind.PLACEMENT, *placed)
@@ -27,6 +28,19 @@ def find_differences(old: Lineage, new: Lineage, pipeline: Pipeline) -> tuple[Di
         before, after = Environment.from_dict(old.environment), Environment.from_dict(new.environment)
         found += environment_differences(before, after)
     return tuple(sorted(found, key=_rank))
+
+
+def _code(old: Lineage, new: Lineage) -> list[Difference]:
+    """Modules that differ; those that neither key covers apart. Of an older record no one knows which it covered."""
+    found = code.changed(old.code, new.code)
+    if not (old.engine and new.engine):
+        return found
+    covered = {*old.keyed, *new.keyed}
+    beside = DifferenceKind.CODE_BESIDE_THE_KEY
+    found = [one if one.subject in covered else replace(one, kind=beside) for one in found]
+    if old.engine != new.engine:
+        found.append(Difference(DifferenceKind.ENGINE, "engine", str(old.engine), str(new.engine)))
+    return found
 
 
 def _data(old: Lineage, new: Lineage, pipeline: Pipeline) -> list[Difference]:

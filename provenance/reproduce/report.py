@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from provenance.record.difference import Category, sentences
 from provenance.record.validation import cell, code
 from provenance.reproduce.ablation import Outcome, effect
 from provenance.reproduce.compare import Comparison, RankedDifference
@@ -62,12 +63,20 @@ def comparison_lines(comparison: Comparison) -> list[str]:
     """The causes ranked, then what they did to metrics and outputs."""
     if not comparison.found and not comparison.metrics and not comparison.outputs:
         return [NO_DIFFERENCE]
-    lines = [f"{number}. {item}" for number, item in enumerate(comparison.found, 1)] or [NO_CAUSE]
+    lines = [f"{number}. {line}" for number, line in enumerate(_causes(comparison), 1)] or [NO_CAUSE]
     lines += [f"metric {step}.{name}  {before} -> {after}{_moved(before, after)}" for step, name, before, after
               in comparison.metrics]  # fmt: skip
     return lines + [
         f"output {step}.{name}  {short(before)} -> {short(after)}" for step, name, before, after in comparison.outputs
     ]
+
+
+def _causes(comparison: Comparison) -> list[str]:
+    """A line for each cause with its steps; modules that no key covers share one, since no result comes of them."""
+    beside = Category.CODE_BESIDE_THE_KEY
+    lines = [str(item) for item in comparison.found if item.difference.category is not beside]
+    modules = (item.difference for item in comparison.found if item.difference.category is beside)
+    return lines + sentences(modules)
 
 
 def _moved(before: float | None, after: float | None) -> str:

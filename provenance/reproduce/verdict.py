@@ -14,7 +14,7 @@ from typing import TypedDict
 
 from provenance.pipeline.declaration import Pipeline
 from provenance.record import names
-from provenance.record.difference import Difference
+from provenance.record.difference import Difference, sentences
 from provenance.record.lineage import Lineage
 from provenance.record.problem import Problem
 from provenance.record.validation import one_line
@@ -125,7 +125,7 @@ class StepVerdict:
             return ()
         lines = [f"data: {problem.of_record()}" for problem in self.damage]
         lines += [_loads_otherwise(*row) for row in self.other_code]
-        return (*lines, *map(str, self.differences)) or (NO_CAUSE,)
+        return (*lines, *sentences(self.differences)) or (NO_CAUSE,)
 
     def to_dict(self) -> StepReport:
         """Plain values, for JSON."""

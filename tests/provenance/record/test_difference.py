@@ -32,6 +32,8 @@ SENTENCES = {
     K.MANAGER: (Difference(K.MANAGER, "manager", "uv", "conda"), "manager: manager uv -> conda"),
     K.BESIDE_THE_LOCK: (Difference(K.BESIDE_THE_LOCK, "pytest", "9", None),
                         "beside the lock: beside the lock: pytest 9 -> absent"),
+    K.CODE_BESIDE_THE_KEY: (Difference(K.CODE_BESIDE_THE_KEY, "runtime/progress.py", None, "a"),
+                            "code beside the key: runtime/progress.py (added)"),
 }  # fmt: skip
 
 

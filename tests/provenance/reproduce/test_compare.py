@@ -166,3 +166,21 @@ def test_the_effect_of_a_factor_is_its_share_of_the_difference():
     assert effect_line(Verdict((moved,)), found) == (
         "train.val_rmse 5.5 -> 5.625, moved by +0.125 (50% of the difference)"
     )
+
+
+def test_code_that_no_key_covers_comes_last_and_on_one_line():
+    """The engine's messages and pages compute nothing; of an older record it is not known what they are."""
+    engine = {f"provenance/m{number}.py": A for number in range(9)}
+    new = replace(RECORD, engine=1, keyed=("taxi/models/linear.py",), params={**RECORD.params, "seed": "43"})
+    chains = [
+        [RecordedRun(Made(TRAIN, replace(one, code={"taxi/models/linear.py": A} | code), METRICS), {}, upstream={})]
+        for one, code in ((replace(new, params=RECORD.params), {}), (new, engine))
+    ]
+    lines = comparison_lines(compare(*chains, PIPELINE))
+    assert lines[0].startswith("1. parameters: seed 42 -> 43")
+    named = ", ".join(f"provenance/m{number}.py (added)" for number in range(3))
+    assert lines[1] == f"2. code beside the key: {named} and 6 more"
+    older = [
+        [replace(run, made=replace(run.made, lineage=replace(run.lineage, engine=0, keyed=())))] for [run] in chains
+    ]
+    assert "1. code: provenance/m0.py (added) (train)" in comparison_lines(compare(*older, PIPELINE))
