@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 Item = TypeVar("Item")
 
 SILENT_SECONDS = 2  # shorter work needs no progress
-LOOK_SECONDS = 0.5  # between two looks at a folder that somebody else fills
+LOOK_SECONDS = 0.5  # between two looks at a folder that another process fills
 
 _wanted = True
 
@@ -92,7 +92,7 @@ def counted(
 ) -> Iterator[Item]:
     """The same items, the bar as far as the `size` of those that were used already.
 
-    live=False where what is done with an item shows progress of its own: lines only, whoever watches.
+    live=False where what is done with an item shows progress of its own: lines only, also on a terminal.
     """
     with closing(bar(what, total, unit) if live else Lines(what, total, unit)) as drawn:
         for item in items:
@@ -102,7 +102,7 @@ def counted(
 
 @contextmanager
 def growing(what: str, folder: Path, total: Callable[[], int]) -> Iterator[None]:
-    """Bytes as they come into `folder`, whoever writes them; `total` is asked only once it takes a while."""
+    """Bytes as they come into `folder`, from any process; `total` is asked only once it takes a while."""
     over = threading.Event()
     watch = threading.Thread(target=_watch, args=(what, folder, total, over), daemon=True, name="progress")
     watch.start()

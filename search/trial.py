@@ -95,7 +95,7 @@ def failed(number: int, params: Params, error: str, seconds: float = 0.0, trace:
 
 
 def over_time(timeout: float) -> str:
-    """What a trial that took more than `timeout` seconds is recorded with, whoever noticed."""
+    """What a trial that took more than `timeout` seconds is recorded with, whether the fit or the engine stopped it."""
     return f"over trial_timeout={timeout:g} s"
 
 

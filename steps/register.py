@@ -134,7 +134,7 @@ def enter(step: StepRun, output, facts: dict, scores: dict, made_up: bool) -> tu
 def gate(step: StepRun, search, chosen, dataset, predictor, judged, registered, version, output, on) -> None:
     """Let the version meet the champion; write what came of it on the run and, as the model card, on the version.
 
-    The alias `candidate` is set last: whoever holds it has a card and a decision.
+    The alias `candidate` is set last: a version that holds it has a card and a decision.
     """
     from mlflow.entities import Metric
 

@@ -66,7 +66,7 @@ def complete(environment: Path) -> list[str]:
     if error is None and (still := absent()):
         error = f"{some(still)} still lacking"
     if error is None:
-        with contextlib.suppress(OSError):  # of somebody else's: looked at each time, then
+        with contextlib.suppress(OSError):  # another user's: then it is looked at each time
             (environment / WHOLE).touch()
     elif lacks:
         sys.exit(f"Error: {environment} lacks {some(lacks)} and cannot be completed: {error[-2000:]}\n"
@@ -94,7 +94,7 @@ def compile_standard_library(folder: str = os.path.dirname(os.__file__)) -> None
 
 
 def start_again() -> None:
-    """This same command from its beginning: what this process has looked up so far, it saw in an empty room."""
+    """Start this command again: modules imported so far were looked up before the packages existed."""
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 

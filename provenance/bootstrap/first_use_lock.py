@@ -54,7 +54,7 @@ def lock_of(environment: str | Path) -> Path:
 def holding_lock(path: Path, what: str) -> Iterator[None]:
     """Hold the lock file `path`; while another process does, wait and say so. The kernel frees it of the killed.
 
-    Where no lock can be had (a folder of somebody else's) there is none.
+    Where no lock can be had (another user's folder) there is none.
     """
     with contextlib.ExitStack() as stack:
         try:

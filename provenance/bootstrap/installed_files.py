@@ -349,7 +349,7 @@ def _bytecode_digest(file: str, source: str, cure: bool) -> str:
     try:
         os.makedirs(os.path.dirname(file), exist_ok=True)
         _write(Path(file), head + marshal.dumps(code))
-    except OSError:  # of somebody else's
+    except OSError:  # another user's
         return hashlib.sha256(content[16:]).hexdigest() if content else "ok"
     return "ok"
 

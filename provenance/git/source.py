@@ -1,6 +1,6 @@
 """Where the code of a run came from: commit, remote, branch, and the patch that makes the tree out of the commit.
 
-The rest of the project's one door to git; behind it are checkout.py, patch.py, remote.py, fetch.py and command.py.
+The other packages use git through this module alone; it uses checkout.py, patch.py, remote.py, fetch.py, command.py.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def delete_once_launched(client: "MlflowClient", run_id: str, project: str) -> N
     try:
         set_tags(client, run_id, mark)
     except MlflowException:
-        return  # a server that is away, or a run of somebody else's: it stays
+        return  # a server that is away, or another user's run: it stays
     subprocess.Popen(
         [sys.executable, "-m", "provenance.pipeline.forget", run_id, json.dumps(mark)],
         stdin=subprocess.DEVNULL,

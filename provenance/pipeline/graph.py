@@ -72,7 +72,7 @@ class Graph:
         """A finished run that stands for running `step`: its outputs whole and, for a version, its aliases in place.
 
         A version that was made after this run was asked for is what it asked for: of many that ask for the same at
-        once one registers, whoever moved an alias since.
+        once one registers, even if an alias moved since.
         """
         found = self.session.find(lineage)
         if not step.registers or not isinstance(found, Hit):

@@ -35,7 +35,7 @@ def launched_by() -> str:
 
 
 def _is_launched_shell(pid: int) -> bool:
-    """``bash -c ...``, as `mlflow run` starts a step; not the shell in which somebody types."""
+    """``bash -c ...``, as `mlflow run` starts a step; not an interactive shell."""
     words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     return Path(os.readlink(f"/proc/{pid}/exe")).name in SHELLS and words[1:2] == [b"-c"]
 

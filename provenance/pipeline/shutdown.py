@@ -1,4 +1,4 @@
-"""How a step ends before its time: by a signal, or with whoever started it; its run KILLED, nothing left behind."""
+"""How a step ends early: by a signal, or because its launcher ended. Its run is KILLED and nothing is left behind."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ class Interrupted(click.ClickException):
 
 
 def handle_shutdown() -> None:
-    """From now on a SIGTERM unwinds like Ctrl-C, else the run stays RUNNING; and so does the launcher's end."""
+    """From now on SIGTERM, and the end of the launcher, raise KeyboardInterrupt: else the run would stay RUNNING."""
     signal.signal(signal.SIGTERM, _interrupt)
     for number in (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # a shell's background jobs, and those of nohup, ignore it
@@ -40,7 +40,7 @@ def handle_shutdown() -> None:
 
 
 def _interrupt(number: int, frame: object) -> None:
-    """Once: a second SIGTERM, of whoever else ends this group, must not disturb the clearing up; Ctrl-C still may."""
+    """Raise once: a second SIGTERM, sent to the whole group, must not disturb the clearing up; Ctrl-C still may."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if signal.getsignal(signal.SIGHUP) is _interrupt:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -66,7 +66,7 @@ class Promotion:
 
     @classmethod
     def read(cls, tag: str, text: str) -> Promotion | None:
-        """What `tag` holds; None where somebody else wrote it, or something else."""
+        """What `tag` holds; None where it is not one of ours."""
         try:
             entry = cls(**json.loads(text))
         except (ValueError, TypeError, RecursionError):
@@ -194,7 +194,7 @@ def _as_registered(version: ModelVersion, model: Output) -> Output | None:
             files = [{path: file for path, file in of.files.items() if path != MODEL} for of in (found, model)]
             same = files[0] == files[1] and _ml_model(theirs) == _ml_model(ours)
     except (*UNREADABLE, yaml.YAMLError, OSError, ValueError, LookupError, TypeError, AttributeError):
-        return None  # a half-written model, or one that somebody altered
+        return None  # a half-written model, or an altered one
     return found if same else None
 
 
@@ -239,9 +239,9 @@ def turn(session: Session, model_name: str) -> Iterator[None]:
 def promote(session: Session, model_name: str, version: str, why: str, rollback: bool = False) -> None:
     """Make `version` the champion, to be called within `turn`, and write it into the history.
 
-    The history comes first: whoever is killed in between leaves a line too many, which says of no one that he was
-    champion unless the alias says so, too; `previous` goes by the alias. Of a version that is champion already, since
-    who promoted it was killed then, the rest is written.
+    The history is written first. A run that is killed before it moves the alias leaves an entry for a promotion that
+    did not happen; `previous` goes by the alias and passes over it. A run that is killed after it moved the alias
+    leaves the tags unwritten; the next run that promotes the same version writes them.
     """
     client, run = session.client, session.run
     over = champion_of(client, model_name)

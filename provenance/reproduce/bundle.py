@@ -1,7 +1,7 @@
 """Read a bundle: the file from which a run can be repeated without a server. bundle_writer.py writes it.
 
-A zip with manifest.json, which lists every other member with its size and SHA-256. Whoever hands over a bundle hands
-over code: everything in it is checked for form, none of it for intent.
+A zip with manifest.json, which lists every other member with its size and SHA-256. A bundle is code of
+its author: its form is checked, its intent cannot be.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def read(run_id: str) -> Lineage:
 def read_lineage(run: Run) -> Lineage:
     """The record of a finished run, refused when its outputs are not those that its tag stands for.
 
-    A run without the tag left nothing, or somebody took it away. Raises ArtifactError, LineageError.
+    A run without the tag left nothing, or its tag was deleted. Raises ArtifactError, LineageError.
     """
     lineage = read(run.info.run_id)
     if lineage.outputs_digest() != run.data.tags.get(names.OUTPUTS):

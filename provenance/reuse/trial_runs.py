@@ -92,7 +92,7 @@ class TrialRuns:
         """Finished trials of any search with this key, also of a killed one: each becomes a nested run here, linked.
 
         `trusted` are the experiments they are taken from. A trial that could be among the best is taken only together
-        with the model it states, which must have the scores it states: whoever may write a tag could win with it
+        with the model it states, which must have the scores it states: anybody who may write a tag could win with it
         otherwise. One that lost is believed without it in the experiments `own`, which are one's own or where one
         works: after a crash a search goes on without scoring everything again. The others are run again.
         """

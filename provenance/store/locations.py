@@ -76,7 +76,7 @@ def of_given(uri: str) -> str:
 def check_own(run: Run) -> None:
     """Raise LocationError when what `run` is to leave would go, with user and password, to another server.
 
-    Whoever made the experiment that one works in chose where its artifacts lie.
+    The author of an experiment chose where its artifacts lie.
     """
     _allowed(f"experiment {run.info.experiment_id}, which the run is in,", run.info.artifact_uri)
 

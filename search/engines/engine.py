@@ -15,7 +15,7 @@ _MEMORY = (
 class WorkerDied(Exception):
     """The process that ran a trial is gone; nothing is known about the trial.
 
-    killed: it was by SIGKILL, from outside: by whoever was out of memory.
+    killed: by SIGKILL from outside, as the kernel does when memory runs out.
     """
 
     def __init__(self, killed: bool = False) -> None:
@@ -26,12 +26,12 @@ class WorkerDied(Exception):
 class Engine(ABC):
     """Runs trials, at most `workers` at a time. `with` it: leaving ends whatever still runs."""
 
-    attempts = 3  # a trial whose worker dies is tried again: the kernel's out-of-memory killer also takes the innocent
+    attempts = 3  # a worker may die of another process's memory: the kernel kills the largest one
 
     def __init__(self, objective: Objective[Any], workers: int, most: int | None = None) -> None:
         """`most`: trials that can ever run at once; a worker more would only wait.
 
-        What data the objective takes is between it and whoever opens the data: Any here.
+        The engine never looks at the data, so its type is Any here.
         """
         self.objective, self.workers = objective, workers if most is None else min(workers, most)
         self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="trial")
@@ -40,7 +40,7 @@ class Engine(ABC):
         """Start a trial. A worker that dies under it costs an attempt; after `attempts` the trial alone has failed.
 
         EngineError, which ends the search, when it was killed in each: with more memory the trial has a result, and
-        whoever runs the search again is to find it, not a failure that this machine had at this moment.
+        running the search again must find it, not a failure of this machine at this moment.
         """
         return self._threads.submit(self._run, number, params)
 

@@ -37,7 +37,7 @@ _REQUIREMENTS = {
 
 
 def requirements(family: str) -> list[str]:
-    """Pins of what serving imports, as installed here: MLflow warns whoever loads the model beside other versions."""
+    """Pins of what serving imports, as installed here: MLflow warns a user who loads the model with other versions."""
     packages = ("mlflow", "numpy", "pandas", "pyarrow", "threadpoolctl", *_REQUIREMENTS[family])
     return [f"{name}=={importlib.metadata.version(name)}" for name in packages]
 

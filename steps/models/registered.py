@@ -1,4 +1,4 @@
-"""A model that somebody names: which one it is, whether it is whole, its data, and the dataset it was made from."""
+"""The model that a user names: which one it is, whether it is whole, its data, and the dataset it was made from."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _recorded(session: Session, uri: str, model_id: str, logged_by: str, by: str
     """The run that speaks for the model and its record of it, with the digest of each file.
 
     That is the run that logged it, or the search that its trial is of; for a version that a killed run left, `by`, that
-    completed it. Raises ModelUriError when none has a record: whoever took it away may have changed the model, too.
+    completed it. Raises ModelUriError when none has a record: then the model may have been changed as well.
     """
     client, why = session.client, f"run {logged_by or 'none'} left no record of it"
     try:

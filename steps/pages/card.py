@@ -1,4 +1,4 @@
-"""The model card: a version's description, for whoever finds it in the registry."""
+"""The model card: the description of a version in the registry."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _slices(judged: Evaluation) -> str:
     for kind, slices in (("pickups at", judged.hours), ("pickups in", judged.zones)):
         large = [part for part in slices if part.trips >= FEWEST_TRIPS]
         rows += [_slice(kind, part) for part in sorted(large, key=lambda part: -part.rmse)[:WORST]]
-    return "Where it errs most on the test months:\n\n" + _table(("", "trips", "RMSE"), rows)
+    return "Largest errors on the test months:\n\n" + _table(("", "trips", "RMSE"), rows)
 
 
 def _slice(kind: str, part: Slice) -> tuple[str, str, str]:

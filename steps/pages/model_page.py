@@ -16,7 +16,7 @@ from taxi.models.predictor import Predictor
 
 
 def log_model_plots(client: MlflowClient, run_id: str, predictor: Predictor, judged: Evaluation) -> None:
-    """How the registered model errs on the test months, under ``plots/``."""
+    """The registered model's errors on the test months, under ``plots/``."""
     rows = judged.rows
     figures = {
         "residuals.png": model_plots.residuals(rows.y, judged.predicted),

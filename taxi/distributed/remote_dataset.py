@@ -84,6 +84,6 @@ def _remedy(error: OSError) -> str:
     if getattr(error, "code", None) in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return (
             "Start the workers with MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD of "
-            "somebody who may read it."
+            "a user who may read it."
         )
     return "Give workers the way to the artifact store."

@@ -111,7 +111,7 @@ def fit_shared(engine: str, member: Member, code: Code = NO_CODE) -> dict[str, b
 
 
 def _first(failures: list[TrialResult]) -> str:
-    """The same text whoever failed first."""
+    """The same text, whichever member failed first."""
     return min(str(result.error) for result in failures)
 
 

@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 1800
 
 @contextmanager
 def here(members: int) -> Iterator[dict[str, Any]]:
-    """What members on this machine are given to join. Leaving ends whoever still waits for the others."""
+    """What members on this machine are given to join. Leaving ends the members that still wait for others."""
     start, stop = _functions()
     tracker, arguments = start(members, "127.0.0.1", PATIENCE_SECONDS)
     try:

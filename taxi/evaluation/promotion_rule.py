@@ -8,15 +8,15 @@ from taxi.models.intervals import LEVEL
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What whoever becomes champion must hold, whatever the champion before was like.
+    """What every champion must meet, whatever the champion before it was like.
 
     MLflow's validate_evaluation_results compares numbers, too; it cannot say units, slices or why a bound is there.
     """
 
     # Candidates that are no better pass once in twenty times; at 0.99 half of the real gains of 1 % would be refused.
     confidence: float = 0.95
-    # Share of the error of whoever says the mean duration to everybody; above it next to nothing was learned. A line
-    # through what is known at pickup has 0.66 on real months, boosting on everything 0.43.
+    # RMSE as a share of that of predicting the mean duration for every trip; above it next to nothing was learned. On
+    # real months linear regression on what is known at pickup has 0.66, boosting on all features 0.43.
     rmse_share: float = 0.8
     # RMSE of the worst slice against that of all trips: one part of the city, or of the night, may not pay for the
     # rest. Ours have up to 1.5 (zones with few trips) and 1.6 (four in the morning) on real months.

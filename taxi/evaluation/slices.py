@@ -1,4 +1,4 @@
-"""Where a model errs: by hour of pickup, and by pickup zone, those with few trips together."""
+"""A model's error by hour of pickup and by pickup zone, zones with few trips taken together."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

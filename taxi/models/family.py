@@ -38,7 +38,7 @@ class Range:
     unit: str = ""
 
     def accept(self, family: str, name: str, value: Any) -> float | int:
-        """`value`, which may be anything that somebody gave, as a number of this range. Raises ParamsError."""
+        """`value`, which a user may have given in any form, as a number of this range. Raises ParamsError."""
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if number and isinstance(self.low, int) and float(value).is_integer():
             value = int(value)

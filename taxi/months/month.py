@@ -1,4 +1,4 @@
-"""Which months: their names, their files, and one of them in hand. Imports nothing heavy, for doors that only ask."""
+"""Months: their names, their files, and one as a value. Imports nothing slow: `plan` and parameter checks use it."""
 
 import re
 from dataclasses import dataclass

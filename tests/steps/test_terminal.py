@@ -36,7 +36,7 @@ def sound(text: str) -> bool:
 
 
 def test_what_a_step_prints_is_one_line(capsys):
-    """On stdout and, of progress, on stderr: a reused run's user, as `door` and `graph` say it."""
+    """On stdout and, of progress, on stderr: a reused run's user, as `step_run` and `graph` say it."""
     hit = Hit("1" * 32, HOSTILE, 0, RECORD, METRICS)
     Session(PIPELINE, None, None).say(f"reused run {hit.run_id} (by {hit.user}, {Session.when(hit)})")
     echo(f"preprocess  reuse run {hit.run_id} ({hit.user})")

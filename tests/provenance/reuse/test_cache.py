@@ -23,7 +23,7 @@ def wanted(seed: str) -> Lineage:
 
 
 def leave(client, seed: str, status: str = "FINISHED", content: str = "trips") -> str:
-    """A run of `wanted` with one output of two files, recorded as a door records it."""
+    """A run of `wanted` with one output of two files, recorded as a step records it."""
     import tempfile
 
     experiment = client.get_experiment_by_name("trips").experiment_id

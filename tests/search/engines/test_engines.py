@@ -84,7 +84,7 @@ def test_a_trial_that_raises_is_a_failed_trial():
 
 
 def test_a_trial_whose_worker_died_is_tried_again(tmp_path):
-    """The kernel's out-of-memory killer also takes the innocent: the result is that of a run without it."""
+    """The kernel may kill a worker for another process's memory: the result is that of a run without it."""
     results = run(Toy(str(tmp_path), dies_once=2), range(5))
     assert results == run(Toy(), range(5))
     assert len({pid for _, pid in starts(tmp_path, 2)}) == 2
