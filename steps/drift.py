@@ -88,9 +88,8 @@ def compared(session, model, dataset, located: list):
     with open_verified(dataset) as folder, following("drift", "trips", session.progress) as progress:
         opened = Dataset.open(folder)
         found = measure(model.predictor, opened, located, model.learned, progress)
-        log_splits(
-            session.client, session.run.info.run_id, opened.manifest, dataset.uri, (*model.learned, found.judged)
-        )
+        read = (*model.learned, found.judged)
+        log_splits(session.client, session.run.info.run_id, opened.folder, opened.manifest, dataset.uri, read)
         files = [(f"{month.taxi} {month.name}", month.origin, month.digest) for month in located]
         log_files(session.client, session.run.info.run_id, files, "new months")
     return found

@@ -33,9 +33,10 @@ def workers_begin(engine: str, model: str, **params) -> None:
 def hpo(**params) -> None:
     """Search a family's hyperparameters with hyperopt's TPE; the same trials at any number of workers."""
     from provenance.record import names
+    from steps.pages import results
     from steps.pipeline import HPO, PIPELINE
 
-    run_step(PIPELINE, HPO, params, work, report, tags={names.FAMILY: params["model"]})
+    run_step(PIPELINE, HPO, params, work, report, tags={names.FAMILY: params["model"]}, about=results.hpo)
 
 
 def work(step: StepRun) -> None:
@@ -62,7 +63,7 @@ def work(step: StepRun) -> None:
     with open_verified(source, given=True) as folder:
         dataset = Dataset.open(folder)
         manifest = dataset.manifest
-        log_splits(step.client, step.run_id, manifest, source.uri, ("train", "val"))
+        log_splits(step.client, step.run_id, dataset.folder, manifest, source.uri, ("train", "val"))
         family = FAMILIES[str(params["model"])]
         trials = Trials(key, top_n, SEARCH_METRIC, partial(verified, family.name, dataset.split("val")))
         runs = TrialRuns(step.client, step.session.run.info.experiment_id, step.run_id, trials, step.session.project)

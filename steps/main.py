@@ -23,6 +23,7 @@ def main(**params) -> None:
     from provenance.pipeline.graph import Graph
     from provenance.record import names
     from runtime.progress import counted
+    from steps.pages import results
     from steps.pipeline import PIPELINE
     from steps.preprocess import data_tags
 
@@ -38,7 +39,8 @@ def main(**params) -> None:
             echo(line)
         return 0
 
-    run_chain(PIPELINE, "main", params, steps, conclude, {**data_tags(params), names.FAMILY: params["model"]})
+    tags = {**data_tags(params), names.FAMILY: params["model"]}
+    run_chain(PIPELINE, "main", params, steps, conclude, tags, about=results.main)
 
 
 def prepared(params: dict) -> dict:

@@ -21,9 +21,10 @@ from steps.raw_months import fetching
 @checked
 def preprocess(**params) -> None:
     """Turn raw months into a dataset: trips of 1 to 60 minutes, features fitted on the training months alone."""
+    from steps.pages import results
     from steps.pipeline import PIPELINE, PREPROCESS
 
-    run_step(PIPELINE, PREPROCESS, params, work, report, tags=data_tags(params))
+    run_step(PIPELINE, PREPROCESS, params, work, report, tags=data_tags(params), about=results.preprocess)
 
 
 def data_tags(params: dict) -> dict[str, str]:
@@ -52,13 +53,13 @@ def work(step: StepRun) -> None:
     with tempfile.TemporaryDirectory(prefix="dataset-") as folder:
         with following("preprocess", "rows", step.session.progress) as progress:
             manifest = made(step, wanted, FEATURE_SETS[str(step.params["features"])], Path(folder), progress)
-        for line in told(manifest):
+        for line in [*kept(manifest), *warned(manifest)]:
             step.say(line)
-        step.note = summary(manifest)
+        step.note = "\n".join(f"- {line}" for line in [*warned(manifest), *kept(manifest)])
         output = log_folder(step.client, step.run_id, Path(folder), names.DATASET, last="manifest.json")
         step.keep(output)
         step.client.log_batch(step.run_id, metrics=figures(step.params, manifest))
-        log_splits(step.client, step.run_id, manifest, output.uri)
+        log_splits(step.client, step.run_id, Path(folder), manifest, output.uri)
 
 
 def here(step: StepRun, wanted: dict, feature_set, folder: Path, progress):
@@ -92,8 +93,8 @@ def there(step: StepRun, wanted: dict, feature_set, folder: Path, progress):
     return manifest
 
 
-def told(manifest) -> list[str]:
-    """What was kept of each month and why the rest was not, then what a person should look at."""
+def kept(manifest) -> list[str]:
+    """What was kept of each month, and why the rest was not."""
     lines = []
     for split in manifest.splits:
         for month in manifest.months(split):
@@ -101,13 +102,12 @@ def told(manifest) -> list[str]:
             dropped = sorted(rows["dropped"].items(), key=lambda item: -item[1])
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped) or "none dropped"
             lines.append(f"{split} {month}: kept {rows['kept']:,} of {rows['read']:,} trips ({reasons})")
-    return lines + [f"warning: {line}" for line in manifest.warnings]
+    return lines
 
 
-def summary(manifest) -> str:
-    """What the run's page says first."""
-    kept, read = (sum(month[key] for month in manifest.record["months"].values()) for key in ("kept", "read"))
-    return "\n\n".join([f"Kept {kept:,} of {read:,} trips.", *(f"Warning: {line}" for line in manifest.warnings)])
+def warned(manifest) -> list[str]:
+    """What a person should look at."""
+    return [f"warning: {line}" for line in manifest.warnings]
 
 
 class ChangedWhileRead(ValueError):

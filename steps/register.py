@@ -24,9 +24,10 @@ class RegisterError(ValueError):
 @checked
 def register(**params) -> None:
     """Choose among the best trials of an hpo run, judge on test, fit again, register; champion if the gate opens."""
+    from steps.pages import results
     from steps.pipeline import PIPELINE, REGISTER
 
-    run_step(PIPELINE, REGISTER, params, work, report)
+    run_step(PIPELINE, REGISTER, params, work, report, about=results.register)
 
 
 def work(step: StepRun) -> None:
@@ -52,7 +53,8 @@ def work(step: StepRun) -> None:
     on = judged_on(step.session, search.dataset, dataset.manifest)
     again = step.params["refit"] != "train"
     learned = ("train", "val") if again else ("train",)
-    log_splits(step.client, step.run_id, dataset.manifest, search.dataset.uri, (*learned, "test"))
+    read = (*learned, "test")
+    log_splits(step.client, step.run_id, dataset.folder, dataset.manifest, search.dataset.uri, read)
     trips = dataset.manifest.rows("test")
 
     def test():
@@ -68,7 +70,7 @@ def work(step: StepRun) -> None:
         with following("fit again", "rounds at most", step.session.progress) as progress:
             predictor = refitted(predictor, dataset, search.seed, progress)
         registered = Evaluation.of(predictor, rows, test())
-    facts, output = log(step, search, chosen, predictor, judged, registered)
+    facts, output = log(step, search, dataset.manifest, chosen, predictor, judged, registered)
     served.ask(step.folder(output), example(predictor.taxi))
     log_model_plots(step.client, step.run_id, predictor, registered)
     served.check(predictor.answer(example(predictor.taxi)))
@@ -76,7 +78,9 @@ def work(step: StepRun) -> None:
         step.say("the model answered in a process of its own; its packages were not quite those of the lock")
     months = [month for split in learned for month in dataset.manifest.months(split)]
     facts |= {trip_names.LEARNED_MONTHS: ",".join(months), **on.tags()}
-    version, output = enter(step, output, facts, scores=registered.metrics("registered_test"), made_up=on.made_up)
+    version, output = enter(
+        step, output, facts, manifest=dataset.manifest, scores=registered.metrics("registered_test"), made_up=on.made_up
+    )
     gate(step, search, chosen, dataset, predictor, judged, registered, version, output, on)
     step.keep(replace(output, name=names.VERSION, uri=f"models:/{version.name}/{version.version}"))
 
@@ -87,23 +91,31 @@ def needed_after_it() -> None:
     from steps.pages import model_page  # noqa: F401
 
 
-def log(step: StepRun, search, chosen, predictor, judged, registered) -> tuple[dict, object]:
+def log(step: StepRun, search, manifest, chosen, predictor, judged, registered) -> tuple[dict, object]:
     """Log the model and all scores; what its version says of it, and the record of its files."""
     from mlflow.entities import Metric
 
     from provenance.record import names
+    from provenance.record.run_page import run_link
     from steps import names as trip_names
     from steps.models import logged_model
+    from steps.pages import results
+    from steps.pages.split_inputs import measured_on
 
     test_scores, scores = judged.metrics("test"), registered.metrics("registered_test")
     tags = {names.FAMILY: search.family, trip_names.FEATURES: search.features, "trial": str(chosen.trial),
             "refit": str(step.params["refit"])}  # fmt: skip
     fitted_with = predictor.estimator.params.as_dict()
-    _, output = logged_model.log(predictor, step.run_id, "model", fitted_with, scores, tags)
-    for metric, value in test_scores.items():
-        step.client.log_metric(step.run_id, metric, value, model_id=chosen.model.uri.removeprefix("models:/"))
+    splits = ("train", "val") if step.params["refit"] != "train" else ("train",)
+    learned = [month for split in splits for month in manifest.months(split)]
+    spans = " and ".join(manifest.month_span(split) for split in splits)
+    name = logged_model.model_name(predictor, learned)
+    about = results.fitted(search.family, manifest.taxi, spans, scores, run_link(step.run_id))
+    _, output = logged_model.log(predictor, step.run_id, name, fitted_with, scores, tags, manifest, about)
+    of_trial = measured_on(test_scores, manifest, chosen.model.uri.removeprefix("models:/"))
     every = {**chosen.metrics, **test_scores, **scores}
-    step.client.log_batch(step.run_id, metrics=[Metric(metric, value, 0, 0) for metric, value in every.items()])
+    of_run = [Metric(metric, value, 0, 0) for metric, value in chosen.metrics.items()]
+    step.client.log_batch(step.run_id, metrics=[*of_run, *of_trial])
     facts = {
         **tags,
         names.KEY: step.lineage.key,
@@ -114,11 +126,12 @@ def log(step: StepRun, search, chosen, predictor, judged, registered) -> tuple[d
     return facts, output
 
 
-def enter(step: StepRun, output, facts: dict, scores: dict, made_up: bool) -> tuple:
+def enter(step: StepRun, output, facts: dict, manifest, scores: dict, made_up: bool) -> tuple:
     """Make the model a version, or complete the one that a run of the same key left; the version and its record."""
     from provenance.record import names
     from provenance.registry import promotions
     from steps.models.judged_on import description
+    from steps.pages.split_inputs import measured_on
 
     waiting = {names.DECISION: promotions.UNDECIDED, names.REASON: f"run {step.run_id} is not through with it"}
     # The record's name, not the option's: auto was resolved by then.
@@ -126,8 +139,8 @@ def enter(step: StepRun, output, facts: dict, scores: dict, made_up: bool) -> tu
         step.session, step.lineage.params["model_name"], output, facts | waiting, description(made_up)
     )
     if entered is not output:  # logged by a run that was killed, perhaps before its scores
-        for metric, value in scores.items():
-            step.client.log_metric(step.run_id, metric, value, model_id=version.source.removeprefix("models:/"))
+        of_model = measured_on(scores, manifest, version.source.removeprefix("models:/"))
+        step.client.log_batch(step.run_id, metrics=of_model)
     return version, entered
 
 
@@ -143,7 +156,7 @@ def gate(step: StepRun, search, chosen, dataset, predictor, judged, registered, 
     from provenance.reuse.consistency import PREDICTOR
     from steps.models import promotion
     from steps.models.logged_model import example
-    from steps.pages.card import Subject, card, summary
+    from steps.pages.card import Subject, became, card
     from taxi.evaluation.evaluate import latency_ms
 
     manifest = dataset.manifest
@@ -170,7 +183,7 @@ def gate(step: StepRun, search, chosen, dataset, predictor, judged, registered, 
     step.client.log_batch(step.run_id, metrics=[Metric(name, value, 0, 0) for name, value in measured.items()])
     step.say(f"{'promoted' if decision.promote else 'not promoted'}: {decision.reason}")
     set_tags(step.client, step.run_id, {"decision": f"{decision.word}: {decision.reason}"})
-    step.note = summary(subject(decision))
+    step.note = became(decision)
 
 
 def report(session, hit) -> list[str]:

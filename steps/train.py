@@ -21,6 +21,7 @@ from steps.options import DATA, RUN, StepCommand, options
 def train(**params) -> None:
     """Fit one model of a family and log it: it takes raw trips and gives minutes."""
     from provenance.record import names
+    from steps.pages import results
     from steps.pipeline import PIPELINE, TRAIN
 
     params["params"] = params_text(params["params"])
@@ -29,7 +30,7 @@ def train(**params) -> None:
             f"fit_workers {params['fit_workers']}: a {params['model']} fit cannot be shared\n"
             " Give model=xgboost, or fit_workers=1."
         )
-    run_step(PIPELINE, TRAIN, params, work, report, tags={names.FAMILY: params["model"]})
+    run_step(PIPELINE, TRAIN, params, work, report, tags={names.FAMILY: params["model"]}, about=results.train)
 
 
 class NotSharedError(ValueError):
@@ -72,10 +73,12 @@ def work(step: StepRun) -> None:
 
     from provenance.record import names
     from provenance.record.artifacts import open_verified
+    from provenance.record.run_page import run_link
     from runtime.progress import bar, following
     from runtime.scratch import scratch_folder
     from search.curves import FIT_POINTS, thinned
     from steps.models import logged_model
+    from steps.pages import results
     from steps.pages.split_inputs import log_splits
     from taxi.dataset.dataset import Dataset
     from taxi.evaluation.metrics import measured, metrics
@@ -90,7 +93,7 @@ def work(step: StepRun) -> None:
         manifest = dataset.manifest
         wanted = parameters(family, str(step.params["params"]), manifest.feature_set)
         splits = {name: dataset.split(name, scratch=scratch) for name in ("train", "val")}
-        log_splits(step.client, step.run_id, manifest, source.uri, splits)
+        log_splits(step.client, step.run_id, dataset.folder, manifest, source.uri, splits)
         members, trips = int(step.params["fit_workers"]), f"{len(splits['train']):,} trips"
         if members > 1:
             step.say(f"fitting {family.name} on {trips}, shared by {members}, one thread each")
@@ -107,17 +110,16 @@ def work(step: StepRun) -> None:
                 scores |= metrics(y, predicted, name)
         predictor = Predictor(manifest.taxi, dataset.features, estimator, Intervals.learn(y, predicted))  # of val
     fitted_with = {"random_state": step.params["seed"], **estimator.params.as_dict()}
-    points = [Metric(name, value, 0, 0) for name, value in scores.items()]
+    points = []
     for name, values in estimator.curves.items():
         curve = thinned(values, estimator.best_iteration, FIT_POINTS)
         points += [Metric(names.BY_ROUND + name, value, 0, number) for number, value in curve]
     params = [Param(name, str(value)) for name, value in fitted_with.items()]
     step.client.log_batch(step.run_id, params=params, metrics=points)
-    step.note = (
-        f"Validation RMSE **{scores['val_rmse']:.4f} minutes**, on the training months {scores['train_rmse']:.4f}."
-    )
     tags = {"family": family.name, "features": manifest.feature_set}
-    _, output = logged_model.log(predictor, step.run_id, "model", fitted_with, scores, tags)
+    name = logged_model.model_name(predictor, manifest.months("train"))
+    about = results.fitted(family.name, manifest.taxi, manifest.month_span("train"), scores, run_link(step.run_id))
+    _, output = logged_model.log(predictor, step.run_id, name, fitted_with, scores, tags, manifest, about)
     step.keep(output)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -24,10 +24,12 @@ def run_chain(
     steps: Callable[[Session], dict[str, Hit]],
     conclude: Callable[[Session, dict[str, Hit]], int],
     tags: Mapping[str, str],
+    about: Callable[[Session, dict[str, Hit]], Sequence[str]] = lambda session, made: (),
 ) -> None:
     """One run called `name` over `steps(session)`, the finished steps by name; their outputs are its own, by reference.
 
     `conclude(session, steps)` prints the result and returns the exit code: a run that ends in another than 0 failed.
+    `about(session, steps)` gives the paragraphs of its page, the result first.
     """
     from mlflow.entities import Metric
 
@@ -71,7 +73,8 @@ def run_chain(
             first = next(iter(made.values()))
             same_inputs(client, run_id, first.run_id)
             finished = replace(lineage, inputs=first.lineage.inputs, outputs=outputs).with_key()
-            record_finish(session, finished, steps={step: hit.run_id for step, hit in made.items()})
+            runs = {step: hit.run_id for step, hit in made.items()}
+            record_finish(session, finished, steps=runs, about=about(session, made))
             exit_code = conclude(session, made)
         echo(f"run {run_id}")
         if exit_code:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,19 +33,31 @@ def report_run(pipeline: Pipeline, name: str, params: Parameters) -> Iterator[Se
 
 
 def publish_report(
-    session: Session, report: str, facts: Mapping[str, object], tags: Mapping[str, str], file: str = ""
+    session: Session,
+    report: str,
+    facts: Mapping[str, object],
+    tags: Mapping[str, str],
+    file: str = "",
+    result: str = "",
+    links: Sequence[str] = (),
+    page: str = "",
 ) -> None:
-    """The report as Markdown, as the run's description and, the facts, as JSON in `file`."""
+    """The report as Markdown, as the run's description and, the facts, as JSON in `file`.
+
+    The description begins with `result`, one line, and `links`; `page` is the report as it stands there, with links.
+    """
     from provenance.record import names
-    from provenance.record.run_page import spaced
+    from provenance.record.run_page import artifact_link, report_page
     from provenance.record.writer import set_tags
 
-    run_id = session.run.info.run_id
+    info, file = session.run.info, file or names.VERDICT_FILE
     with tempfile.TemporaryDirectory(prefix="report-") as folder:
         Path(folder, names.REPORT_FILE).write_text(report)
-        Path(folder, file or names.VERDICT_FILE).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
-        session.client.log_artifacts(run_id, folder)
-    set_tags(session.client, run_id, {names.NOTE: spaced(report[:100_000]), **tags})
+        Path(folder, file).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
+        session.client.log_artifacts(info.run_id, folder)
+    written = [artifact_link(info.experiment_id, info.run_id, name) for name in (names.REPORT_FILE, file)]
+    note = report_page(result, [*links, *written], (page or report)[:100_000])
+    set_tags(session.client, info.run_id, {names.NOTE: note, **tags})
 
 
 def given_repository(text: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,10 +71,12 @@ def run_step(
     work: Callable[[StepRun], object],
     report: Callable[[Session, Hit], list[str]],
     tags: Mapping[str, str] | None = None,
+    about: Callable[[Session, Hit], Sequence[str]] = lambda session, hit: (),
 ) -> None:
     """Run `work(step_run)` as one run of `step`, or link the run to a finished one with the same key.
 
-    `report(session, hit)` gives the lines printed at the end, the same for both.
+    `report(session, hit)` gives the lines printed at the end, `about(session, hit)` the paragraphs of the run's page,
+    the result first; the same for both.
     """
     from provenance.pipeline.graph import Graph
     from provenance.pipeline.launched_run import own_run
@@ -102,7 +104,7 @@ def run_step(
                 found = graph.found(step, lineage)
             session.code_unchanged(lineage)  # since it was digested, and as it was imported
             if isinstance(found, Hit):
-                link_reused(session, lineage, found)
+                link_reused(session, lineage, found, about(session, found))
             else:
                 for reason in found.reasons if found else ():
                     session.say(f"cannot reuse: {reason}")
@@ -113,15 +115,18 @@ def run_step(
                 session.code_unchanged(lineage)
                 session.environment_unchanged()
                 finished = replace(open_step.lineage, outputs=tuple(open_step.outputs))
-                record_finish(session, finished, note=open_step.note)
                 found = Hit(run_id, "", 0, finished, dict(client.get_run(run_id).data.metrics))
+                record_finish(session, finished, about=about(session, found), note=open_step.note)
         for line in report(session, found):
             echo(line)
         echo(f"run {run_id}")
 
 
-def link_reused(session: Session, lineage: Lineage, found: Hit) -> None:
-    """Let the run of `session` stand for the finished run `found`: its metrics and outputs by reference, no data."""
+def link_reused(session: Session, lineage: Lineage, found: Hit, about: Sequence[str] = ()) -> None:
+    """Let the run of `session` stand for the finished run `found`: its metrics and outputs by reference, no data.
+
+    `about` is for its page.
+    """
     from mlflow.entities import Metric
 
     from provenance.record import names
@@ -135,4 +140,4 @@ def link_reused(session: Session, lineage: Lineage, found: Hit) -> None:
     session.client.log_batch(run_id, metrics=metrics)
     same_inputs(session.client, run_id, found.run_id)
     set_tags(session.client, run_id, {names.REUSED: found.run_id})
-    record_finish(session, replace(lineage, outputs=found.lineage.outputs), reused=found.run_id)
+    record_finish(session, replace(lineage, outputs=found.lineage.outputs), reused=found.run_id, about=about)

@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from mlflow import MlflowClient
 from mlflow.data.http_dataset_source import HTTPDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import DatasetInput, InputTag
+from mlflow.types import ColSpec, DataType, Schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 DIGEST_LENGTH = 36  # characters MLflow keeps of a dataset's digest
+_TYPES = {
+    "bool": DataType.boolean,
+    "int8": DataType.integer,
+    "int16": DataType.integer,
+    "int32": DataType.integer,
+    "int64": DataType.long,
+    "float": DataType.float,
+    "double": DataType.double,
+}
+
+
+def colspec(schema: pa.Schema) -> str:
+    """An Arrow schema as MLflow's page of a dataset reads it; a type that MLflow does not have is text there."""
+    columns = [ColSpec(_type(field.type), field.name, required=not field.nullable) for field in schema]
+    return json.dumps({"mlflow_colspec": Schema(columns).to_dict()})
+
+
+def _type(kind: pa.DataType) -> DataType:
+    name = str(kind)
+    return DataType.datetime if name.startswith(("timestamp", "date")) else _TYPES.get(name, DataType.string)
 
 
 def log_files(client: MlflowClient, run_id: str, files: Iterable[tuple[str, str, str]], context: str) -> None:

@@ -1,9 +1,12 @@
-"""What a run's page says first: where its inputs came from and what it made, as links, then the record."""
+"""A run's page: the result, links along the chain, what else there is to say, and the record last.
+
+MLflow folds a description after three lines.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from provenance.record.lineage import Input, Lineage, Output
 
@@ -13,31 +16,43 @@ _VERSION = re.compile(r"models:/([\w.-]+)/(\d+)$")
 _CELL_END = re.compile(r"(?<=[^\s|])(?= \| *\S)")  # but not of the last one
 _UNDER_HEADS = re.compile(r"[|\s:-]+")
 GAP = "&emsp;"
-MADE_UP = (
-    "**The city is made up**: this project generated the trips of the sample, and no taxi ever drove them. What was "
-    "learned of them is not about New York."
-)
 SHORT = 8  # characters of a run id
 
 
 def page(lineage: Lineage, experiment: str, parent: str | None = None, reused: str | None = None,
-         steps: Mapping[str, str] | None = None, note: str = "") -> str:  # fmt: skip
-    """Markdown for MLflow's pages: links, what the step itself says (`note`), the record.
+         steps: Mapping[str, str] | None = None, about: Sequence[str] = (), note: str = "") -> str:  # fmt: skip
+    """Markdown for MLflow's pages. Of `about` the first is the result, in one line; `note` is what else the step says.
 
     `parent`, `reused` and the values of `steps` are run ids, `experiment` is an id.
     """
-    head = [f"**{lineage.step}**"]
-    head += [f"started by {run_link(parent)}"] if parent else []
-    head += [f"reused {run_link(reused)}"] if reused else []
-    made_up = any(item.uri.split(":")[0] == "sample" for item in lineage.inputs)  # months that a run read
-    lines = [*([MADE_UP] if made_up else []), ", ".join(head)]
-    if steps:
-        lines.append(f"steps: {' · '.join(run_link(run_id, name) for name, run_id in steps.items())}")
-    if lineage.inputs:
-        lines.append(f"from: {' · '.join(_link(item, item.role, experiment) for item in lineage.inputs)}")
-    if lineage.outputs and not steps:
-        lines.append(f"made: {' · '.join(_link(item, item.name, experiment) for item in lineage.outputs)}")
-    return spaced("\n\n".join(filter(None, [*lines, note, lineage.description()])))
+    links = [f"started by {run_link(parent)}"] if parent else []
+    links += [f"reused {run_link(reused)}"] if reused else []
+    links += [f"steps: {_joined(run_link(run_id, name) for name, run_id in steps.items())}"] if steps else []
+    # Of a chain what the steps made stands on their pages; a version has a page of its own.
+    made = [item for item in lineage.outputs if not steps or _VERSION.fullmatch(item.uri)]
+    links += [f"made: {_joined(_link(item, item.name, experiment) for item in made)}"] if made else []
+    read = [_link(item, item.role, experiment) for item in lineage.inputs]
+    links += [f"from: {_joined(read)}"] if read else []
+    head = f"**{lineage.step}**" + "".join(f" · {link}" for link in links)
+    return spaced("\n\n".join(filter(None, [*about[:1], head, *about[1:], note, lineage.description()])))
+
+
+def report_page(result: str, links: Sequence[str], report: str) -> str:
+    """The page of a run that asks about others: its result in one line, links, then the report."""
+    return spaced("\n\n".join([result, _joined(links), report]))
+
+
+def artifact_link(experiment: str, run_id: str, path: str) -> str:
+    """To an artifact of a run, where MLflow shows it."""
+    return f"[{path}](#/experiments/{experiment}/runs/{run_id}/artifacts/{path})"
+
+
+def version_link(name: str, version: str) -> str:
+    return f"[{name} version {version}](#/models/{name}/versions/{version})"
+
+
+def _joined(links: Iterable[str]) -> str:
+    return " · ".join(links)
 
 
 def spaced(markdown: str) -> str:
@@ -60,5 +75,5 @@ def _link(item: Input | Output, name: str, experiment: str) -> str:
     if match := _MODEL.fullmatch(item.uri):
         return f"[{name}](#/experiments/{experiment}/models/{match[1]})"
     if match := _VERSION.fullmatch(item.uri):
-        return f"[{match[1]} version {match[2]}](#/models/{match[1]}/versions/{match[2]})"
+        return version_link(match[1], match[2])
     return name

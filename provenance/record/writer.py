@@ -77,7 +77,7 @@ def upload_patch(session: Session, lineage: Lineage) -> None:
 
 
 def record_note(session: Session, lineage: Lineage, **more) -> None:
-    """The description of the session's run: links along the chain, Markdown given as `note`, then the record."""
+    """The description of the session's run; `more` is for `run_page.page`."""
     info, parent = session.run.info, session.run.data.tags.get(names.PARENT)
     set_tags(
         session.client, info.run_id, {names.NOTE: run_page.page(lineage, info.experiment_id, parent=parent, **more)}

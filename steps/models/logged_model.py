@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import mlflow
@@ -21,6 +21,8 @@ from provenance.record.artifacts import open_artifact, output_record
 from provenance.record.code import closure
 from provenance.record.lineage import Output
 from provenance.registry.model_files import VOLATILE
+from steps.pages.split_inputs import measured_on
+from taxi.dataset.manifest import Manifest
 from taxi.models.predictor import PICKUP, Predictor
 
 DATA_FILES = ("served.py",)  # the model's source: MLflow loads it by path, nothing here imports it
@@ -100,44 +102,61 @@ def _copy_of_code(folder: Path) -> list[Path]:
     return [folder / package for package in SERVED if (folder / package).is_dir()]
 
 
+def model_name(predictor: Predictor, months: Sequence[str]) -> str:
+    """What MLflow calls a model that learned of these months: family, taxi, months; no letter that MLflow refuses."""
+    first, last = min(months), max(months)
+    span = first if first == last else f"{first}-to-{last}"
+    return f"{predictor.estimator.family}-{predictor.taxi}-{span}"
+
+
 def log(predictor: Predictor, run_id: str, name: str, params: Mapping[str, object], metrics: Mapping[str, float],
-        tags: Mapping[str, str]) -> tuple[str, Output]:  # fmt: skip
+        tags: Mapping[str, str], manifest: Manifest | None = None,
+        description: str = "") -> tuple[str, Output]:  # fmt: skip
     """Log `predictor` as a LoggedModel of run `run_id`, which need not be the active one; its id and its files' record.
 
-    The model gets the run's own metrics of step 0, and those of `metrics` that the run does not have.
+    The model and its run get `metrics`, each measured on a split of the dataset that `manifest` is of.
     """
     client = mlflow.MlflowClient()
-    active, told = mlflow.active_run(), client.get_run(run_id).data.metrics
+    active, run = mlflow.active_run(), client.get_run(run_id)
     with tempfile.TemporaryDirectory(prefix="model-") as folder:
-        saved = Path(folder, "predictor")
+        saved, model = Path(folder, "predictor"), Path(folder, "model")
         predictor.save(saved)
         code = _copy_of_code(Path(folder))
         logged = client.create_logged_model(
-            client.get_run(run_id).info.experiment_id,
+            run.info.experiment_id,
             name=name,
             source_run_id=run_id,
             params={key: str(value) for key, value in params.items()},
-            tags=dict(tags),
+            tags={**tags, **({names.NOTE: description} if description else {})},
             model_type="regressor",
         )
-        # mlflow.pyfunc.log_model knows the active run alone: a search's trial would get the first trial's metrics.
-        info = Model.log(
-            artifact_path=None,
-            flavor=LockedPyfunc(),
-            run_id=run_id,
-            python_model=str(ROOT / "steps" / "models" / "served.py"),
-            artifacts={"predictor": str(saved)},
-            code_paths=[str(package) for package in code],
-            pip_requirements=requirements(predictor.estimator.family),
-            signature=signature(predictor.taxi, predictor.intervals is not None),
-            input_example=example(predictor.taxi),
-            model_id=logged.model_id,
-        )
-        if active and active.info.run_id != run_id:
-            client.log_outputs(active.info.run_id, [LoggedModelOutput(info.model_id, step=0)])
-        client.finalize_logged_model(info.model_id, "READY")
-    for key in metrics.keys() - told.keys():
-        client.log_metric(run_id, key, metrics[key], model_id=info.model_id)
-    uri = f"models:/{info.model_id}"
+        try:
+            # mlflow.pyfunc.log_model knows the active run alone, and gives the model all metrics that its run has.
+            LockedPyfunc.save_model(
+                str(model),
+                mlflow_model=Model(
+                    artifact_path=logged.artifact_location,
+                    model_uuid=logged.model_id,
+                    run_id=run_id,
+                    model_id=logged.model_id,
+                ),
+                python_model=str(ROOT / "steps" / "models" / "served.py"),
+                artifacts={"predictor": str(saved)},
+                code_paths=[str(package) for package in code],
+                pip_requirements=requirements(predictor.estimator.family),
+                signature=signature(predictor.taxi, predictor.intervals is not None),
+                input_example=example(predictor.taxi),
+            )
+            client.log_model_artifacts(logged.model_id, str(model))
+        except BaseException:
+            client.finalize_logged_model(logged.model_id, "FAILED")
+            raise
+        for owner in {run_id, active.info.run_id if active else run_id}:
+            client.log_outputs(owner, [LoggedModelOutput(logged.model_id, step=0)])
+        client.finalize_logged_model(logged.model_id, "READY")
+    # A metric that the run has already keeps its time, so that its history gets no second point.
+    last = {key: client.get_metric_history(run_id, key)[-1] for key in metrics.keys() & run.data.metrics.keys()}
+    client.log_batch(run_id, metrics=measured_on(metrics, manifest, logged.model_id, last))
+    uri = f"models:/{logged.model_id}"
     with open_artifact(uri) as path:
-        return info.model_id, output_record(path, names.MODEL, uri, VOLATILE)
+        return logged.model_id, output_record(path, names.MODEL, uri, VOLATILE)

@@ -19,7 +19,7 @@ def write_search_outputs(step: StepRun, dataset, family, objective, results, run
     from runtime.progress import counted
     from search import tpe
     from search.trials_table import write_trials
-    from steps.pages.search_page import log_search_plots, summary
+    from steps.pages.search_page import log_search_plots
     from taxi.models.family import write_json
 
     manifest = dataset.manifest
@@ -43,7 +43,6 @@ def write_search_outputs(step: StepRun, dataset, family, objective, results, run
     for output in models:
         step.keep(output)
     log_search_plots(step.client, step.run_id, results, family.space_rows(manifest.feature_set))
-    step.explain("\n\n".join([summary(step.run_id, family.name, best[0], len(results)), step.note]))
     scores = {**best[0].metrics, "best_trial": best[0].number, "trials_failed": sum(r.status != "ok" for r in results)}
     step.client.log_batch(step.run_id, metrics=[Metric(key, value, 0, 0) for key, value in scores.items()])
 
@@ -52,8 +51,10 @@ def log_candidate(step: StepRun, dataset, family, objective, result, runs):
     """One of the best trials as a logged model of its nested run."""
     from dataclasses import replace
 
+    from provenance.record.run_page import run_link
     from search.trial import estimator_folder
     from steps.models import logged_model
+    from steps.pages import results
     from taxi.models.families import load
     from taxi.models.predictor import Predictor
 
@@ -70,7 +71,9 @@ def log_candidate(step: StepRun, dataset, family, objective, result, runs):
     with estimator_folder(files) as folder:
         predictor = Predictor(dataset.manifest.taxi, dataset.features, load(family.name, folder))
         tags = {"family": family.name, "features": dataset.manifest.feature_set, "trial": str(result.number)}
-        _, output = logged_model.log(
-            predictor, runs.runs[result.number], f"trial-{result.number}", result.params, result.metrics, tags
-        )
+        manifest, run_id = dataset.manifest, runs.runs[result.number]
+        name = f"{logged_model.model_name(predictor, manifest.months('train'))}-trial-{result.number}"
+        made_by = f"{run_link(run_id, f'trial {result.number}')} of {run_link(step.run_id)}"
+        about = results.fitted(family.name, manifest.taxi, manifest.month_span("train"), result.metrics, made_by)
+        _, output = logged_model.log(predictor, run_id, name, result.params, result.metrics, tags, manifest, about)
     return replace(output, name=f"model-{result.number}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from provenance.record.run_page import MADE_UP, spaced
+from provenance.record.run_page import spaced
+from steps.pages import city
 from taxi.evaluation.bootstrap import rmse_interval
 from taxi.evaluation.evaluate import Evaluation
 from taxi.evaluation.promotion_rule import Decision
@@ -41,23 +42,16 @@ def card(of: Subject) -> str:
     """Markdown, its tables plain ones: MLflow shows no others."""
     parts = [_data(of), _features(of.feature_set), _figures(of), _slices(of.registered), _limits(of), _origin(of)]
     head = f"How long a {of.manifest.taxi} taxi trip takes: {of.family} on features `{of.feature_set.name}`."
-    became = "it became champion" if of.decision.promote else "it stayed candidate"
-    first = [MADE_UP] if of.made_up else []
-    text = spaced(
-        "\n\n".join(
-            [*first, head, f"When it was registered **{became}**: {of.decision.reason[:REASON_LENGTH]}.", *parts]
-        )
-    )
+    what = "it became champion" if of.decision.promote else "it stayed candidate"
+    when = f"When it was registered **{what}**: {of.decision.reason[:REASON_LENGTH]}."
+    text = spaced("\n\n".join([*city.note(of.made_up), head, when, *parts]))
     return text if len(text) <= LENGTH else text[: LENGTH - 4] + " ..."
 
 
-def summary(of: Subject) -> str:
-    """The same in a sentence or two, for the page of the run."""
-    chosen, registered = (judged.metrics("test")["test_rmse"] for judged in (of.judged, of.registered))
-    again = f", {registered:.4f} fitted again on train and val" if of.refit != "train" else ""
-    became = "It became champion" if of.decision.promote else "It stayed candidate"
-    text = f"RMSE on the test months **{chosen:.4f} minutes**{again}. {became}: {of.decision.reason[:REASON_LENGTH]}."
-    return f"{MADE_UP}\n\n{text}" if of.made_up else text
+def became(decision: Decision) -> str:
+    """What came of it, in a sentence, for the page of the run."""
+    alias = "It became champion" if decision.promote else "It stayed candidate"
+    return f"{alias}: {decision.reason[:REASON_LENGTH]}."
 
 
 def _data(of: Subject) -> str:

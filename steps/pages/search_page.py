@@ -1,4 +1,4 @@
-"""The page of a search's run: what came of it in a sentence, and its plots."""
+"""The plots of a search, on the page of its run."""
 
 from __future__ import annotations
 
@@ -18,15 +18,6 @@ from search.trial import TrialResult
 from steps.pipeline import SEARCH_METRIC
 
 
-def summary(run_id: str, family: str, best: TrialResult, trials: int) -> str:
-    """What came of it, and the command that fits the best again."""
-    params = f"runs:/{run_id}/{names.SEARCH}/{names.BEST_PARAMS_FILE}"
-    return (
-        f"Of {trials} trials trial {best.number} is the best: validation RMSE **{best.loss:.4f} minutes**. "
-        f"To fit it alone: `-e train -P model={family} -P params={params}`"
-    )
-
-
 def log_search_plots(
     client: MlflowClient, run_id: str, results: Sequence[TrialResult], dimensions: Sequence[Dimension]
 ) -> None:
@@ -35,7 +26,7 @@ def log_search_plots(
         folder = Path(name)
         plotting.save(search_plots.convergence(results, SEARCH_METRIC), folder / "convergence.png")
         if shares := hyperparameter_importance(results):
-            figure = search_plots.importance(shares, "hyperparameters")
+            figure = search_plots.importance(shares, SEARCH_METRIC.name)
             plotting.save(figure, folder / "hyperparameter_importance.png")
         page = parallel_coordinates(results, dimensions, SEARCH_METRIC)
         (folder / "parallel_coordinates.html").write_text(page, encoding="utf-8")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from provenance.record.run_page import GAP
-from steps.pages.card import LENGTH, Subject, card, summary
+from steps.pages.card import LENGTH, Subject, became, card
 from taxi.evaluation.evaluate import Evaluation
 from taxi.evaluation.promotion_rule import Decision
 from taxi.evaluation.slices import Rows
@@ -69,14 +69,10 @@ def test_without_a_last_fit_there_is_one_column():
     assert "**it stayed candidate**: not better." in text
 
 
-def test_the_runs_page_gets_the_result_in_two_sentences():
-    """As judged, as registered, and what became of it."""
-    assert summary(subject()) == (
-        "RMSE on the test months **3.1623 minutes**, 1.5811 fitted again on train and val. "
-        "It became champion: there was no champion yet."
-    )
-    stayed = subject(refit="train", registered=judged(2.0), decision=Decision(False, "not better"))
-    assert summary(stayed) == "RMSE on the test months **3.1623 minutes**. It stayed candidate: not better."
+def test_the_runs_page_gets_the_decision_in_a_sentence():
+    """What became of the version, and why."""
+    assert became(Decision(True, "there was no champion yet")) == "It became champion: there was no champion yet."
+    assert became(Decision(False, "not better")) == "It stayed candidate: not better."
 
 
 @pytest.mark.parametrize("features", ["pickup", "full", "course"])
@@ -94,8 +90,6 @@ def test_a_long_reason_does_not_lose_the_rest_of_the_page():
 
 
 def test_of_the_sample_the_first_thing_said_is_that_the_city_is_made_up():
-    """On the card and on the run's page; of real trips it is not said."""
-    toy = subject(made_up=True)
-    assert card(toy).startswith("**The city is made up**: this project generated the trips of the sample")
-    assert summary(toy).startswith("**The city is made up**: ")
-    assert "made up" not in card(subject()) + summary(subject())
+    """Of real trips it is not said."""
+    assert card(subject(made_up=True)).startswith("**The city is made up**: this project generated the trips")
+    assert "made up" not in card(subject())
