@@ -72,7 +72,7 @@ def work(step: StepRun) -> None:
         registered = Evaluation.of(predictor, rows, test())
     facts, output = log(step, search, dataset.manifest, chosen, predictor, judged, registered)
     served.ask(step.folder(output), example(predictor.taxi))
-    log_model_plots(step.client, step.run_id, predictor, registered)
+    log_model_plots(step.client, step.run_id, predictor, registered, dataset, on.made_up)
     served.check(predictor.answer(example(predictor.taxi)))
     if step.lineage.environment.get("differences"):
         step.say("the model answered in a process of its own; its packages were not quite those of the lock")

@@ -1,6 +1,6 @@
 """Pictures of a search."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -27,9 +27,10 @@ def convergence(results: Sequence[TrialResult], metric: Metric) -> Figure:
     return figure
 
 
-def importance(shares: dict[str, float], what: str, top: int = 15) -> Figure:
-    """Share of each of `what` (columns, hyperparameters) in what is explained, the `top` largest."""
-    figure, axes = new_figure(f"Importance of {what}", "share", "")
+def importance(shares: Mapping[str, float], score: str, top: int = 15) -> Figure:
+    """How much of the `score` of trials each hyperparameter decides, the `top` largest."""
+    figure, axes = new_figure("Importance of the hyperparameters", f"share of what decides {score}", "")
     names = sorted(shares, key=lambda name: -shares[name])[:top][::-1]
     axes.barh(names, [shares[name] for name in names], color=BLUE)
+    axes.xaxis.set_major_formatter("{x:.0%}")
     return figure
