@@ -43,6 +43,7 @@ bench: setup ## every published figure; benchmarks/RESULTS.md has the last ones
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 ui: setup ## MLflow's pages on the same store
+	@echo 'runs: http://127.0.0.1:5000/#/experiments/0/runs?workflowType=machine_learning'
 	$(BIN)/mlflow ui
 
 lock: setup ## renew requirements*.lock from conda.yaml and pyproject.toml

@@ -66,18 +66,35 @@ def course(**params) -> None:
             for step in chain
         }
 
-    run_chain(PIPELINE, "course", searched, steps, conclude, {"features": "course"})
+    run_chain(PIPELINE, "course", searched, steps, conclude, {"features": "course"}, about=about)
 
 
-def conclude(session, made: dict) -> int:
-    """Print published against reproduced; 1 if any differs."""
-    reproduced = {
+def answers(made: dict) -> dict[str, str]:
+    """What this run found, as text to compare with PUBLISHED."""
+    return {
         **rows(made["preprocess"]),
         **rows(made["linear preprocess"]),
         "best validation RMSE": f"{made['hpo'].metrics['val_rmse']:.3f}",
         "lowest test RMSE": f"{made['register'].metrics['test_rmse']:.3f}",
         "LinearRegression validation RMSE": f"{made['linear train'].metrics['val_rmse']:.4f}",
     }
+
+
+def about(session, made: dict) -> tuple[str, str]:
+    """The run's page: how many answers came out again, then each of them."""
+    reproduced = answers(made)
+    equal = sum(reproduced[name] == published for name, published in PUBLISHED.items())
+    result = f"**{equal} of {len(PUBLISHED)}** published answers came out again, digit for digit."
+    rows = [
+        f"| {name} | {published} | {reproduced[name]} | {'' if reproduced[name] == published else '**differs**'} |"
+        for name, published in PUBLISHED.items()
+    ]
+    return result, "\n".join(["| | published | reproduced | |", "| --- | ---: | ---: | --- |", *rows])
+
+
+def conclude(session, made: dict) -> int:
+    """Print published against reproduced; 1 if any differs."""
+    reproduced = answers(made)
     echo(f"{'':34}{'published':>10} {'reproduced':>10}")
     for name, published in PUBLISHED.items():
         echo(f"{name:34}{published:>10} {reproduced[name]:>10}{'' if reproduced[name] == published else '  DIFFERS'}")

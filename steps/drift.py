@@ -29,7 +29,7 @@ def drift(**params) -> None:
     from provenance.record.writer import record_finish, record_start, upload_patch
     from steps import names as trip_names
     from steps.models import registered
-    from steps.pages.drift_page import log_drift_plots
+    from steps.pages.drift_page import about, log_drift_plots
     from taxi.evaluation.drift_report import markdown
 
     if params["months"] == "none":
@@ -47,7 +47,7 @@ def drift(**params) -> None:
         log_drift_plots(client, run_id, found)
         report = markdown(found, model.uri)
         publish_report(session, report, found.to_dict(), {trip_names.TAXI: found.taxi}, file=trip_names.DRIFT_FILE)
-        record_finish(session, lineage, note=report)
+        record_finish(session, lineage, about=about(session.run.info, found, lineage), note=report)
         for line in found.lines():
             echo(line)
         echo(f"run {run_id}")

@@ -55,6 +55,7 @@ def prepared(params: dict) -> dict:
 def summary(session, made: dict) -> list[str]:
     """What the user came for: the version, how good it is, against what, and where to look."""
     from provenance.registry.aliases import version_of
+    from steps.pages.look import look
 
     metrics, baseline = made["register"].metrics, made["train"].metrics
     name, version = version_of(made["register"])
@@ -63,7 +64,7 @@ def summary(session, made: dict) -> list[str]:
         f"baseline val_rmse {baseline['val_rmse']:.3f} min, best trial val_rmse {metrics['val_rmse']:.3f} min",
         f"{name} version {version} ({aliases})  test_rmse {metrics['test_rmse']:.3f} min{again(metrics)}",
         *above_floor(made),
-        f"look: make ui, or: mlflow ui --backend-store-uri {store_uri()}",
+        *look(session, name, version),
     ]
 
 
@@ -80,14 +81,6 @@ def above_floor(made: dict) -> list[str]:
         return []
     above = made["register"].metrics["test_rmse"] / floor - 1
     return [f"floor {floor:.3f} min (a perfect model): test_rmse is {above:.1%} above it"]
-
-
-def store_uri() -> str:
-    import mlflow
-
-    from provenance.git.command import without_credentials
-
-    return without_credentials(mlflow.get_tracking_uri())
 
 
 if __name__ == "__main__":

@@ -41,7 +41,8 @@ def predict(**params) -> None:
         finished = keep(session, lineage, params["out"], rows, reasons)
         told = lines(rows, reasons, firsts)
         set_tags(session.client, session.run.info.run_id, {trip_names.TAXI: model.predictor.taxi})
-        record_finish(session, finished, note="\n".join(f"- {line}" for line in told))
+        about = (f"**{told[0]}**",) if told else ()
+        record_finish(session, finished, about=about, note="\n".join(f"- {line}" for line in told[1:]))
         for line in [*told, f"predictions {finished.outputs[0].uri}", f"run {session.run.info.run_id}"]:
             echo(line)
 

@@ -39,7 +39,9 @@ def compare_command(pipeline: Pipeline, location: Decorator = NO_OPTIONS) -> cli
 def run_compare(pipeline: Pipeline, params: dict[str, Any]) -> None:
     """Compare, say and report; with `prove`, run what can be tried."""
     from provenance.git.source import Source, code_diff
+    from provenance.pages.compare_page import compared_page, compared_result
     from provenance.record import names
+    from provenance.record.run_page import run_link
     from provenance.reproduce.compare import compare
     from provenance.reproduce.report import comparison_lines, comparison_markdown
 
@@ -62,7 +64,10 @@ def run_compare(pipeline: Pipeline, params: dict[str, Any]) -> None:
             "proved": proved,
         }
         report = comparison_markdown(params["a"], params["b"], lines, diff)
-        publish_report(session, report, detail, {names.COMPARED_A: params["a"], names.COMPARED_B: params["b"]})
+        tags = {names.COMPARED_A: params["a"], names.COMPARED_B: params["b"]}
+        links = [f"a: {run_link(a[-1].run_id)}", f"b: {run_link(b[-1].run_id)}"]
+        page = compared_page(found, proved, diff)
+        publish_report(session, report, detail, tags, result=compared_result(found), links=links, page=page)
         echo(f"run {session.run.info.run_id}")
 
 

@@ -102,7 +102,9 @@ def replay_options(session: Session, params: dict[str, Any], bundle: Bundle | No
 def tell(session: Session, params: dict[str, Any], verdict: Verdict, originals: list[RecordedRun]) -> None:
     """The table on stdout, the report as artifacts."""
     from provenance.record import names
-    from provenance.reproduce.report import markdown
+    from provenance.record.run_page import run_link
+    from provenance.record.validation import code
+    from provenance.reproduce.report import markdown, result, table
     from provenance.reproduce.reproduce import passes
 
     for step in verdict.steps:
@@ -124,7 +126,10 @@ def tell(session: Session, params: dict[str, Any], verdict: Verdict, originals: 
     detail = {"run": of, "grade": str(verdict.grade), "passed": passed, "gone": gone, **plain,
               "steps": [step.to_dict() for step in verdict.steps]}  # fmt: skip
     tags = {names.REPRODUCTION_OF: of, names.REPRODUCTION_GRADE: str(verdict.grade)}
-    publish_report(session, markdown(verdict, title, facts), detail, tags)
+    here = run_link if params["bundle"] == "none" else code  # a run of a bundle is not in this store
+    links = [f"of {here(of)}", *(run_link(step.repeated, step.step) for step in verdict.steps if step.repeated)]
+    report, page = markdown(verdict, title, facts), table(verdict, facts, here, run_link)
+    publish_report(session, report, detail, tags, result=result(verdict), links=links, page=page)
 
 
 def code_of(original: RecordedRun) -> str:

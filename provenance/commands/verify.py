@@ -41,8 +41,10 @@ def verify_command(pipeline: Pipeline) -> click.Command:
 def run_verify(pipeline: Pipeline, params: dict[str, Any]) -> None:
     """Run the whole pipeline and compare, or write; exits with 1 below what is required."""
     from provenance.record import names
+    from provenance.record.run_page import run_link
+    from provenance.record.validation import code
     from provenance.reproduce import expected
-    from provenance.reproduce.report import markdown
+    from provenance.reproduce.report import markdown, result, table
     from provenance.reproduce.reproduce import passes
     from provenance.reproduce.verdict import Verdict, judge
 
@@ -62,7 +64,10 @@ def run_verify(pipeline: Pipeline, params: dict[str, Any]) -> None:
         facts = {"required": params["require"], "tolerance": f"{params['tolerance']:g} (relative)"}
         detail = {"grade": str(verdict.grade), **facts, "steps": [step.to_dict() for step in verdict.steps]}
         report = markdown(verdict, "Verification of this commit", facts)
-        publish_report(session, report, detail, {names.REPRODUCTION_GRADE: str(verdict.grade)})
+        tags = {names.REPRODUCTION_GRADE: str(verdict.grade)}
+        links = [run_link(step.repeated, step.step) for step in verdict.steps if step.repeated]
+        page = table(verdict, facts, code, run_link)
+        publish_report(session, report, detail, tags, result=result(verdict), links=links, page=page)
         echo(verdict.line())
         echo(f"run {session.run.info.run_id}")
         passed = passes(verdict, params["require"])

@@ -39,7 +39,7 @@ def page(lineage: Lineage, experiment: str, parent: str | None = None, reused: s
 
 def report_page(result: str, links: Sequence[str], report: str) -> str:
     """The page of a run that asks about others: its result in one line, links, then the report."""
-    return spaced("\n\n".join([result, _joined(links), report]))
+    return spaced("\n\n".join(filter(None, [result, _joined(links), report])))
 
 
 def artifact_link(experiment: str, run_id: str, path: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from provenance.record.difference import Category, sentences
 from provenance.record.validation import cell, code
@@ -12,6 +13,8 @@ from provenance.reproduce.verdict import NO_CAUSE, Grade, StepVerdict, Verdict, 
 
 NO_DIFFERENCE = "no difference in code, parameters, inputs, environment, machine, metrics and outputs"
 
+Shown = Callable[[str], str]  # a run's id -> Markdown
+_RUN_ID = re.compile("[0-9a-f]{32}")
 MEANING = {
     Grade.IDENTICAL: "Every output and every metric came out again, bit for bit, and so did the code in its models.",
     Grade.METRICS: "Every metric came out again, bit for bit; some output has other bytes.",
@@ -21,18 +24,36 @@ MEANING = {
 }
 
 
+def result(verdict: Verdict) -> str:
+    """The grade and what it means in one line, for the top of a page; below identical where it went wrong and why."""
+    first = verdict.first
+    where = f", first at {first.step}: {cell(first.explanations[0])}" if first else ""
+    return f"**{verdict.grade}**{where}. {MEANING[verdict.grade]}"
+
+
 def markdown(verdict: Verdict, title: str, facts: Mapping[str, str]) -> str:
     """The whole report: the grade first, then each step with what differs."""
-    lines = [f"# {title}", "", f"**{cell(verdict.line())}**", "", MEANING[verdict.grade], ""]
+    head = f"# {title}\n\n**{cell(verdict.line())}**\n\n{MEANING[verdict.grade]}\n\n"
+    return head + table(verdict, facts, code, code)
+
+
+def table(verdict: Verdict, facts: Mapping[str, str], original: Shown, repeated: Shown) -> str:
+    """What stands below `result` on a page: each step with what differs; the ids of its two runs as they are shown."""
+    lines: list[str] = []
     lines += ["| | |", "| --- | --- |", *(f"| {name} | {cell(text)} |" for name, text in facts.items()), ""]
     lines += ["| step | grade | outputs equal | metrics equal | recorded | repeated |", "| --- " * 6 + "|"]
     for step in verdict.steps:
         lines.append(f"| {step.step} | {step.grade} | {_equal(step.outputs)} | {_equal(step.metrics)} "
-                     f"| {code(step.original)} | {code(step.repeated or 'none')} |")  # fmt: skip
+                     f"| {_run(step.original, original)} | {_run(step.repeated, repeated)} |")  # fmt: skip
     for step in verdict.steps:
         if step.grade is not Grade.IDENTICAL:
             lines += ["", *_section(step)]
     return "\n".join(lines) + "\n"
+
+
+def _run(run_id: str | None, shown: Shown) -> str:
+    """An id as `shown`; what is none, as text: a record may hold anything."""
+    return shown(run_id) if run_id and _RUN_ID.fullmatch(run_id) else code(run_id or "none")
 
 
 def _section(step: StepVerdict) -> list[str]:

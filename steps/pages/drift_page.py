@@ -6,12 +6,28 @@ import tempfile
 from pathlib import Path
 
 from mlflow import MlflowClient
+from mlflow.entities import RunInfo
 
 from provenance.record import names
+from provenance.record.lineage import Lineage
+from provenance.record.run_page import artifact_link
 from runtime import plotting
-from steps.pages import drift_plots
+from steps.pages import city, drift_plots
 from taxi.evaluation.drift import MOVED
 from taxi.evaluation.drift_report import Drift
+
+
+def about(info: RunInfo, found: Drift, lineage: Lineage) -> tuple[str, ...]:
+    """The run's page: the error then and now, and a link to the report."""
+    result = (
+        f"RMSE **{found.now.rmse:.4f} minutes** on {found.spans['new']}, {found.before.rmse:.4f} on "
+        f"{found.spans['judged']}: {found.change:+.1f} %."
+    )
+    return (
+        result,
+        artifact_link(info.experiment_id, info.run_id, names.REPORT_FILE),
+        *city.note(city.is_made_up(lineage)),
+    )
 
 
 def log_drift_plots(client: MlflowClient, run_id: str, found: Drift) -> None:

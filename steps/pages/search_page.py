@@ -15,7 +15,19 @@ from provenance.record import names
 from runtime import plotting
 from search.space import Dimension
 from search.trial import TrialResult
+from search.trials_table import trials_table
 from steps.pipeline import SEARCH_METRIC
+
+
+def trials_csv(results: Sequence[TrialResult]) -> str:
+    """The trials as MLflow shows a table: what is in ``trials.parquet`` but for digests, the best trial first."""
+    table = trials_table(results).to_pandas()
+    metrics = [name for name in table if name.startswith("metrics.")]
+    first = ["number", *sorted(metrics, key=lambda name: name != f"metrics.{SEARCH_METRIC.name}")]
+    rest = [name for name in table if name not in (*first, "model_digest")]
+    best_first = table.sort_values(f"metrics.{SEARCH_METRIC.name}", ascending=not SEARCH_METRIC.greater_is_better)
+    text: str = best_first[first + rest].to_csv(index=False, float_format="%.5g")
+    return text
 
 
 def log_search_plots(
@@ -30,4 +42,5 @@ def log_search_plots(
             plotting.save(figure, folder / "hyperparameter_importance.png")
         page = parallel_coordinates(results, dimensions, SEARCH_METRIC)
         (folder / "parallel_coordinates.html").write_text(page, encoding="utf-8")
+        (folder / "trials.csv").write_text(trials_csv(results), encoding="utf-8")
         client.log_artifacts(run_id, name, names.PLOTS)

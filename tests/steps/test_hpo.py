@@ -160,7 +160,7 @@ def test_the_searchs_page_says_what_was_searched_and_found(searching):
     assert [point.step for point in trials] == list(range(9))
     assert min(point.value for point in trials) == run.data.metrics["val_rmse"]
     assert {Path(file.path).name for file in here.client.list_artifacts(result.run_id, names.PLOTS)} == {
-        "convergence.png", "hyperparameter_importance.png", "parallel_coordinates.html",
+        "convergence.png", "hyperparameter_importance.png", "parallel_coordinates.html", "trials.csv",
     }  # fmt: skip
     params = f"runs:/{result.run_id}/{names.SEARCH}/{names.BEST_PARAMS_FILE}"
     assert f"-P params={params}" in run.data.tags[names.NOTE]

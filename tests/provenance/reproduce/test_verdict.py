@@ -2,14 +2,16 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
 from provenance.record.difference import Difference, DifferenceKind
 from provenance.record.lineage import Input
 from provenance.record.problem import Problem, ProblemKind
+from provenance.record.run_page import run_link
 from provenance.reproduce.differences import find_differences
-from provenance.reproduce.report import markdown
+from provenance.reproduce.report import markdown, result, table
 from provenance.reproduce.verdict import NO_CAUSE, Grade, Verdict, failed, judge, relative
 from steps.pipeline import PIPELINE
 from tests.support.records import ENVIRONMENT, METRICS, RECORD, B, environment, made, of_months
@@ -222,3 +224,15 @@ def test_a_verdict_is_plain_json():
     """Also with a metric that JSON has no number for."""
     verdict = judge(made(), made(metrics={**METRICS, "val_rmse": math.inf}), PIPELINE)
     assert json.loads(json.dumps(verdict.to_dict(), allow_nan=False))["grade"] == "diverged"
+
+
+def test_a_page_says_the_grade_first_and_links_the_runs():
+    """An id that is none, which a record may hold, becomes no link."""
+    same = Verdict((judge(made(), made(), PIPELINE),))
+    assert result(same).startswith("**identical**. Every output and every metric came out again")
+    worse = Verdict((judge(made(), made(metrics=WORSE), PIPELINE),))
+    assert result(worse).startswith("**diverged**, first at train: nothing that is recorded differs")
+    step = replace(same.steps[0], original="x](http://evil)", repeated="1" * 32)
+    text = table(Verdict((step,)), {}, run_link, run_link)
+    assert f"| `x](http://evil)` | [run 11111111](#/runs/{'1' * 32}) |" in text
+    assert not text.startswith("#")

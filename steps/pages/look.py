@@ -1,0 +1,26 @@
+"""Where to look at a run in MLflow's pages, for the terminal."""
+
+from __future__ import annotations
+
+import mlflow
+
+from provenance.git.command import without_credentials
+from provenance.pipeline.invocation import launcher_folder
+from provenance.pipeline.session import Session
+
+HERE = "http://127.0.0.1:5000"  # where `mlflow ui` serves
+
+
+def look(session: Session, name: str, version: str) -> list[str]:
+    """How to start MLflow's pages, where nothing serves them, and the addresses of the run and of the version."""
+    store, info = without_credentials(mlflow.get_tracking_uri()), session.run.info
+    served = store.startswith(("http://", "https://"))
+    # A run of a git URL has a Makefile, too, in a folder that is none of the user's.
+    ours = launcher_folder().resolve() == session.root.resolve() and (session.root / "Makefile").is_file()
+    start = "make ui" if ours else f"mlflow ui --backend-store-uri {store}"
+    base = f"{store.rstrip('/')}/#" if served else f"{HERE}/#"
+    return [
+        "look:" if served else f"look: {start}, then",
+        f"  {base}/experiments/{info.experiment_id}/runs/{info.run_id}",
+        f"  {base}/models/{name}/versions/{version}",
+    ]

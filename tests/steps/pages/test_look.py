@@ -1,0 +1,32 @@
+"""Where to look, for the terminal."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import mlflow
+import pytest
+
+from steps.pages import look as module
+from steps.pages.look import look
+
+ROOT = Path(__file__).resolve().parents[3]
+INFO = SimpleNamespace(experiment_id="7", run_id="1" * 32)
+SESSION = SimpleNamespace(run=SimpleNamespace(info=INFO), root=ROOT)
+PATHS = [f"experiments/7/runs/{'1' * 32}", "models/trips/versions/3"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "start"),
+    [(ROOT, "look: make ui, then"), (Path("/"), "look: mlflow ui --backend-store-uri sqlite:////x/mlflow.db, then")],
+)
+def test_a_store_on_this_machine_needs_its_pages_started(monkeypatch, folder, start):
+    """With make where the user stands in the project, which has a Makefile; elsewhere with MLflow's own command."""
+    monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: "sqlite:////x/mlflow.db")
+    monkeypatch.setattr(module, "launcher_folder", lambda: folder)
+    assert look(SESSION, "trips", "3") == [start, *(f"  http://127.0.0.1:5000/#/{path}" for path in PATHS)]
+
+
+def test_a_servers_pages_are_there_already_and_no_password_is_shown(monkeypatch):
+    """The links lead to the server itself."""
+    monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: "https://ada:secret@mlflow.example/")
+    assert look(SESSION, "trips", "3") == ["look:", *(f"  https://mlflow.example/#/{path}" for path in PATHS)]
