@@ -42,12 +42,12 @@ def drift(**params) -> None:
         record_start(session, lineage)
         upload_patch(session, lineage)
         found = compared(session, model, dataset, located)
-        client, run_id = session.client, session.run.info.run_id
+        client, run_id = session.client, session.run_id
         client.log_batch(run_id, metrics=[Metric(name, value, 0, 0) for name, value in found.metrics().items()])
         log_drift_plots(client, run_id, found)
         report = markdown(found, model.uri)
         publish_report(session, report, found.to_dict(), {trip_names.TAXI: found.taxi}, file=trip_names.DRIFT_FILE)
-        record_finish(session, lineage, about=about(session.run.info, found, lineage), note=report)
+        record_finish(session, lineage, about=about(session.open_run.info, found, lineage), note=report)
         for line in found.lines():
             echo(line)
         echo(f"run {run_id}")
@@ -89,9 +89,9 @@ def compared(session, model, dataset, located: list):
         opened = Dataset.open(folder)
         found = measure(model.predictor, opened, located, model.learned, progress)
         read = (*model.learned, found.judged)
-        log_splits(session.client, session.run.info.run_id, opened.folder, opened.manifest, dataset.uri, read)
+        log_splits(session.client, session.run_id, opened.folder, opened.manifest, dataset.uri, read)
         files = [(f"{month.taxi} {month.name}", month.origin, month.digest) for month in located]
-        log_files(session.client, session.run.info.run_id, files, "new months")
+        log_files(session.client, session.run_id, files, "new months")
     return found
 
 

@@ -66,7 +66,9 @@ def work(step: StepRun) -> None:
         log_splits(step.client, step.run_id, dataset.folder, manifest, source.uri, ("train", "val"))
         family = FAMILIES[str(params["model"])]
         trials = Trials(key, top_n, SEARCH_METRIC, partial(verified, family.name, dataset.split("val")))
-        runs = TrialRuns(step.client, step.session.run.info.experiment_id, step.run_id, trials, step.session.project)
+        runs = TrialRuns(
+            step.client, step.session.open_run.info.experiment_id, step.run_id, trials, step.session.project
+        )
         known = taken_up(step, runs, max_evals) if params["reuse"] else {}
         step.explain(space_table(family.space_rows(manifest.feature_set)))
         timeout = float(params["trial_timeout"]) or None

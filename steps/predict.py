@@ -40,10 +40,10 @@ def predict(**params) -> None:
             rows, reasons, firsts = answered(session, model.predictor, trips, params["out"])
         finished = keep(session, lineage, params["out"], rows, reasons)
         told = lines(rows, reasons, firsts)
-        set_tags(session.client, session.run.info.run_id, {trip_names.TAXI: model.predictor.taxi})
+        set_tags(session.client, session.run_id, {trip_names.TAXI: model.predictor.taxi})
         about = (f"**{told[0]}**",) if told else ()
         record_finish(session, finished, about=about, note="\n".join(f"- {line}" for line in told[1:]))
-        for line in [*told, f"predictions {finished.outputs[0].uri}", f"run {session.run.info.run_id}"]:
+        for line in [*told, f"predictions {finished.outputs[0].uri}", f"run {session.run_id}"]:
             echo(line)
 
 
@@ -72,7 +72,7 @@ def lineage_of(session, params: dict, trips, model):
 
     digest, _ = sha256_of(str(trips))
     uri = public(params["trips"])
-    log_files(session.client, session.run.info.run_id, [(f"trips {PurePosixPath(uri).name}", uri, digest)], "scored")
+    log_files(session.client, session.run_id, [(f"trips {PurePosixPath(uri).name}", uri, digest)], "scored")
     return session.lineage(
         "predict",
         params={},
@@ -121,9 +121,7 @@ def keep(session, lineage, out: str, rows: int, reasons: Counter):
 
     digest, size = sha256_of(out)
     metrics = {"rows": rows, "rows_predicted": rows - sum(reasons.values()), "rows_without": sum(reasons.values())}
-    session.client.log_batch(
-        session.run.info.run_id, metrics=[Metric(name, value, 0, 0) for name, value in metrics.items()]
-    )
+    session.client.log_batch(session.run_id, metrics=[Metric(name, value, 0, 0) for name, value in metrics.items()])
     listing = list_file(PurePosixPath(public(out)).name, size, digest)
     return replace(lineage, outputs=(Output.of("predictions", public(out), listing),))
 

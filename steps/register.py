@@ -170,7 +170,7 @@ def gate(step: StepRun, search, chosen, dataset, predictor, judged, registered, 
         return Subject(
             search.family, dataset.features.feature_set, manifest, chosen.trial, str(step.params["select"]),
             str(step.params["refit"]), chosen.metrics, judged, registered, decision, search.run_id, step.run_id,
-            step.session.run.info.experiment_id, on.made_up,
+            step.session.open_run.info.experiment_id, on.made_up,
         )  # fmt: skip
 
     def publish(decision) -> None:

@@ -62,7 +62,7 @@ def write_bundle(pipeline: Pipeline, params: dict[str, Any]) -> None:
         for noun in dict.fromkeys(step.external.noun for step in pipeline.steps if step.external):
             carried = ", ".join(member.partition("/")[2] for member in sorted(external))
             echo(f"  {noun}s: {carried or 'none (their digests are recorded)'}")
-        echo(f"run {session.run.info.run_id}")
+        echo(f"run {session.run_id}")
 
 
 def writable(out: str) -> Path:

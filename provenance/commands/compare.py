@@ -68,7 +68,7 @@ def run_compare(pipeline: Pipeline, params: dict[str, Any]) -> None:
         links = [f"a: {run_link(a[-1].run_id)}", f"b: {run_link(b[-1].run_id)}"]
         page = compared_page(found, proved, diff)
         publish_report(session, report, detail, tags, result=compared_result(found), links=links, page=page)
-        echo(f"run {session.run.info.run_id}")
+        echo(f"run {session.run_id}")
 
 
 def recorded(session: Session, run_id: str) -> list[RecordedRun]:

@@ -36,7 +36,7 @@ def collect(pipeline: Pipeline, params: dict[str, Any]) -> None:
     from provenance.reuse import garbage
 
     with report_run(pipeline, "gc", params) as session:
-        mine = {session.run.info.run_id}
+        mine = {session.run_id}
         found = garbage.find(session.client, session.experiments, session.project, params["keep_days"], mine)
         failed = clear(session, found, params["delete"])
         if found.unknown:

@@ -130,7 +130,7 @@ def drawing(pipeline: Pipeline, rows: list[Planned]) -> list[str]:
     for row in rows:
         text = (
             f"reuse {row['run_id'][:8]}"
-            if row["reuse"]
+            if row["reuse"] and row["run_id"]
             else "run: " + cell("; ".join(row["why"])[:80]).replace('"', "'")
         )
         lines.append(f'  {row["step"]}["{row["step"]}<br/>{text}"]:::{"reuse" if row["reuse"] else "run"}')

@@ -61,7 +61,7 @@ def run_reproduce(pipeline: Pipeline, params: dict[str, Any]) -> None:
         if bundle is None:
             link(session, params["run_id"], verdict)
         echo(verdict.line())
-        echo(f"run {session.run.info.run_id}")
+        echo(f"run {session.run_id}")
         passed = passes(verdict, params["require"])
     if not passed:
         sys.exit(1)
@@ -143,7 +143,7 @@ def link(session: Session, run_id: str, verdict: Verdict) -> None:
 
     from provenance.record import names
 
-    mine = session.run.info.run_id
+    mine = session.run_id
     try:
         session.client.set_tag(run_id, names.REPRODUCED + mine[:8], f"{verdict.grade} by run {mine}")
     except MlflowException as error:

@@ -37,7 +37,7 @@ def roll_back(pipeline: Pipeline, params: dict[str, Any]) -> None:
     from provenance.registry import aliases, promotions
 
     with report_run(pipeline, "rollback", params) as session:
-        client, run_id = session.client, session.run.info.run_id
+        client, run_id = session.client, session.run_id
         name = aliases.model_name(session, str(params["model_name"]))
         promotions.history(client, name)  # refuse a name that is none before standing in the queue
         with promotions.turn(session, name):

@@ -53,7 +53,7 @@ def run_verify(pipeline: Pipeline, params: dict[str, Any]) -> None:
         made = run_main(session, params)
         if params["write"]:
             echo(f"wrote {expected.write(session.root, made, pipeline)}")
-            echo(f"run {session.run.info.run_id}")
+            echo(f"run {session.run_id}")
             return
         by_step = {step.lineage.step: step for step in made}
         verdict = Verdict(tuple(judge(wanted[name], by_step[name], pipeline, params["tolerance"]) for name in wanted))
@@ -69,7 +69,7 @@ def run_verify(pipeline: Pipeline, params: dict[str, Any]) -> None:
         page = table(verdict, facts, code, run_link)
         publish_report(session, report, detail, tags, result=result(verdict), links=links, page=page)
         echo(verdict.line())
-        echo(f"run {session.run.info.run_id}")
+        echo(f"run {session.run_id}")
         passed = passes(verdict, params["require"])
     if not passed:
         sys.exit(1)
@@ -84,10 +84,10 @@ def run_main(session: Session, params: dict[str, Any]) -> list[Made]:
     from provenance.reuse.revoke import revoke
 
     given = {"reuse": "false", "workers": str(params["workers"]), "quiet": str(params["quiet"]).lower()}
-    manager = session.run.data.tags.get(names.PROJECT_ENV, "local")
+    manager = session.open_run.data.tags.get(names.PROJECT_ENV, "local")
     with tempfile.TemporaryDirectory(prefix="registry-") as folder, replay.scratch_registry(Path(folder)):
         repeated = replay.launch(session, session.root, session.pipeline.chains[0], given, manager)
-    if repeated.made is None:
+    if repeated.made is None or repeated.run_id is None:
         raise ReproductionError(f"main failed: {repeated.error}\n Its own message stands above.")
     try:
         hits = [session.hit(run_id) for run_id in recorded_run.step_runs(session, repeated.run_id)]

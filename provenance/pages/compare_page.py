@@ -32,7 +32,7 @@ def compared_page(found: Comparison, outcomes: Sequence[str], diff: str) -> str:
     return "\n\n".join(filter(None, parts))
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     if not rows:
         return ""
     lines = [head, ("---", *("---:",) * (len(head) - 1)), *((cell(first), *rest) for first, *rest in rows)]

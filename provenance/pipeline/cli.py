@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import click
 
@@ -39,7 +39,21 @@ _LIBRARY = Path(os.__file__).resolve().parent  # Python's own modules
 _SQL = "\n[SQL:"  # from here on a database's error repeats the whole statement
 
 
-def checked(command: Callable | None = None, *, early: Callable[..., object] = lambda **params: None) -> Callable:
+# Click gives a command and its `early` their parameters by name, each of the type of its option.
+Command: TypeAlias = Callable[..., None]
+
+
+@overload
+def checked(command: Command, *, early: Callable[..., Any] = ...) -> Command: ...
+
+
+@overload
+def checked(command: None = None, *, early: Callable[..., Any] = ...) -> Callable[[Command], Command]: ...
+
+
+def checked(
+    command: Command | None = None, *, early: Callable[..., Any] = lambda **params: None
+) -> Command | Callable[[Command], Command]:
     """Wrap a command so that signals end it and a user's mistake ends in one clear line, not a traceback.
 
     `early` is called with its parameters before MLflow is imported: for what another process may do meanwhile.
@@ -48,7 +62,7 @@ def checked(command: Callable | None = None, *, early: Callable[..., object] = l
         return functools.partial(checked, early=early)
 
     @functools.wraps(command)
-    def guarded(*args, **kwargs):
+    def guarded(*args: Any, **kwargs: Any) -> None:
         run_id = os.environ.get("MLFLOW_RUN_ID")  # of `mlflow run`; MLflow takes it away when the run ends
         by_launcher = os.getppid() if run_id else 0
         handle_shutdown()
@@ -61,7 +75,7 @@ def checked(command: Callable | None = None, *, early: Callable[..., object] = l
         try:
             early(**kwargs)
             _import_mlflow()
-            return command(*args, **kwargs)
+            command(*args, **kwargs)
         except click.ClickException:
             raise
         except KeyboardInterrupt:
@@ -116,8 +130,12 @@ def _said(error: Exception) -> str | None:
 
 def _is_ours(kind: type[Exception]) -> bool:
     """Whether an error is of the engine or of the project that uses it, not of an installed package or of Python."""
-    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
-    return bool(file) and not Path(file).resolve().is_relative_to(_LIBRARY) and "site-packages" not in Path(file).parts
+    file: str | None = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    return (
+        file is not None
+        and not Path(file).resolve().is_relative_to(_LIBRARY)
+        and "site-packages" not in Path(file).parts
+    )
 
 
 def _check_tracking_uri() -> None:

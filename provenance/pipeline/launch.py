@@ -44,9 +44,9 @@ def launch(session: Session, step: str, parameters: Mapping[str, str]) -> Run:
     The manager is MLflow's own tag on that run (absent for `local`); without it MLflow would fall back to conda.
     Raises ChainError when the step fails.
     """
-    manager = session.run.data.tags.get(names.PROJECT_ENV, "local")
+    manager = session.open_run.data.tags.get(names.PROJECT_ENV, "local")
     run_id, error = started(session, session.root, step, parameters, manager)
-    if error:
+    if error or run_id is None:
         raise ChainError(f"step {step} failed: {error}")
     return session.client.get_run(run_id)
 
@@ -61,7 +61,7 @@ def started(
     The run is made first, by the function with which `mlflow run` makes it: so its id is known however the launch
     ends, and it is marked as ours before its environment is built and its step comes up.
     """
-    client, parent = session.client, session.run
+    client, parent = session.client, session.open_run
     run_id, left, status = None, {"RUNNING"}, "FAILED"
     try:
         with addressed(folder) as uri:

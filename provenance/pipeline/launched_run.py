@@ -17,7 +17,7 @@ RUN_ID = "MLFLOW_RUN_ID"
 
 
 @contextlib.contextmanager
-def own_run(entry_point: str) -> Iterator[object]:
+def own_run(entry_point: str) -> Iterator[Run]:
     """The open MLflow run of this step; made now where no launcher made one."""
     import mlflow
 

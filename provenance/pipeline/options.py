@@ -17,12 +17,12 @@ GRADES = ("identical", "metrics", "close", "diverged")
 Decorator = Callable[[Any], Any]
 
 
-class ArtifactType(click.ParamType):
+class ArtifactType(click.ParamType[str]):
     """A URI, a run id, inline JSON or one of `words`; anything else is a path, and a relative one is the user's."""
 
     name = "uri"
 
-    def __init__(self, *words: str):
+    def __init__(self, *words: str) -> None:
         self.words = words
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
@@ -32,7 +32,7 @@ class ArtifactType(click.ParamType):
         return value if plain or re.fullmatch(r"[0-9a-f]{32}", value) else str(user_path(value))
 
 
-class EngineType(click.ParamType):
+class EngineType(click.ParamType[str]):
     """``local``, ``dask://host:port`` or ``dask:tls://``: said before the first step runs, not by the search."""
 
     name = "engine"
@@ -44,7 +44,7 @@ class EngineType(click.ParamType):
         return value
 
 
-class ModelNameType(click.ParamType):
+class ModelNameType(click.ParamType[str]):
     """A name that MLflow's registry takes: said before the first step runs, not when all is done."""
 
     name = "name"
@@ -55,7 +55,7 @@ class ModelNameType(click.ParamType):
         return value
 
 
-class TrustType(click.ParamType):
+class TrustType(click.ParamType[str]):
     """``experiment``, ``all``, or names of experiments, with commas between them."""
 
     name = "experiments"

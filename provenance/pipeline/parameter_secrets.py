@@ -81,7 +81,7 @@ def _deleted(entry_point: str, name: str, value: str) -> list[str]:
     except (MlflowException, click.ClickException):
         return []  # not a run that was made for this
     logged = run.data.params.get(name) if run else None
-    if logged is None or logged not in (value, shlex.quote(value), shlex.quote(value)[:6000]):
+    if run is None or logged is None or logged not in (value, shlex.quote(value), shlex.quote(value)[:6000]):
         return []
     run_id = run.info.run_id
     # Not at once: `mlflow run` has yet to write its status.

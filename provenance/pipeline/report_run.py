@@ -50,7 +50,7 @@ def publish_report(
     from provenance.record.run_page import artifact_link, report_page
     from provenance.record.writer import set_tags
 
-    info, file = session.run.info, file or names.VERDICT_FILE
+    info, file = session.open_run.info, file or names.VERDICT_FILE
     with tempfile.TemporaryDirectory(prefix="report-") as folder:
         Path(folder, names.REPORT_FILE).write_text(report)
         Path(folder, file).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")

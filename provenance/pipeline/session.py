@@ -53,6 +53,19 @@ class Session:
         return self.pipeline.root
 
     @property
+    def open_run(self) -> Run:
+        """The run that this process works in. Raises RuntimeError where it has none: nothing may be logged there."""
+        if self.run is None:
+            raise RuntimeError("nothing may be logged: there is no run")
+        return self.run
+
+    @property
+    def run_id(self) -> str:
+        """The id of `open_run`."""
+        run_id: str = self.open_run.info.run_id
+        return run_id
+
+    @property
     def progress(self) -> bool:
         """Whether to show progress."""
         return not self.quiet

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import FrameType
+from typing import IO, Any
 
 import click
 
@@ -21,7 +23,7 @@ class Interrupted(click.ClickException):
 
     exit_code = 128 + signal.SIGINT
 
-    def show(self, file=None) -> None:
+    def show(self, file: IO[Any] | None = None) -> None:
         if self.message:
             with contextlib.suppress(OSError):  # a terminal that is gone
                 click.echo(self.message, err=True)
@@ -39,7 +41,7 @@ def handle_shutdown() -> None:
             threading.Thread(target=_end_with, args=[handle], daemon=True, name="launcher").start()
 
 
-def _interrupt(number: int, frame: object) -> None:
+def _interrupt(number: int, frame: FrameType | None) -> None:
     """Raise once: a second SIGTERM, sent to the whole group, must not disturb the clearing up; Ctrl-C still may."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if signal.getsignal(signal.SIGHUP) is _interrupt:
@@ -81,9 +83,16 @@ def interrupted(run_id: str | None, by_launcher: int = 0) -> Interrupted:
 def _mark_again(run_id: str, launcher: int) -> None:
     """After the launcher, which lives and will call the run failed."""
     command = [sys.executable, "-m", "provenance.pipeline.mark_killed", run_id, str(launcher)]
-    nothing = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    nothing = subprocess.DEVNULL
     with contextlib.suppress(OSError):
-        subprocess.Popen(command, cwd=Path(__file__).parents[2], start_new_session=True, **nothing)
+        subprocess.Popen(
+            command,
+            cwd=Path(__file__).parents[2],
+            start_new_session=True,
+            stdin=nothing,
+            stdout=nothing,
+            stderr=nothing,
+        )
 
 
 def _end_with(launcher: int) -> None:

@@ -43,7 +43,7 @@ class StepRun:
 
     @property
     def run_id(self) -> str:
-        return self.session.run.info.run_id
+        return self.session.run_id
 
     def say(self, line: str) -> None:
         self.session.say(line)
@@ -134,7 +134,7 @@ def link_reused(session: Session, lineage: Lineage, found: Hit, about: Sequence[
     from provenance.record.writer import record_finish, set_tags
 
     session.say(f"reused run {found.run_id} (by {found.user}, {session.when(found)})")
-    run_id = session.run.info.run_id
+    run_id = session.run_id
     ends = {name: value for name, value in found.metrics.items() if not name.startswith(names.CURVES)}
     metrics = [Metric(name, value, found.end_time, 0) for name, value in ends.items()]
     session.client.log_batch(run_id, metrics=metrics)

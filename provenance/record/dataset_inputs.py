@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.data.http_dataset_source import HTTPDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import DatasetInput, InputTag
-from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,7 +29,9 @@ _TYPES = {
 
 def colspec(schema: pa.Schema) -> str:
     """An Arrow schema as MLflow's page of a dataset reads it; a type that MLflow does not have is text there."""
-    columns = [ColSpec(_type(field.type), field.name, required=not field.nullable) for field in schema]
+    columns: list[ColSpec | TensorSpec] = [
+        ColSpec(_type(field.type), field.name, required=not field.nullable) for field in schema
+    ]
     return json.dumps({"mlflow_colspec": Schema(columns).to_dict()})
 
 
@@ -42,12 +44,15 @@ def log_files(client: MlflowClient, run_id: str, files: Iterable[tuple[str, str,
     """Log files (name, URI, SHA-256) that a model is tried on or used for as inputs of the run."""
     inputs = []
     for name, uri, digest in files:
-        dataset = MetaDataset(HTTPDatasetSource(url=uri), name=name[:500], digest=digest[:DIGEST_LENGTH])
+        source = HTTPDatasetSource(url=uri)
+        # Abstract by its declaration alone: MLflow's documentation makes one like this.
+        dataset = MetaDataset(source, name=name[:500], digest=digest[:DIGEST_LENGTH])  # type: ignore[abstract]
         inputs.append(DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", context)]))
     client.log_inputs(run_id, datasets=inputs)
 
 
 def same_inputs(client: MlflowClient, run_id: str, other: str) -> None:
     """Give the run the inputs that run `other` has."""
-    if inputs := client.get_run(other).inputs.dataset_inputs:
-        client.log_inputs(run_id, datasets=inputs)
+    inputs = client.get_run(other).inputs
+    if inputs and inputs.dataset_inputs:
+        client.log_inputs(run_id, datasets=inputs.dataset_inputs)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from provenance.record import names
-from provenance.record.digest import Listing, digest_json
+from provenance.record.digest import JsonObject, Listing, digest_json
 from provenance.record.validation import code as as_code
 from provenance.record.validation import malformed, printable
 
@@ -68,9 +68,9 @@ class Lineage:
     inputs: tuple[Input, ...]
     code: Mapping[str, str]
     code_digest: str
-    environment: Mapping[str, object]
+    environment: JsonObject
     environment_key: str
-    source: Mapping[str, object]
+    source: JsonObject
     key: str = ""
     outputs: tuple[Output, ...] = ()
     # Inputs by which the key goes, role -> digest, where that is not the inputs' own (a generated file's recipe).
@@ -90,13 +90,13 @@ class Lineage:
         """Role -> digest, of the inputs as the key goes by them."""
         return dict(self.key_inputs) or {item.role: item.digest for item in self.inputs}
 
-    def components(self) -> dict[str, object]:
+    def components(self) -> JsonObject:
         """What the key is made of, part by part, so that two keys can be told apart by name."""
-        if self.engine:
-            code = {"engine": self.engine, "code": digest_json(self.keyed_code)}
-        else:
-            code = {"code": self.code_digest}
-        return code | {
+        code = (
+            {"engine": self.engine, "code": digest_json(self.keyed_code)} if self.engine else {"code": self.code_digest}
+        )
+        return {
+            **code,
             "schema": self.schema,
             "step": self.step,
             "params": dict(self.params),
@@ -207,7 +207,7 @@ def _cell(text: str) -> str:
     return re.sub(r"(?<!\\)\|", r"\\|", printable(text))
 
 
-def _environment_text(environment: Mapping[str, object]) -> str:
+def _environment_text(environment: JsonObject) -> str:
     differences = environment.get("differences")
     equal = "as locked" if not differences else f"differs from the lock: {differences}"
     lock = str(environment.get("lock_digest"))[:12]

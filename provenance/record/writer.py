@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -40,10 +40,12 @@ def _made_up(name: str) -> bool:
 
 def record_start(session: Session, lineage: Lineage) -> None:
     """Tags, lineage.json and description: what a crash leaves."""
-    run_id = session.run.info.run_id
+    run_id = session.run_id
     session.client.log_text(run_id, lineage.to_json(), names.LINEAGE_FILE)
     set_tags(
-        session.client, run_id, lineage.tags() | {names.ENVIRONMENT_FOLDER: sys.prefix} | clean_addresses(session.run)
+        session.client,
+        run_id,
+        lineage.tags() | {names.ENVIRONMENT_FOLDER: sys.prefix} | clean_addresses(session.open_run),
     )
     record_note(session, lineage)
 
@@ -70,29 +72,31 @@ def upload_patch(session: Session, lineage: Lineage) -> None:
     for line in captured.lines():
         click.echo(printable(f"uploading {names.PATCH_FILE}: {line}"), err=True)
     with tempfile.TemporaryDirectory(prefix="patch-") as folder:
-        path = Path(folder, names.PATCH_FILE)
-        path.touch(mode=0o600)  # a store on this machine keeps the mode
-        path.write_bytes(captured.patch)
-        session.client.log_artifact(session.run.info.run_id, str(path))
+        file = Path(folder, names.PATCH_FILE)
+        file.touch(mode=0o600)  # a store on this machine keeps the mode
+        file.write_bytes(captured.patch)
+        session.client.log_artifact(session.run_id, str(file))
 
 
-def record_note(session: Session, lineage: Lineage, **more) -> None:
-    """The description of the session's run; `more` is for `run_page.page`."""
-    info, parent = session.run.info, session.run.data.tags.get(names.PARENT)
-    set_tags(
-        session.client, info.run_id, {names.NOTE: run_page.page(lineage, info.experiment_id, parent=parent, **more)}
-    )
+def record_note(session: Session, lineage: Lineage, reused: str | None = None,
+                steps: Mapping[str, str] | None = None, about: Sequence[str] = (), note: str = "") -> None:  # fmt: skip
+    """The description of the session's run; see `run_page.page`."""
+    info, parent = session.open_run.info, session.open_run.data.tags.get(names.PARENT)
+    page = run_page.page(lineage, info.experiment_id, parent, reused, steps, about, note)
+    set_tags(session.client, info.run_id, {names.NOTE: page})
 
 
-def record_finish(session: Session, lineage: Lineage, reused: str | None = None, **more) -> None:
+def record_finish(session: Session, lineage: Lineage, reused: str | None = None,
+                  steps: Mapping[str, str] | None = None, about: Sequence[str] = (),
+                  note: str = "") -> None:  # fmt: skip
     """The outputs: lineage.json again, then the tags, the one that makes them usable in the same call.
 
-    A run that reused another one gets the tags but not that one: it stands for no outputs of its own. `more` is for
-    `run_page.page`.
+    A run that reused another one gets the tags but not that one: it stands for no outputs of its own. The
+    rest is for `run_page.page`.
     """
-    run_id = session.run.info.run_id
+    run_id = session.run_id
     session.client.log_text(run_id, lineage.to_json(), names.LINEAGE_FILE)
-    record_note(session, lineage, reused=reused, **more)
+    record_note(session, lineage, reused, steps, about, note)
     marks = {}
     if not reused:
         metrics = session.client.get_run(run_id).data.metrics

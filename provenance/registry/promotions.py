@@ -220,14 +220,14 @@ def turn(session: Session, model_name: str) -> Iterator[None]:
     MLflow sets an alias without asking who holds it: of two runs that both beat the champion, the slower and perhaps
     worse one would win. Here it meets the faster one as champion instead.
     """
-    client, run_id = session.client, session.run.info.run_id
+    client, run_id = session.client, session.run_id
     key, tags = digest_json(model_name), (names.GATE, names.GATE_TICKET)
     try:
         known = None
         # Others may work in experiments that were made since this session began. One made while this run stood in the
         # queue may hold a run that was ahead of it; a run in one made later finds this one's ticket.
         while known != (known := cache.experiments(client)):
-            believed = trust.experiments(client, session.trust, session.run.info.experiment_id)
+            believed = trust.experiments(client, session.trust, session.open_run.info.experiment_id)
             single_flight.wait_for_turn(client, known, run_id, key, session.say, session.project, tags=tags,
                                 what="is at the gate", believed=believed)  # fmt: skip
         yield
@@ -243,7 +243,7 @@ def promote(session: Session, model_name: str, version: str, why: str, rollback:
     did not happen; `previous` goes by the alias and passes over it. A run that is killed after it moved the alias
     leaves the tags unwritten; the next run that promotes the same version writes them.
     """
-    client, run = session.client, session.run
+    client, run = session.client, session.open_run
     over = champion_of(client, model_name)
     at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     promotions = history(client, model_name)
@@ -295,7 +295,9 @@ def previous(client: MlflowClient, model_name: str) -> str:
     holds = champion_of(client, model_name)
     over = {entry.version: entry.over for entry in promotions if not entry.rollback}
     last = promotions[-1].version if promotions else None
-    before = over.get(holds, last)  # the last one known of when the present one was set by hand, or is nobody
+    before = (
+        over.get(holds, last) if holds else last
+    )  # the last one known of when the present one was set by hand, or is nobody
     passed = {holds}
     while before is not None and (before in passed or not _exists(client, model_name, before)):
         passed.add(before)

@@ -116,8 +116,8 @@ def prove(session: Session, a: list[RecordedRun], b: list[RecordedRun], code: Re
         location = options.location
         if factor.source:
             one = next(one for one in b if one.external)
-            external = session.pipeline.external(one.lineage.step)
-            location = location_of(external, one, replace(options, location=RECORDED))
+            if external := session.pipeline.external(one.lineage.step):
+                location = location_of(external, one, replace(options, location=RECORDED))
         changed = replace(options, changes=factor.changes, location=location, other_code=factor.code)
         with _variables(factor.variables):
             outcomes.append(Outcome(factor, reproduce(session, a, _Mixed(code, b, factor), changed)))

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from provenance.git.command import git
 from provenance.git.source import check_commit
 from provenance.pipeline.declaration import Pipeline
-from provenance.record.digest import check_name
+from provenance.record.digest import JsonObject, check_name
 from provenance.record.lineage import Lineage
 from provenance.reproduce.recorded_run import RecordedRun, external_of, upstream
 from provenance.reproduce.verdict import Made
@@ -97,12 +97,12 @@ def open_bundle(path: Path, pipeline: Pipeline) -> Iterator[Bundle]:
         yield Bundle(folder, wanted, originals, external)
 
 
-def _manifest(archive: zipfile.ZipFile, carried: set[str]) -> dict:
+def _manifest(archive: zipfile.ZipFile, carried: set[str]) -> JsonObject:
     names = archive.namelist()
     if names.count(MANIFEST) != 1 or archive.getinfo(MANIFEST).file_size > TEXT_BYTES:
         raise BundleError("the file has no manifest.json of a bundle\n Make it with: mlflow run . -e bundle")
     try:
-        manifest = json.loads(archive.read(MANIFEST))
+        manifest: JsonObject = json.loads(archive.read(MANIFEST))
         if manifest["schema"] != SCHEMA:
             raise BundleError("the bundle is of another version of this project\n Make it again.")
         members = manifest["members"]
@@ -139,7 +139,7 @@ def _extract(archive: zipfile.ZipFile, member: str, target: Path, size: int, sha
         raise BundleError(f"the bundle's {member} is not what its manifest says\n It was altered: get it again.")
 
 
-def _recorded(manifest: dict) -> list[str]:
+def _recorded(manifest: JsonObject) -> list[str]:
     found = [PurePosixPath(member) for member in manifest["members"] if member.startswith(f"{RECORDS}/")]
     return [path.stem for path in found]
 

@@ -47,7 +47,7 @@ class RecordedCode:
         if where not in self._made:
             if recorded.note:
                 self._session.say(f"run {original.run_id}: {recorded.note!a:.300}")
-            self._made[where] = self._check_out(original, recorded, self._folder / f"code-{len(self._made)}")
+            self._made[where] = self._check_out(original, recorded, where[0], self._folder / f"code-{len(self._made)}")
         return inside(self._made[where], recorded.folder or "")
 
     def _module(self, original: RecordedRun) -> str:
@@ -62,12 +62,12 @@ class RecordedCode:
             )
         return self._session.root
 
-    def _check_out(self, original: RecordedRun, recorded: Source, folder: Path) -> Path:
+    def _check_out(self, original: RecordedRun, recorded: Source, commit: str, folder: Path) -> Path:
         patch = self._allowed_patch(original, recorded)
         if self._bundle and not self._repo:
-            self._bundle.code(recorded.commit, folder)
+            self._bundle.code(commit, folder)
         else:
-            source.fetch(self._remote(recorded), recorded.commit, folder)
+            source.fetch(self._remote(recorded, commit), commit, folder)
         if patch:
             tree = source.apply_patch(folder, patch)
             if tree != recorded.tree:
@@ -75,7 +75,7 @@ class RecordedCode:
                                   " The record was altered: do not use the run.")  # fmt: skip
         return folder
 
-    def _remote(self, recorded: Source) -> str:
+    def _remote(self, recorded: Source, commit: str) -> str:
         """Where to fetch the commit: what the user named, else this checkout or its remote, when the commit is theirs.
 
         That a commit lies in this checkout says nothing: a fetched pull request lies there too.
@@ -88,27 +88,27 @@ class RecordedCode:
         if recorded.remote is not None:
             own = [source.own_remote(checkout), str(top)] if checkout else []
             remote = source.check_remote(recorded.remote, own)
-        if top and self._is_own(top, recorded.commit):
+        if top and self._is_own(top, commit):
             return str(top)
         if remote is None or (top and source.same_repository(remote, str(top))):
             raise CodeRefused(
-                f"commit {recorded.commit} is not on a branch of this checkout, and the run has no other recorded "
+                f"commit {commit} is not on a branch of this checkout, and the run has no other recorded "
                 f"remote\n If you trust its author, pass -P repo= with a repository that has it{_or_here(top)}."
             )
         try:
-            published = source.published(remote, recorded.commit, top)
+            published = source.published(remote, commit, top)
         except CodeSourceError as error:
             raise CodeRefused(
-                f"{source.clean_remote(remote)} cannot be asked whether commit {recorded.commit} is on a branch or tag "
+                f"{source.clean_remote(remote)} cannot be asked whether commit {commit} is on a branch or tag "
                 f"of it ({_first_line(error)})\n Try again when it answers. If you trust the author, pass -P repo= "
                 f"with a repository that has the commit{_or_here(top)}."
             ) from error
         if not published:
             raise CodeRefused(
-                f"commit {recorded.commit} is on no branch or tag of {source.clean_remote(remote)}: it may be anybody's"
+                f"commit {commit} is on no branch or tag of {source.clean_remote(remote)}: it may be anybody's"
                 f"\n If you trust its author, pass -P repo= with that remote{_or_here(top)}."
             )
-        return str(top) if top and _has(top, recorded.commit) else remote
+        return str(top) if top and _has(top, commit) else remote
 
     @staticmethod
     def _is_own(top: Path, commit: str) -> bool:

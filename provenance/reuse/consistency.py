@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from provenance.pipeline.declaration import Pipeline
 from provenance.record import names
 from provenance.record.artifacts import ArtifactError, small_file
-from provenance.record.digest import digest_files
+from provenance.record.digest import JsonObject, digest_files
 from provenance.record.lineage import Lineage, Output
 
 PREDICTOR = "artifacts/predictor"  # of a logged model: its data
@@ -32,11 +32,11 @@ def inconsistent(client: MlflowClient, run_id: str, lineage: Lineage, pipeline: 
     return [f"run {run_id}: {problem}" for problem in found]
 
 
-def candidates(search: Output) -> dict:
+def candidates(search: Output) -> JsonObject:
     """What a search offers to register, as ``candidates.json`` has it. Raises ArtifactError."""
     uri = f"{search.uri}/{names.CANDIDATES_FILE}"
     try:
-        found = json.loads(small_file(uri))
+        found: JsonObject = json.loads(small_file(uri))
         rows = found["candidates"]
         sound = rows and all(type(row["trial"]) is int and isinstance(row["model_digest"], str) for row in rows)
         if not sound or not isinstance(found["dataset"], str):
@@ -82,7 +82,7 @@ def is_of(client: MlflowClient, model_id: str, run_id: str, key: str) -> bool:
 
     A run of the same key that was killed between its version and its record left no word of its own.
     """
-    logged_by = client.get_logged_model(model_id).source_run_id
+    logged_by = client.get_logged_model(model_id).source_run_id or ""
     if logged_by == run_id:
         return True
     tags = client.get_run(logged_by).data.tags

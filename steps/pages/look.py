@@ -13,7 +13,7 @@ HERE = "http://127.0.0.1:5000"  # where `mlflow ui` serves
 
 def look(session: Session, name: str, version: str) -> list[str]:
     """How to start MLflow's pages, where nothing serves them, and the addresses of the run and of the version."""
-    store, info = without_credentials(mlflow.get_tracking_uri()), session.run.info
+    store, info = without_credentials(mlflow.get_tracking_uri()), session.open_run.info
     served = store.startswith(("http://", "https://"))
     # A run of a git URL has a Makefile, too, in a folder that is none of the user's.
     ours = launcher_folder().resolve() == session.root.resolve() and (session.root / "Makefile").is_file()
