@@ -1,6 +1,7 @@
 """A Dask cluster: the same trials on its workers, with our code and the dataset brought there."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -18,7 +19,7 @@ from search.trial import Data, Objective, Params, TrialResult, run_trial
 if TYPE_CHECKING:
     from distributed import Future as Task
 
-LOOK_SECONDS = 2  # between two looks whether the one worker that a task may run on is still there
+LOOK_SECONDS = 2  # between two looks at which workers there are
 
 
 class DaskEngine(Engine):
@@ -47,10 +48,11 @@ class DaskEngine(Engine):
         self._data = self.cluster.submit(load, key=self._key)
         self._busy: Counter[str | None] = Counter()
         self._lock = threading.Lock()
-        super().__init__(objective, workers or max(1, len(self.cluster.workers())), most)
+        self._workers, self._looked = self.cluster.workers(), time.monotonic()
+        super().__init__(objective, workers or max(1, len(self._workers)), most)
 
     def run(self, number: int, params: Params) -> TrialResult:
-        with self._worker() as worker:
+        with self._worker(LOOK_SECONDS) as worker:
             return self._result(self._submitted(number, params, worker, allow_other_workers=True))
 
     def once(self, number: int, params: Params) -> Future[TrialResult]:
@@ -58,7 +60,7 @@ class DaskEngine(Engine):
         return self._threads.submit(self._run_there, number, params)
 
     def _run_there(self, number: int, params: Params) -> TrialResult:
-        with self._worker() as worker:
+        with self._worker(age=0) as worker:
             future, ended = self._submitted(number, params, worker), threading.Event()
             future.add_done_callback(lambda _: ended.set())
             while not ended.wait(LOOK_SECONDS):
@@ -84,14 +86,20 @@ class DaskEngine(Engine):
                 raise EngineError("workers die while they load the dataset\nGive them more memory.") from error
             raise WorkerDied from None
 
+    def _look(self, age: float) -> None:
+        """Know the workers as they were `age` seconds ago, or later: asking takes a round trip, and trials wait."""
+        if time.monotonic() - self._looked > age:
+            self._workers, self._looked = self.cluster.workers(), time.monotonic()
+
     @contextmanager
-    def _worker(self) -> Iterator[str | None]:
+    def _worker(self, age: float) -> Iterator[str | None]:
         """Where to run: the worker with the least of our trials; None, for anywhere, while there is none.
 
         Dask by itself sends a task where its data lies: all of them to the one worker that loaded the dataset.
         """
+        self._look(age)
         with self._lock:
-            worker = min(self.cluster.workers(), key=self._busy.__getitem__, default=None)
+            worker = min(self._workers, key=self._busy.__getitem__, default=None)
             self._busy[worker] += 1
         try:
             yield worker

@@ -27,15 +27,19 @@ _CLONE_NEWNET = 0x40000000
 _TUNSETIFF, _TUN_WITHOUT_HEADER = 0x400454CA, 0x0001 | 0x1000
 
 
+def why_no_hosts() -> str | None:
+    """What is missing to make hosts."""
+    if os.geteuid() != 0:
+        return "this is not root"
+    if shutil.which("ip") is None:
+        return "there is no `ip` (apt-get install iproute2)"
+    return None if Path("/dev/net/tun").exists() else "there is no /dev/net/tun"
+
+
 def need_hosts() -> None:
     """Skip where hosts cannot be made, with the reason."""
-    for missing, reason in (
-        (os.geteuid() != 0, "this is not root"),
-        (shutil.which("ip") is None, "there is no `ip` (apt-get install iproute2)"),
-        (not Path("/dev/net/tun").exists(), "there is no /dev/net/tun"),
-    ):
-        if missing:
-            pytest.skip(f"left out: a cluster of several hosts, {reason}")
+    if reason := why_no_hosts():
+        pytest.skip(f"left out: a cluster of several hosts, {reason}")
 
 
 class Host:
