@@ -5,7 +5,7 @@ endif
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: setup run test soak bench ui lock lint audit clean
+.PHONY: setup run test soak bench ui pictures lock lint audit clean
 
 setup: .venv/ready ## the launcher: .venv/bin/mlflow, with uv beside it
 
@@ -45,6 +45,9 @@ bench: setup ## every published figure; benchmarks/RESULTS.md has the last ones
 ui: setup ## MLflow's pages on the same store
 	@echo 'runs: http://127.0.0.1:5000/#/experiments/0/runs?workflowType=machine_learning'
 	$(BIN)/mlflow ui
+
+pictures: setup ## docs/pictures/ anew, of the newest `make run`; needs Chromium
+	$(BIN)/python docs/pictures.py
 
 lock: setup ## renew requirements*.lock from conda.yaml and pyproject.toml
 	$(BIN)/python lock.py
