@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SECONDS = 60  # a launcher writes the last status within a second of its step's end
+SECONDS = 600  # a launcher writes the last status a second after its step's end, on a busy machine in a minute
 
 
 def delete_once_launched(client: "MlflowClient", run_id: str, project: str) -> None:

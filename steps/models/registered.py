@@ -20,11 +20,12 @@ from provenance.record.validation import without_remedy
 from provenance.registry import aliases
 from provenance.registry.model_files import VOLATILE
 from provenance.reuse.consistency import PREDICTOR, is_of
+from provenance.reuse.heartbeat import SilenceWatch
 from taxi.models.predictor import Predictor
 
 _MODEL_ID = re.compile(r"models:/(m-[0-9a-f]{32})/?")
 _VERSION = re.compile(r"models:/([^/@]+)(?:/(\d+)|@([\w-]+))/?")
-RECORD_SECONDS = 60  # from a champion's promotion to the record of its run, at the very most
+RECORD_SECONDS = 300  # from a champion's promotion to the record of its run, on a busy machine
 _STEPS_BACK = 8  # a trial, its search, a main: three; more is a tag that was altered
 
 
@@ -118,8 +119,10 @@ def _recorded(session: Session, uri: str, model_id: str, logged_by: str, by: str
 
 def _wait_for_record(client: MlflowClient, run: Run) -> None:
     """A version may become champion seconds before the run that registered it writes its record and ends."""
-    last = time.monotonic() + RECORD_SECONDS
+    last, watch = time.monotonic() + RECORD_SECONDS, SilenceWatch(client)
     while run.info.status == "RUNNING" and run.data.tags.get(names.STEP) == "register" and time.monotonic() < last:
+        if watch.is_dead(run):
+            return
         time.sleep(0.5)
         run = client.get_run(run.info.run_id)
 

@@ -32,6 +32,7 @@ LEAST = {
     "search_quality": "--seeds 2 --trials 6 --plot plot.png",
     "search_speed": "--source sample --trials 2 --runs 1",
     "shared_fit": "--source sample:3000 --members 2 --runs 1",
+    "shared_machine": "--chains 2 --rows 1000",
 }
 
 
