@@ -1,8 +1,10 @@
 """What several test files share: real months where there are any, and twelve trips written out by hand."""
 
+import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -12,25 +14,46 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from runtime import progress
 from taxi.months.month import Month, file_name
 from tests.support.project import REAL_MONTHS
 
+# What a developer set for work of their own decides no test; a worker process of the tests reads this file, too.
+for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+    del os.environ[name]
 
-@pytest.fixture(scope="session", autouse=True)
+
+@pytest.fixture(scope="session")
 def module_path() -> list[str]:
     """sys.path as the tests begin."""
     return list(sys.path)
 
 
-@pytest.fixture(autouse=True)
-def no_models_code(module_path: list[str]):
-    """MLflow puts the code inside a model it loads before everything else on sys.path, and leaves it there.
+@pytest.fixture(scope="session", autouse=True)
+def empty_folder(tmp_path_factory: pytest.TempPathFactory):
+    """Where tests run: the checkout may hold a store of the developer's own, which MLflow takes when none is named."""
+    with contextlib.chdir(tmp_path_factory.mktemp("empty")):
+        yield
 
-    Worker processes that a later test starts would import that in place of the project's own.
+
+@pytest.fixture(autouse=True)
+def as_before(module_path: list[str]):
+    """Each test begins in this process as if it were the first, and leaves it so.
+
+    A step leaves its run's id in the environment, handlers of signals, and whether progress is shown. MLflow puts the
+    code inside a model it loads before all else on sys.path, where worker processes of a later test would find it.
     """
+    variables, folder = dict(os.environ), os.getcwd()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     sys.path[:] = module_path
+    progress.show(True)
     yield
     sys.path[:] = module_path
+    os.chdir(folder)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    os.environ.clear()
+    os.environ.update(variables)
 
 
 @pytest.fixture
@@ -112,8 +135,8 @@ def client(migrated_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     shutil.copy(migrated_store, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
+    before = os.environ.get("MLFLOW_TRACKING_URI")  # which MLflow sets, too, where one was given
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
     client = mlflow.MlflowClient(uri)
     client.create_experiment("trips", artifact_location=(tmp_path / "artifacts").as_uri())

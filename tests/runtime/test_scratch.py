@@ -7,6 +7,7 @@ import tempfile
 import pytest
 
 from runtime.scratch import scratch_folder
+from tests.support.project import ROOT
 
 KILLED = """
 import os, signal, sys
@@ -35,7 +36,7 @@ def test_a_scratch_folder_is_gone_after_its_block(temporary):
 
 def test_the_next_one_clears_what_a_killed_process_left(temporary):
     """Gigabytes would stay for good after each kill -9."""
-    subprocess.run([sys.executable, "-c", KILLED], check=False)
+    subprocess.run([sys.executable, "-c", KILLED], cwd=ROOT, check=False)
     assert len(list(temporary.glob("splits-*/content/array"))) == 1
     with scratch_folder("splits"):
         assert list(temporary.glob("splits-*/content/array")) == []
@@ -52,7 +53,7 @@ def test_a_scratch_folder_beside_a_file_is_cleared_up_as_well(temporary, tmp_pat
     place = tmp_path / "out"
     place.mkdir()
     killed = KILLED.replace('"splits"', f"'.a [b]*.part', __import__('pathlib').Path({str(place)!r})")
-    assert subprocess.run([sys.executable, "-c", killed], check=False).returncode == -9
+    assert subprocess.run([sys.executable, "-c", killed], cwd=ROOT, check=False).returncode == -9
     (place / ".a b.part-other").mkdir()
     assert len(list(place.iterdir())) == 2
     with scratch_folder(".a [b]*.part", place) as mine:

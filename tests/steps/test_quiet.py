@@ -7,6 +7,7 @@ import re
 from click.testing import CliRunner, Result
 
 from runtime import progress
+from tests.support.in_process import from_committed_copy
 
 # What MLflow and the libraries say in their own name.
 THEIRS = re.compile(r"  |.*Warning|.* INFO mlflow|Successfully registered model|Created version")
@@ -20,11 +21,12 @@ def run(step: str, **params: str) -> Result:
     return result
 
 
-def test_quiet_steps_say_nothing_on_stderr(client, monkeypatch):
+def test_quiet_steps_say_nothing_on_stderr(client, tmp_path, monkeypatch):
     """The whole chain, each step handed the one before; what a script needs is the last words of stdout."""
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "trips")
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
     monkeypatch.setattr(progress, "SILENT_SECONDS", -1)  # as if everything took long
+    from_committed_copy(tmp_path / "project", monkeypatch)  # an edited one names what it uploads
     made = run("preprocess", source="sample:300", quiet="true")
     dataset = made.stdout.splitlines()[-2].removeprefix("dataset ")
     model = {"dataset": dataset, "model": "linear"}

@@ -51,8 +51,8 @@ def test_a_shell_without_the_letter_ends_no_step():
     program = "import click\nfrom provenance.pipeline.cli import checked\nfrom provenance.pipeline.output import echo\n"
     program += "@click.command()\n@checked\n"
     program += "def step():\n echo('a ä')\n print('b ö')\nstep()"
-    shell = {**environment(), "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii:strict"}
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=shell, capture_output=True, check=False)
+    shell = environment({"PYTHONPATH": str(ROOT), "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii:strict"})
+    done = subprocess.run([sys.executable, "-c", program], env=shell, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert [line[:1] for line in done.stdout.splitlines()] == [b"a", b"b"]
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import getpass
 import os
 from importlib import import_module
+from pathlib import Path
 
 import click
+import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Param, Run
 
 from provenance.pipeline.session import Session
 from provenance.record import names
+from tests.support import repository
+from tests.support.project import copied
 
 
 def command(entry_point: str) -> click.Command:
@@ -39,6 +43,13 @@ def in_process(session: Session, step: str, parameters: dict[str, str]) -> Run:
     finally:
         os.environ.pop("MLFLOW_RUN_ID", None)
     return client.get_run(run.info.run_id)
+
+
+def from_committed_copy(folder: Path, patch: pytest.MonkeyPatch) -> Path:
+    """Have steps of this process believe to run in a committed copy of this project, made in `folder`."""
+    repository.commit(copied(folder))
+    patch.setattr(Session, "root", folder)
+    return folder
 
 
 def words(parameters: dict[str, str]) -> list[str]:

@@ -1,17 +1,15 @@
 """What a step sends to the tracking server of the folder it runs in: named, no secret, and only for its own work."""
 
 import os
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from provenance.pipeline import session
-from provenance.pipeline.session import Session
 from provenance.record import names
 from tests.support import repository
+from tests.support.in_process import from_committed_copy
 from tests.support.project import SMALL, copied, workplace
 
 SECRET = "hunter2hunter2"  # pragma: allowlist secret
@@ -26,13 +24,8 @@ ABOUT = {
 @pytest.fixture
 def project(tmp_path, client, monkeypatch) -> Path:
     """A committed copy of this project, from which the steps of this process believe to run."""
-    root = tmp_path / "project"
-    repository.commit(copied(root))
-    monkeypatch.setattr(
-        session, "Session", lambda pipeline, *given, **more: Session(replace(pipeline, root=root), *given, **more)
-    )
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "trips")
-    return root
+    return from_committed_copy(tmp_path / "project", monkeypatch)
 
 
 def step(name: str = "preprocess", **params: str):

@@ -108,8 +108,8 @@ def test_an_older_registry_is_refused(older):
 
 def assert_refused(older: Path, name: str, variable: str) -> None:
     before = digest(older)
-    command, env = [sys.executable, "-m", f"steps.{name}"], environment({variable: uri(older)})
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    env = environment({variable: uri(older), "PYTHONPATH": str(ROOT)})
+    done = subprocess.run([sys.executable, "-m", f"steps.{name}"], env=env, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith(f"Error: {uri(older)} was made by an older MLflow")
     assert digest(older) == before
