@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import json
-import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -15,10 +14,12 @@ import pytest
 from provenance.record import names
 from provenance.registry.promotions import history
 from tests.support.colleagues import tracking_server
+from tests.support.processes import background
 from tests.support.project import Workplace, environment, mlflow_run, workplace
 
 pytestmark = pytest.mark.slow
 SMALL = {"source": "sample:2000", "model": "linear", "max_evals": "2", "top_n": "1"}
+PATIENCE_SECONDS = 3600  # eight chains beside other work
 SEEDS = [1, 1, 1, 1, 2, 2, 3, 4]  # four ask for the same, two for another thing, two each for one of its own
 
 
@@ -35,17 +36,16 @@ def store(uri: str) -> Iterator[mlflow.MlflowClient]:
 
 def at_once(folder: Path, entry_point: str, wanted: list[dict], variables: list[dict[str, str]]) -> list[str]:
     """What each of the `mlflow run`s said that were started together; all must have succeeded."""
-    running, mine = [], tempfile.mkdtemp(dir=folder)
-    for number, params in enumerate(wanted):
-        command = mlflow_run(entry_point, **params)
-        log = Path(mine, str(number))
-        with log.open("wb") as out:
-            process = subprocess.Popen(command, cwd=folder, env=environment(variables[number]), stdout=out, stderr=out)
-        running.append((process, log))
-    for process, _ in running:
-        process.wait(900)
-    said = [log.read_text() for _, log in running]
-    for (process, _), text in zip(running, said, strict=True):
+    logs = [Path(tempfile.mkdtemp(dir=folder), "log") for _ in wanted]
+    with contextlib.ExitStack() as stack:
+        running = [
+            stack.enter_context(background(mlflow_run(entry_point, **params), log, environment(more), folder))
+            for params, more, log in zip(wanted, variables, logs, strict=True)
+        ]
+        for process in running:
+            process.wait(PATIENCE_SECONDS)
+    said = [log.read_text() for log in logs]
+    for process, text in zip(running, said, strict=True):
         assert process.returncode == 0, text[-3000:]
         assert "locked" not in text.lower() and "Traceback" not in text, text
     return said
