@@ -11,7 +11,7 @@ from steps.pages.look import look
 
 ROOT = Path(__file__).resolve().parents[3]
 INFO = SimpleNamespace(experiment_id="7", run_id="1" * 32)
-SESSION = SimpleNamespace(run=SimpleNamespace(info=INFO), root=ROOT)
+SESSION = SimpleNamespace(open_run=SimpleNamespace(info=INFO), root=ROOT)
 PATHS = [f"experiments/7/runs/{'1' * 32}", "models/trips/versions/3"]
 
 
