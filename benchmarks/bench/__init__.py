@@ -3,13 +3,14 @@
 import os
 import platform
 import resource
+import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -67,8 +68,33 @@ class Ran:
     stdout: str
 
 
-def ran(command: Sequence[object], folder: Path, look: str | None = None, **environment: str) -> Ran:
-    """Run a command to its end; its error output is shown only when it fails.
+def shells() -> dict[str, dict[str, str]]:
+    """The environment variables of two kinds of shell.
+
+    In a container's nothing of a user's stands, and Python may write no bytecode. What tells of the machine's network,
+    certificates, stays: environments are built there, too.
+    """
+    ordinary = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PYTHON"))}
+    ordinary["PATH"] = os.pathsep.join([str(LAUNCHER.parent), ordinary.get("PATH", os.defpath)])
+    kept = {name: ordinary[name] for name in ("PATH", "HOME", "SSL_CERT_FILE") if name in ordinary}
+    return {"ordinary": ordinary, "container-like": kept | {"PYTHONDONTWRITEBYTECODE": "1"}}
+
+
+def built(place: Path, manager: str, shell: Mapping[str, str]) -> str:
+    """Interpreter of the environment that `mlflow run` builds for this project, or built earlier, and uses."""
+    if manager == "local":
+        return str(PYTHON)
+    run = [LAUNCHER, "run", ROOT, "-e", "preprocess", "--env-manager", manager, "-P", "source=sample:1000"]
+    ran(run, place, shell=shell)
+    with sqlite3.connect(place / "mlflow.db") as store:
+        tags = "SELECT value FROM tags JOIN runs USING (run_uuid) WHERE key = 'lineage.env_folder' ORDER BY start_time"
+        *_, (folder,) = store.execute(tags)
+    return os.path.join(folder, "bin", "python")
+
+
+def ran(command: Sequence[object], folder: Path, look: str | None = None, shell: Mapping[str, str] = os.environ,
+        **environment: str) -> Ran:  # fmt: skip
+    """Run a command to its end, in that `shell` with more variables; its error output is shown only when it fails.
 
     With `look`, watch the memory of the first process in it whose command line holds that word, and of its children.
     """
@@ -76,7 +102,7 @@ def ran(command: Sequence[object], folder: Path, look: str | None = None, **envi
         began, used = time.perf_counter(), _processor()
         words = [str(word) for word in command]
         process = subprocess.Popen(
-            words, cwd=folder, stdout=out, stderr=errors, env={**os.environ, **environment}, text=True
+            words, cwd=folder, stdout=out, stderr=errors, env={**shell, **environment}, text=True
         )
         watch = _Watch(process.pid, look) if look is not None else None
         process.wait()

@@ -19,8 +19,8 @@ def test_a_script_says_what_it_measures(script):
     assert f"python benchmarks/{script.name}" in " ".join(done.stdout.split())
 
 
-# The least work that each can be given. Not here: chain and margins, of many minutes; cached, which builds an
-# environment; serving, which needs wrk.
+# The least work that each can be given. Not here: chain and margins, of many minutes; cached and startup, which build
+# an environment; serving, which needs wrk.
 LEAST = {
     "gate": "--seeds 20",
     "hosts": "--trials 1 --delays 0 --model-bytes 0",
