@@ -1,1 +1,1 @@
-"""One step as an MLflow run: its command line, its session, the steps it starts."""
+"""Run one step as an MLflow run: its command line, its session and the steps that it starts."""

@@ -1,4 +1,4 @@
-"""A run that is a chain of steps: nothing of its own but the order, the links and the closing words."""
+"""A run that is a chain of steps. It adds the order of the steps, links to their runs and the lines at the end."""
 
 from __future__ import annotations
 
@@ -26,10 +26,33 @@ def run_chain(
     tags: Mapping[str, str],
     about: Callable[[Session, dict[str, Hit]], Sequence[str]] = lambda session, made: (),
 ) -> None:
-    """One run called `name` over `steps(session)`, the finished steps by name; their outputs are its own, by reference.
+    """Run several steps as one MLflow run. The outputs of the steps are recorded as its outputs, by reference.
 
-    `conclude(session, steps)` prints the result and returns the exit code: a run that ends in another than 0 failed.
-    `about(session, steps)` gives the paragraphs of its page, the result first.
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The project's declaration.
+    name : str
+        Name of the entry point and of the run.
+    params : mapping of str to object
+        Parameters of the entry point, by name.
+    steps : callable
+        ``steps(session)`` runs the steps, or finds finished runs of them. It returns one `Hit` for each step, by the
+        name of the step, in the order in which they ran. There must be at least one.
+    conclude : callable
+        ``conclude(session, hits)`` prints the result and returns the exit code. MLflow calls the run failed when the
+        exit code is not 0.
+    tags : mapping of str to str
+        Further tags of the run.
+    about : callable, optional
+        ``about(session, hits)`` returns the paragraphs of the run's page. The first one is the result.
+
+    Raises
+    ------
+    SystemExit
+        With the exit code of `conclude`, if it is not 0.
+    CodeError
+        If the code was changed while the steps worked.
     """
     from mlflow.entities import Metric
 
@@ -56,7 +79,7 @@ def run_chain(
             record_start(session, lineage)
             made = steps(session)
             session.code_unchanged(lineage)
-            so_far = {f"best_{metric.name}" for metric in pipeline.headline}  # a search's, while it went on
+            so_far = {f"best_{metric.name}" for metric in pipeline.headline}  # logged by a search while it works
             scores = {
                 key: value
                 for hit in made.values()

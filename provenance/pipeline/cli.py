@@ -1,4 +1,4 @@
-"""A step's command line: errors to one clear line, signals."""
+"""A step's command line. It handles signals and turns a user's mistake into one clear message."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 
 
 class Refused(click.ClickException):
-    """A user's mistake: what, where, what next; exit code 2."""
+    """A user's mistake. The message says what is wrong, where, and what to do next. The exit code is 2."""
 
     exit_code = 2
 
 
-# Who may not do something; what else a machine or a server does is the matter of `machine_error` and `server_error`.
+# Missing permissions. `machine_error` and `server_error` explain the other errors of a machine or a server.
 _FORBIDDEN = {
     errno.EACCES: "permission denied; choose a folder you may write to",
     errno.EPERM: "not permitted; choose a folder you may write to",
 }
 _LIBRARY = Path(os.__file__).resolve().parent  # Python's own modules
-_SQL = "\n[SQL:"  # from here on a database's error repeats the whole statement
+_SQL = "\n[SQL:"  # a database's error repeats the whole statement after this
 
 
-# Click gives a command and its `early` their parameters by name, each of the type of its option.
+# Click passes parameters to a command and to its `early` by name. Each has the type of its option.
 Command: TypeAlias = Callable[..., None]
 
 
@@ -54,23 +54,24 @@ def checked(command: None = None, *, early: Callable[..., Any] = ...) -> Callabl
 def checked(
     command: Command | None = None, *, early: Callable[..., Any] = lambda **params: None
 ) -> Command | Callable[[Command], Command]:
-    """Wrap a command so that signals end it and a user's mistake ends in one clear line, not a traceback.
+    """Wrap a command: a signal ends it, and a user's mistake gives one clear message instead of a traceback.
 
-    `early` is called with its parameters before MLflow is imported: for what another process may do meanwhile.
+    `early` is called with the same parameters before MLflow is imported. It can start work in another process, which
+    then runs during the import.
     """
     if command is None:
         return functools.partial(checked, early=early)
 
     @functools.wraps(command)
     def guarded(*args: Any, **kwargs: Any) -> None:
-        run_id = os.environ.get("MLFLOW_RUN_ID")  # of `mlflow run`; MLflow takes it away when the run ends
+        run_id = os.environ.get("MLFLOW_RUN_ID")  # set by `mlflow run`; MLflow deletes the variable when the run ends
         by_launcher = os.getppid() if run_id else 0
         handle_shutdown()
-        for stream in (sys.stdout, sys.stderr):  # a shell may know fewer letters than a path or a name has
+        for stream in (sys.stdout, sys.stderr):  # the encoding of a terminal may lack letters of a path or a name
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         _check_tracking_uri()
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # our own progress says enough
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # the steps show their own progress
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is the result
         try:
             early(**kwargs)
@@ -89,14 +90,18 @@ def checked(
 
 
 def clean(text: str) -> str:
-    """A message of several lines without anything that a terminal takes for an order."""
+    """A message of several lines, without control characters that a terminal would obey."""
     from provenance.record.validation import printable
 
     return "\n".join(map(printable, text.split("\n")))
 
 
 def _import_mlflow() -> None:
-    """Hundreds of thousands of objects that stay: looking through them for garbage, then and later, takes a while."""
+    """Import MLflow without garbage collection, and exclude its objects from later collections.
+
+    MLflow creates hundreds of thousands of objects that live until the process ends. To search them for garbage costs
+    time and frees nothing.
+    """
     if "mlflow" not in sys.modules:
         gc.disable()
         import mlflow  # noqa: F401
@@ -106,7 +111,7 @@ def _import_mlflow() -> None:
 
 
 def _said(error: Exception) -> str | None:
-    """A user's mistake, or what the machine or a server did, as one clear message; None for a mistake of ours."""
+    """The message for a user's mistake or for an error of the machine or a server; None for a bug in the code."""
     from mlflow.exceptions import MlflowException
 
     from provenance.git.command import without_credentials
@@ -115,9 +120,8 @@ def _said(error: Exception) -> str | None:
 
     if isinstance(error, ValueError) and _is_ours(type(error)):
         text = str(error)
-        helps = (
-            machine_error(error) if "\n" not in text else None
-        )  # git's words, for one, are about what, not about what next
+        # A message of one line, such as one of git, says what happened but not what to do next.
+        helps = machine_error(error) if "\n" not in text else None
         return "\n".join([text, *helps.splitlines()[1:]]) if helps else text
     if line := machine_error(error) or server_error(error):
         return line
@@ -129,7 +133,7 @@ def _said(error: Exception) -> str | None:
 
 
 def _is_ours(kind: type[Exception]) -> bool:
-    """Whether an error is of the engine or of the project that uses it, not of an installed package or of Python."""
+    """Whether the engine or the project defines this error, and not an installed package or Python."""
     file: str | None = getattr(sys.modules.get(kind.__module__), "__file__", None)
     return (
         file is not None
@@ -139,7 +143,11 @@ def _is_ours(kind: type[Exception]) -> bool:
 
 
 def _check_tracking_uri() -> None:
-    """Refuse a relative sqlite URI, opened in each process's folder as another database, and one with a password."""
+    """Check MLFLOW_TRACKING_URI. Raises Refused.
+
+    A relative sqlite URI is refused, because each process would open another database in its own folder. A URI with a
+    password is refused, because MLflow prints the URI.
+    """
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if "@" in uri.partition("://")[2].partition("/")[0] and uri.startswith("http"):
         raise Refused(
@@ -172,7 +180,7 @@ def _check_store(tracking: str, registry: str) -> None:
 
 
 def open_session(pipeline: Pipeline, params: Mapping[str, object], run: Run | None) -> Session:
-    """What an entry point of `pipeline` works with. Raises StoreError, ManagerError."""
+    """Open what an entry point of `pipeline` works with. Raises StoreError or ManagerError."""
     from mlflow import MlflowClient
 
     from provenance.bootstrap.managers import check_interpreter
@@ -184,7 +192,7 @@ def open_session(pipeline: Pipeline, params: Mapping[str, object], run: Run | No
     check_interpreter(run, pipeline.root)
     quiet = bool(params.get("quiet"))
     progress.show(not quiet)
-    if run:  # the store of a server, which nobody could look at before
+    if run:  # only an open run says where its server keeps artifacts
         check_address("the tracking store", run.info.artifact_uri)
         locations.check_own(run)
     trust = str(params.get("trust", "experiment"))

@@ -1,4 +1,4 @@
-"""A project, declared once as data: its steps, what each needs of which, what no step made, what its results are."""
+"""The declaration of a project: its steps, what each step needs, its external inputs and its headline metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,17 @@ Parameters = Mapping[str, object]  # of an entry point, by name
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric that people ask about first, with its unit ("" for none)."""
+    """A headline metric: one that people ask about first.
+
+    Parameters
+    ----------
+    name : str
+        Name of the metric in MLflow.
+    unit : str, optional
+        Unit of the metric. An empty string means that it has none.
+    greater_is_better : bool, optional
+        Whether a higher value is better. False for errors.
+    """
 
     name: str
     unit: str = ""
@@ -25,7 +35,17 @@ class Metric:
 
 @dataclass(frozen=True)
 class Need:
-    """The output of another step. `param` takes its URI, or the id of the run that made it, or auto."""
+    """The output of another step that a step reads.
+
+    Parameters
+    ----------
+    param : str
+        The parameter that names the output. Its value is the output's URI, the id of the run that made it, or auto.
+    step : str
+        Name of the step that makes the output.
+    output : str
+        Name of the output.
+    """
 
     param: str
     step: str
@@ -33,45 +53,135 @@ class Need:
 
 
 class ExternalInputs(Protocol):
-    """Files that no step made. Each has a role, by which the record and the key know it."""
+    """Files that a step reads and that no step made. Each file has a role: its name in the record and in the key.
 
-    noun: str  # one of them, in a sentence: "CSV file"
-    location: str  # the parameter that says where they lie on this machine: it cannot change the result
-    remedy: str  # how a user says where: "-P source=FOLDER"
-    selected_by: tuple[str, ...]  # the parameters that choose which are read
-    folder: str  # where a bundle keeps them
+    Attributes
+    ----------
+    noun : str
+        What a message calls one of the files, such as "CSV file".
+    location : str
+        The parameter that says where the files are on this machine. It cannot change the result.
+    remedy : str
+        How a user gives the location, such as "-P source=FOLDER".
+    selected_by : tuple of str
+        The parameters that choose which files are read.
+    folder : str
+        The folder of a bundle that holds the files.
+    """
+
+    noun: str
+    location: str
+    remedy: str
+    selected_by: tuple[str, ...]
+    folder: str
 
     def roles(self, params: Parameters) -> tuple[str, ...]:
-        """Which are read under these parameters. Raises ValueError."""
+        """The roles of the files that are read with these parameters.
+
+        Parameters
+        ----------
+        params : mapping of str to object
+            Parameters of the step, by name.
+
+        Returns
+        -------
+        tuple of str
+            The roles, in the order in which they are recorded.
+
+        Raises
+        ------
+        ValueError
+            If the parameters choose no valid files.
+        """
         ...
 
     def digests(self, location: str, params: Parameters, roles: Iterable[str]) -> Mapping[str, str]:
-        """Role -> SHA-256 of the file at `location`, or of the recipe where the code makes it. Raises ValueError."""
+        """The digests of the files, which become part of the key.
+
+        Parameters
+        ----------
+        location : str
+            Where the files are.
+        params : mapping of str to object
+            Parameters of the step, by name.
+        roles : iterable of str
+            The roles of the wanted files.
+
+        Returns
+        -------
+        mapping of str to str
+            Role to SHA-256, hex: of the file's bytes, or of its recipe if the code makes the file.
+
+        Raises
+        ------
+        ValueError
+            If a file is missing or cannot be read.
+        """
         ...
 
     def files(self, location: str, params: Parameters, roles: Iterable[str]) -> Mapping[str, Path]:
-        """Role -> the file, on this machine. Raises ValueError."""
+        """The files themselves, on this machine.
+
+        Parameters
+        ----------
+        location : str
+            Where the files are.
+        params : mapping of str to object
+            Parameters of the step, by name.
+        roles : iterable of str
+            The roles of the wanted files.
+
+        Returns
+        -------
+        mapping of str to Path
+            Role to the path of a local file.
+
+        Raises
+        ------
+        ValueError
+            If a file is missing or cannot be fetched.
+        """
         ...
 
     def file_name(self, params: Parameters, role: str) -> str:
-        """The name under which a file is looked for at a location."""
+        """The name that the file of role `role` has at a location."""
         ...
 
     def made_by_code(self, location: str) -> bool:
-        """Whether the files at `location` are made by the code: then it is what the key goes by."""
+        """Whether the code makes the files at `location`. If so, the key contains the digest of the recipe."""
         ...
 
     def same_for_everybody(self, location: str) -> bool:
-        """Whether `location` is no folder or address that a record could choose for its reader."""
+        """Whether `location` means the same on each machine.
+
+        Only then does `reproduce` take it from a record. It never opens a folder or an address that a record names,
+        because the record may come from a stranger.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Step:
-    """One entry point that leaves outputs.
+    """One entry point that makes outputs.
 
-    `params` can change them and are part of the key; `placement` ones are only recorded. `complete` gives parameters
-    that only the step's input can tell.
+    Parameters
+    ----------
+    name : str
+        Name of the entry point, and of its module in the pipeline's package.
+    params : tuple of str
+        Parameters that can change the outputs. They are part of the key.
+    placement : tuple of str, optional
+        Parameters that cannot change the outputs, such as the number of workers. They are recorded only.
+    needs : tuple of Need, optional
+        The outputs of other steps that this step reads.
+    external : ExternalInputs, optional
+        The files that this step reads and that no step made.
+    searches : bool, optional
+        Whether the step runs trials and leaves candidates to register.
+    registers : bool, optional
+        Whether the step registers a model version. Such a run is reused only while its aliases stay in place.
+    complete : callable, optional
+        ``complete(session, params, inputs)`` returns parameters whose values depend on the step's inputs.
     """
 
     name: str
@@ -79,19 +189,34 @@ class Step:
     placement: tuple[str, ...] = ()
     needs: tuple[Need, ...] = ()
     external: ExternalInputs | None = None
-    searches: bool = False  # leaves trials, and candidates to register
-    registers: bool = False  # a model version, which stands for a run only as long as its aliases do
+    searches: bool = False
+    registers: bool = False
     complete: Callable[[Session, Parameters, tuple[Input, ...]], Mapping[str, str]] | None = None
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """All steps, each after those it needs.
+    """The declaration of a project.
 
-    `root` is the folder of its MLproject. `chains` are the entry points that run all or several of the steps; `fixed`
-    are parameters that a chain has none of. `keyed` are the packages that compute results; the step's own module
-    belongs to its key in any case. `registered_models` are the names that auto stands for, the first that has a
-    champion, each with what is said of it.
+    Parameters
+    ----------
+    root : Path
+        The folder of the project's MLproject file.
+    steps : tuple of Step
+        All steps. Each comes after the steps that it needs.
+    headline : tuple of Metric
+        The metrics that reports show first.
+    keyed : tuple of str
+        The packages that compute results. Their code is part of each step's key, and so is the step's own module.
+    chains : tuple of str, optional
+        The entry points that run several steps.
+    fixed : mapping of str to str, optional
+        Values of step parameters that the chains do not offer.
+    package : str, optional
+        The package that holds one module for each entry point.
+    registered_models : mapping of str to str, optional
+        The names that ``model_name=auto`` stands for, each with a description. The first name that has a champion
+        is taken.
     """
 
     root: Path
@@ -104,7 +229,7 @@ class Pipeline:
     registered_models: Mapping[str, str] = field(default_factory=dict)
 
     def step(self, name: str) -> Step:
-        """The step called `name`. Raises KeyError."""
+        """The step called `name`. Raises KeyError if there is none."""
         return self.by_name[name]
 
     @property
@@ -117,20 +242,20 @@ class Pipeline:
 
     @property
     def location(self) -> str:
-        """The parameter that says where external inputs lie; "" where there are none."""
+        """The parameter that says where the external inputs are; "" if the project has none."""
         return next((step.external.location for step in self.steps if step.external), "")
 
     @property
     def placement(self) -> set[str]:
-        """Parameters of any step that cannot change a result."""
+        """The parameters, of all steps, that cannot change a result."""
         return {name for step in self.steps for name in step.placement} | {"trust", "reuse", "quiet"}
 
     @property
     def repeatable(self) -> str:
-        """The entry points whose runs can be repeated, for a sentence."""
+        """The entry points whose runs can be repeated, as text for a message."""
         return ", ".join((*self.chains, *self.names))
 
     def external(self, name: str) -> ExternalInputs | None:
-        """What step `name` reads that no step made; None also for a step that is not declared."""
+        """The external inputs of step `name`; None if it has none or is not declared."""
         step = self.by_name.get(name)
         return step.external if step else None

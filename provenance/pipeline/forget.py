@@ -1,4 +1,4 @@
-"""Delete a run that `mlflow run` made and that is not to stay, once its launcher has written its last status."""
+"""Delete a run that `mlflow run` made and that must not stay, after the launcher has written its last status."""
 
 if __name__ == "__main__":
     from provenance.bootstrap.start import start_step
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SECONDS = 600  # a launcher writes the last status a second after its step's end, on a busy machine in a minute
+SECONDS = 600  # a launcher writes the last status about a second after its step ends; a busy machine needs a minute
 
 
 def delete_once_launched(client: "MlflowClient", run_id: str, project: str) -> None:
-    """Have the run that `mlflow run` made for this step deleted as soon as the launcher is done with it.
+    """Delete the run that `mlflow run` made for this step, in another process, when the launcher has finished it.
 
-    It is marked as this process's first: what is deleted then is the run that carries this very mark.
+    The run gets a mark of this process first. The other process deletes the run only if it still has this mark.
     """
     from mlflow.exceptions import MlflowException
 
@@ -31,7 +31,7 @@ def delete_once_launched(client: "MlflowClient", run_id: str, project: str) -> N
     try:
         set_tags(client, run_id, mark)
     except MlflowException:
-        return  # a server that is away, or another user's run: it stays
+        return  # the server is not available, or the run belongs to another user: it stays
     subprocess.Popen(
         [sys.executable, "-m", "provenance.pipeline.forget", run_id, json.dumps(mark)],
         stdin=subprocess.DEVNULL,
@@ -42,7 +42,7 @@ def delete_once_launched(client: "MlflowClient", run_id: str, project: str) -> N
 
 
 def main(run_id: str, mark: dict[str, str]) -> None:
-    """Delete run `run_id` if it is still the one on which `mark` was left."""
+    """Delete run `run_id` if it still has the tags `mark`."""
     from mlflow import MlflowClient
 
     client, deadline = MlflowClient(), time.monotonic() + SECONDS

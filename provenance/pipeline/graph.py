@@ -1,4 +1,4 @@
-"""The pipeline as a graph: what each step depends on, its key before it runs, and who makes its input."""
+"""The pipeline as a graph: what each step depends on, its key before it runs, and which step makes its input."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ AUTO = "auto"
 
 
 class InputError(ValueError):
-    """An input that was named and is not what the step needs."""
+    """A given input is not what the step needs."""
 
 
 def parameters_for(pipeline: Pipeline, step: Step, params: Parameters) -> dict[str, str]:
-    """What `mlflow run -e <step>` is given: what it takes, and for the record what the steps before it took."""
+    """The parameters for `mlflow run -e <step>`: those of the step and, for the record, of the steps before it."""
     wanted, makers = {"trust", "reuse", "quiet"}, [step]
     while makers:
         maker = makers.pop()
@@ -35,9 +35,9 @@ def _text(value: object) -> str:
 
 
 class Graph:
-    """A pipeline under some parameters: what each step's record and key will be, and its outputs.
+    """A pipeline with given parameters. It knows each step's record and key, and finds or makes its outputs.
 
-    Each step is looked up once; `reused` and `ran` say afterwards what happened.
+    Each step is looked up once. `reused` and `ran` list the steps whose run was found and those that ran.
     """
 
     def __init__(self, session: Session, params: Parameters):
@@ -48,7 +48,7 @@ class Graph:
         self.ran: list[str] = []
 
     def made_by(self, name: str, *, reuse: bool = True) -> Hit:
-        """The outputs of step `name` under these parameters: a finished run's, or those of a run made now."""
+        """The outputs of step `name` with these parameters: those of a finished run, or of a run that starts now."""
         if name not in self.made:
             step = self.pipeline.step(name)
             lineage = self.lineage(step, self.made_by)
@@ -69,10 +69,11 @@ class Graph:
         return self.made[name]
 
     def found(self, step: Step, lineage: Lineage) -> Hit | Miss:
-        """A finished run that stands for running `step`: its outputs whole and, for a version, its aliases in place.
+        """A finished run that can be reused instead of running `step`, or the reasons why there is none.
 
-        A version that was made after this run was asked for is what it asked for: of many that ask for the same at
-        once one registers, even if an alias moved since.
+        Its outputs must be complete. If the step registers a model version, its aliases must be in place as well.
+        They are not checked if the version was made after this run started: when several runs ask for the same
+        version at once, only one of them registers it, and the others take it even if an alias has moved since.
         """
         found = self.session.find(lineage)
         if not step.registers or not isinstance(found, Hit):
@@ -84,7 +85,7 @@ class Graph:
         return Miss((RunProblem(RunProblemKind.ALIAS_MOVED, found.run_id, moved),)) if moved else found
 
     def lineage(self, step: Step, made_by: Callable[[str], Hit]) -> Lineage:
-        """The record `step` would start with; `made_by` is asked for a step before when its output is not given."""
+        """The record that `step` starts with. `made_by` makes the output of an earlier step if none is given."""
         external, digests = self._external(step)
         given = tuple(self._input(need, made_by) for need in step.needs)
         if step.complete:
@@ -93,7 +94,7 @@ class Graph:
         return self._record(step, (*external, *given), key_inputs).with_key()
 
     def bare(self, step: Step) -> Lineage:
-        """The record of `step` before its inputs are known, without a key: what a crash at the very start leaves."""
+        """The record of `step` before its inputs are known, without a key. It stays if the step fails early."""
         return self._record(step, (), {})
 
     def _record(self, step: Step, inputs: tuple[Input, ...], key_inputs: Mapping[str, str]) -> Lineage:
@@ -108,7 +109,7 @@ class Graph:
         )
 
     def _external(self, step: Step) -> tuple[tuple[Input, ...], Mapping[str, str]]:
-        """What no step made: inputs, and the digests by which the key goes."""
+        """The external inputs of `step`, and the digests of them that the key contains."""
         if step.external is None:
             return (), {}
         location = str(self.params[step.external.location])

@@ -1,4 +1,4 @@
-"""Where the user stood: the folder in which `mlflow run` was started, which is not the step's own."""
+"""How the user started the step: the process and the folder of `mlflow run`. The step itself has another folder."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,10 @@ SHELLS = ("bash", "sh", "dash")
 
 
 def launcher_pid() -> int:
-    """The process that started this step, past the shell that `mlflow run` puts between. Raises OSError (no /proc)."""
+    """The id of the process that started this step. The shell that `mlflow run` puts in between is skipped.
+
+    Raises OSError if there is no /proc.
+    """
     pid = os.getppid()
     while _is_launched_shell(pid):
         pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
@@ -15,7 +18,7 @@ def launcher_pid() -> int:
 
 
 def launcher_folder() -> Path:
-    """Working folder of the process that started this step; this one's where that cannot be seen (no /proc)."""
+    """The working folder of the process that started this step, or of this process if there is no /proc."""
     try:
         return Path(os.readlink(f"/proc/{launcher_pid()}/cwd"))
     except OSError:
@@ -23,7 +26,7 @@ def launcher_folder() -> Path:
 
 
 def launched_by() -> str:
-    """ "MLflow 3.10.1 (/its/bin/mlflow)", whose `mlflow run` started this step; "" where that cannot be seen."""
+    """The MLflow that started this step, such as "MLflow 3.10.1 (/its/bin/mlflow)"; "" if it cannot be found out."""
     try:
         python, script, *_ = Path(f"/proc/{launcher_pid()}/cmdline").read_bytes().decode(errors="replace").split("\0")
     except (OSError, ValueError):
@@ -35,11 +38,11 @@ def launched_by() -> str:
 
 
 def _is_launched_shell(pid: int) -> bool:
-    """``bash -c ...``, as `mlflow run` starts a step; not an interactive shell."""
+    """Whether the process is a ``bash -c ...``, as `mlflow run` starts one. An interactive shell is not."""
     words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     return Path(os.readlink(f"/proc/{pid}/exe")).name in SHELLS and words[1:2] == [b"-c"]
 
 
 def user_path(text: str) -> Path:
-    """A path as its user meant it: relative to where `mlflow run` was started."""
-    return launcher_folder() / os.path.expanduser(text)  # which leaves "~nobody" as it is, and raises nothing
+    """A path that the user gave. A relative path is relative to the folder in which `mlflow run` was started."""
+    return launcher_folder() / os.path.expanduser(text)  # leaves "~unknown_user" as it is and raises nothing

@@ -1,4 +1,4 @@
-"""Start another step of this project as a child run, through `mlflow run`, and wait for it."""
+"""Start another step of this project with `mlflow run`, as a child run, and wait for it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 
 
 class ChainError(ValueError):
-    """A step that was started for another one failed; its own message stands above."""
+    """A step that this step started has failed. That step has printed its own message."""
 
 
 @contextlib.contextmanager
 def addressed(project: Path) -> Iterator[str]:
-    """The folder `project` as MLflow finds it, to whom `#` begins a subfolder, .zip is an archive, quotes are none."""
+    """The address of the folder `project` for MLflow, usually its path.
+
+    MLflow misreads a path with `#` (a subfolder follows), with .zip at its end (an archive) or with quotes around it
+    (it removes them). For such a path the working folder changes to it and the address is ".".
+    """
     path = str(project)
     if "#" in path or path.endswith(".zip") or path.strip("'\"") != path:
         with contextlib.chdir(project):
@@ -39,10 +43,10 @@ def addressed(project: Path) -> Iterator[str]:
 
 
 def launch(session: Session, step: str, parameters: Mapping[str, str]) -> Run:
-    """Run entry point `step` under the session's run, in the environment manager that it was started with.
+    """Run entry point `step` under the session's run, with the environment manager of that run.
 
-    The manager is MLflow's own tag on that run (absent for `local`); without it MLflow would fall back to conda.
-    Raises ChainError when the step fails.
+    MLflow keeps the manager in a tag of the run; a run without the tag was started with `local`. It must be passed on,
+    because MLflow's default is virtualenv or conda. Raises ChainError if the step fails.
     """
     manager = session.open_run.data.tags.get(names.PROJECT_ENV, "local")
     run_id, error = started(session, session.root, step, parameters, manager)
@@ -54,12 +58,12 @@ def launch(session: Session, step: str, parameters: Mapping[str, str]) -> Run:
 def started(
     session: Session, folder: Path, step: str, parameters: Mapping[str, str], manager: str
 ) -> tuple[str | None, str | None]:
-    """Run entry point `step` of the project in `folder` under the session's run and wait.
+    """Run entry point `step` of the project in `folder` under the session's run, and wait.
 
-    Returns its run, and why it failed, if so.
+    Returns the id of its run, and the reason if it failed, else None.
 
-    The run is made first, by the function with which `mlflow run` makes it: so its id is known however the launch
-    ends, and it is marked as ours before its environment is built and its step comes up.
+    The run is created first, by the same function that `mlflow run` calls. So its id is known even if the launch
+    fails, and it has the tag of this project before its environment is built.
     """
     client, parent = session.client, session.open_run
     run_id, left, status = None, {"RUNNING"}, "FAILED"
@@ -77,22 +81,22 @@ def started(
                 run_id=run_id,
             )
     except KeyboardInterrupt:
-        left, status = {"RUNNING", "FAILED"}, "KILLED"  # MLflow marks as failed what had no time to say more
+        left, status = {"RUNNING", "FAILED"}, "KILLED"  # MLflow marks an interrupted step as failed
         raise
     except (MlflowException, ShellCommandException) as error:
         if server_error(error):
-            raise  # nothing is wrong with the step
+            raise  # the server failed, not the step
         return run_id, str(error)
     finally:
         if run_id:
-            with contextlib.suppress(MlflowException):  # the server is away, or this user may no longer write
+            with contextlib.suppress(MlflowException):  # the server is not available, or this user may not write
                 if client.get_run(run_id).info.status in left:
                     client.set_terminated(run_id, status)
     return run_id, None
 
 
 def children(client: MlflowClient, parent: Run, project: str) -> list[Run]:
-    """The child runs that a step of `project` started under `parent`; not trials, which a step makes itself."""
+    """The steps of `project` that were started under run `parent`. Trials are not among them."""
     query = f"tags.`{names.PARENT}` = '{parent.info.run_id}' and tags.`{names.ENTRY_POINT}` != ''"
     found = every(client.search_runs, [parent.info.experiment_id], query)
     return [run for run in found if is_ours(run, project)]

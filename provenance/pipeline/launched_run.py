@@ -1,4 +1,4 @@
-"""The run of a step: the one that `mlflow run` made for it, and no other that MLFLOW_RUN_ID may name."""
+"""The run of a step. MLFLOW_RUN_ID is followed only if `mlflow run` made that run for this step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RUN_ID = "MLFLOW_RUN_ID"
 
 @contextlib.contextmanager
 def own_run(entry_point: str) -> Iterator[Run]:
-    """The open MLflow run of this step; made now where no launcher made one."""
+    """The open MLflow run of this step. It is created now if no launcher created one."""
     import mlflow
 
     launched(entry_point)
@@ -27,10 +27,10 @@ def own_run(entry_point: str) -> Iterator[Run]:
 
 
 def launched(entry_point: str) -> Run | None:
-    """The run that `mlflow run -e entry_point` made for this process; None when nobody did.
+    """The run that `mlflow run -e entry_point` made for this process; None if the step was started without it.
 
-    Everything that a step writes goes to it, and MLflow goes on with whatever run MLFLOW_RUN_ID names, also somebody
-    else's. Raises Refused when that run was not made for this.
+    MLflow writes into any run that MLFLOW_RUN_ID names, even into the run of another user. So a run that was not made
+    for this process is refused. Raises Refused.
     """
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
@@ -51,7 +51,7 @@ def launched(entry_point: str) -> Run | None:
 
 
 def _not_made_for(run: Run, entry_point: str) -> str | None:
-    """Why `run` cannot be the one that the launcher made for this step, which nobody has written to yet."""
+    """Why the launcher cannot have made `run` for this step, or None. Such a run is new: no step has written to it."""
     from provenance.record import names
 
     tags = run.data.tags
@@ -71,7 +71,7 @@ def _not_made_for(run: Run, entry_point: str) -> str | None:
 
 
 def _user() -> str | None:
-    """This user as MLflow calls him; None for a user without a name."""
+    """The name that MLflow records for this user; None for a user without a name."""
     try:
         return getpass.getuser()
     except (ImportError, KeyError, OSError):

@@ -1,5 +1,7 @@
-"""Mark a run as killed once its launcher has written its last status: MLflow calls each run FAILED whose step did not
-end with 0, whatever the step said. An interrupted step starts this as it ends.
+"""Mark a run as KILLED after its launcher has written its last status.
+
+MLflow marks each run as FAILED whose step did not exit with 0, even if the step had marked it as KILLED. An interrupted
+step starts this module as a process of its own when it ends.
 """
 
 if __name__ == "__main__":
@@ -10,10 +12,11 @@ if __name__ == "__main__":
 import sys
 import time
 
-SECONDS = 600  # a launcher writes the last status a second after its step's end, on a busy machine in a minute
+SECONDS = 600  # a launcher writes the last status about a second after its step ends; a busy machine needs a minute
 
 
 def main(run_id: str, launcher: int) -> None:
+    """Wait until the process `launcher` changes the status of run `run_id` or ends, then set it to KILLED again."""
     from mlflow import MlflowClient
 
     from provenance.reuse.heartbeat import process_name

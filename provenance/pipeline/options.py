@@ -1,4 +1,4 @@
-"""Parameters of entry points: their types, and those that every project has."""
+"""The types of parameters, and the parameters that every project has."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Decorator = Callable[[Any], Any]
 
 
 class ArtifactType(click.ParamType[str]):
-    """A URI, a run id, inline JSON or one of `words`; anything else is a path, and a relative one is the user's."""
+    """A URI, a run id, inline JSON or one of `words`. Everything else is a path, made absolute by `user_path`."""
 
     name = "uri"
 
@@ -33,7 +33,7 @@ class ArtifactType(click.ParamType[str]):
 
 
 class EngineType(click.ParamType[str]):
-    """``local``, ``dask://host:port`` or ``dask:tls://``: said before the first step runs, not by the search."""
+    """``local``, ``dask://host:port`` or ``dask:tls://host:port``. It is checked before the first step runs."""
 
     name = "engine"
 
@@ -45,7 +45,7 @@ class EngineType(click.ParamType[str]):
 
 
 class ModelNameType(click.ParamType[str]):
-    """A name that MLflow's registry takes: said before the first step runs, not when all is done."""
+    """A name that MLflow's registry accepts. It is checked before the first step runs."""
 
     name = "name"
 
@@ -56,7 +56,7 @@ class ModelNameType(click.ParamType[str]):
 
 
 class TrustType(click.ParamType[str]):
-    """``experiment``, ``all``, or names of experiments, with commas between them."""
+    """``experiment``, ``all``, or names of experiments separated by commas."""
 
     name = "experiments"
 
@@ -68,7 +68,7 @@ class TrustType(click.ParamType[str]):
 
 
 class YesNoType(click.types.BoolParamType):
-    """As click's own, but nothing at all is no answer."""
+    """A boolean. Unlike click's own type it refuses an empty value."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, str) and not value.strip():
@@ -77,7 +77,7 @@ class YesNoType(click.types.BoolParamType):
 
 
 class StepCommand(click.Command):
-    """An entry point. What is wrong with its parameters is said as they were given: to `mlflow run`, -P max_evals=."""
+    """An entry point. Under `mlflow run` its errors name parameters as the user gave them: `-P max_evals`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -100,13 +100,30 @@ class StepCommand(click.Command):
 
 
 class WrongParameter(click.ClickException):
-    """Said without the usage of a command that the user did not type."""
+    """A wrong parameter of `mlflow run`. The usage of the step's command is not shown: the user did not type it."""
 
     exit_code = 2
 
 
 def option(name: str, default: object, kind: object, text: str) -> Decorator:
-    """The option --name of that default, type and help; a password in it is refused."""
+    """Make one option of a command. A value that holds a password is refused.
+
+    Parameters
+    ----------
+    name : str
+        Name of the parameter in MLproject, such as "max_evals". The flag is then ``--max-evals``.
+    default : object
+        Its default.
+    kind : object
+        Its type: whatever ``click.option`` accepts as ``type``.
+    text : str
+        Its help.
+
+    Returns
+    -------
+    Decorator
+        Adds the option to a command.
+    """
     flag = "--" + name.replace("_", "-")
     return click.option(flag, name, cls=Option, default=default, type=kind, show_default=True, help=text)
 
@@ -149,9 +166,18 @@ OPTIONS: Mapping[str, Decorator] = {
 
 
 def chosen(options: Mapping[str, Decorator]) -> Callable[..., Decorator]:
-    """`options(*names, **defaults)`: decorates a command with options of these names, in that order.
+    """Make a function that adds several options to a command.
 
-    `defaults` replaces a default for this one command.
+    Parameters
+    ----------
+    options : mapping of str to Decorator
+        Options by name, each made by `option`.
+
+    Returns
+    -------
+    callable
+        ``choose(*names, **defaults)`` returns a decorator. It adds the options `names`, in this order, and replaces
+        the defaults of those in `defaults`. It raises KeyError for a name that is not in `options`.
     """
 
     def choose(*wanted: str, **defaults: object) -> Decorator:

@@ -1,10 +1,10 @@
-"""What a step prints: one line at a time, whatever is in it."""
+"""Print lines safely."""
 
 import click
 
 
 def echo(line: str, err: bool = False) -> None:
-    """Print one line, of printable letters alone: user names, tags and parameters are anybody's."""
+    """Print one line without control characters. Other people can choose user names, tags and parameters."""
     from provenance.record.validation import printable
 
     click.echo(printable(line), err=err)

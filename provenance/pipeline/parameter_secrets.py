@@ -1,4 +1,4 @@
-"""A password or token in a parameter: refused before anything is written; the run that has it already is deleted."""
+"""Refuse a password or token in a parameter before a step writes it, and delete the run that already holds it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-# Names in a URL's query whose values open something: presigned URLs of S3, Google and Azure, tokens, keys.
+# Names in a URL's query whose values give access: presigned URLs of S3, Google and Azure, tokens, keys.
 _SECRET_NAME = re.compile(
     r"(?i)(?:^|[?&;#,\s])[\w.-]{0,40}(?:token|secret|passw(?:or)?d|passphrase|pwd|signature|credential|api[_-]?key"
     r"|a(?:ccess|ccount)[_-]?key(?:id)?|private[_-]?key|authorization)[\w.-]{0,20}=[^&;#,\s]"
@@ -23,13 +23,13 @@ _HOW = (
 
 
 class CredentialsInParameter(click.ClickException):
-    """A parameter that holds a password: it would stand in the run's record, and MLflow shows it to every reader."""
+    """A parameter holds a password. MLflow would show it to everyone who can read the run."""
 
     exit_code = 2
 
 
 class Option(click.Option):
-    """An option whose value is refused, before it is read or written, when it holds a password or token."""
+    """An option that refuses a value with a password or token, before the value is used."""
 
     def type_cast_value(self, ctx: click.Context, value: object) -> object:
         if isinstance(value, str) and holds_credentials(value):
@@ -38,7 +38,7 @@ class Option(click.Option):
 
 
 def holds_credentials(text: str) -> bool:
-    """Whether `text` has a URL with a password, or a query with a token, key or signature."""
+    """Whether `text` contains a URL with a password, or a query with a token, key or signature."""
     return bool(
         any(_in_authority(*match.groups()) for match in _AUTHORITY.finditer(text))
         or _SCP.match(text)
@@ -47,9 +47,9 @@ def holds_credentials(text: str) -> bool:
 
 
 def _in_authority(scheme: str | None, authority: str, rest: str) -> bool:
-    """Whether what follows the // of a URL is user:password@host, or, for a password with a slash, begins so.
+    """Whether the text after the // of a URL is user:password@host. The password may contain a slash.
 
-    A user alone is a name for ssh and the like; for a web server it may be a token.
+    For ssh, a user without a password is only a name. For a web server it may be a token, and counts as a password.
     """
     user, at, _ = authority.rpartition("@")
     if at:
@@ -64,7 +64,10 @@ def _refusal(entry_point: str, name: str, value: str) -> str:
 
 
 def _deleted(entry_point: str, name: str, value: str) -> list[str]:
-    """Have the run deleted for which `mlflow run` has logged the parameter already, and say what is left of it."""
+    """Delete the run for which `mlflow run` has already logged the parameter.
+
+    Returns lines that say what the user must still do.
+    """
     if not os.environ.get("MLFLOW_RUN_ID"):
         return []
     import shlex
@@ -79,12 +82,12 @@ def _deleted(entry_point: str, name: str, value: str) -> list[str]:
     try:
         run = launched(entry_point)
     except (MlflowException, click.ClickException):
-        return []  # not a run that was made for this
+        return []  # the run was not made for this step
     logged = run.data.params.get(name) if run else None
     if run is None or logged is None or logged not in (value, shlex.quote(value), shlex.quote(value)[:6000]):
         return []
     run_id = run.info.run_id
-    # Not at once: `mlflow run` has yet to write its status.
+    # Later, not now: `mlflow run` will still write the status of the run.
     delete_once_launched(MlflowClient(), run_id, project_of(run, Path.cwd()))
     return [f" `mlflow run` has logged it in run {run_id}, which is deleted as soon as that ends. Look whether it is "
             f"gone; its row leaves the store's database with: mlflow gc --run-ids {run_id}"]  # fmt: skip

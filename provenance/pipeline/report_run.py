@@ -1,4 +1,4 @@
-"""A run that asks about other runs: it makes nothing that a step could use, only a report."""
+"""A run that examines other runs. It makes a report, and no output that a step could use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,29 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def report_run(pipeline: Pipeline, name: str, params: Parameters) -> Iterator[Session]:
-    """The open run's session, under a heartbeat."""
+    """Open a run that examines other runs, and send its heartbeat until the block ends.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The project's declaration.
+    name : str
+        Name of the entry point and of the run.
+    params : mapping of str to object
+        Parameters of the entry point, by name.
+
+    Yields
+    ------
+    Session
+        The session of the open run.
+
+    Raises
+    ------
+    Refused
+        If MLFLOW_RUN_ID names a run that was not made for this entry point.
+    StoreError
+        If the tracking store cannot be used.
+    """
     from provenance.record.writer import clean_addresses, named, set_tags
     from provenance.reuse import heartbeat
 
@@ -42,9 +64,10 @@ def publish_report(
     links: Sequence[str] = (),
     page: str = "",
 ) -> None:
-    """The report as Markdown, as the run's description and, the facts, as JSON in `file`.
+    """Log a report as Markdown and as the run's description, and its `facts` as JSON in the artifact `file`.
 
-    The description begins with `result`, one line, and `links`; `page` is the report as it stands there, with links.
+    The description begins with `result`, one line, and with `links`. `page` is the report for the description, if it
+    differs from `report`: there it can contain links.
     """
     from provenance.record import names
     from provenance.record.run_page import artifact_link, report_page
@@ -61,7 +84,7 @@ def publish_report(
 
 
 def given_repository(text: str) -> str | None:
-    """The repository to take code from; None for "own". A relative path is the user's, as in given_path."""
+    """The repository to take code from; None for "own". A relative path is made absolute by `user_path`."""
     from provenance.git.remote import split_remote
 
     if text == "own":

@@ -1,4 +1,4 @@
-"""One process's view of the tracking store: its own run, its facts (code, environment, git), look-ups by key."""
+"""The session of one process: its run, its code, environment and git checkout, and the search for reusable runs."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class RunError(ValueError):
-    """A run id that names no usable run."""
+    """A run id does not name a usable run."""
 
 
 @dataclass
 class Session:
-    """What an entry point works with. `run` is None where nothing may be logged (`plan`)."""
+    """What an entry point works with. `run` is None if nothing may be logged, as in `plan`."""
 
     pipeline: Pipeline
     client: MlflowClient
     run: Run | None
     quiet: bool = False
-    trust: str = trust.EXPERIMENT  # whose runs are taken instead of one's own: see provenance.reuse.trust
+    trust: str = trust.EXPERIMENT  # whose runs may be reused: see provenance.reuse.trust
     _noted: set[str] = field(default_factory=set, repr=False)
 
     def say(self, line: str) -> None:
@@ -54,7 +54,7 @@ class Session:
 
     @property
     def open_run(self) -> Run:
-        """The run that this process works in. Raises RuntimeError where it has none: nothing may be logged there."""
+        """The run of this process. Raises RuntimeError if it has none, because then nothing may be logged."""
         if self.run is None:
             raise RuntimeError("nothing may be logged: there is no run")
         return self.run
@@ -76,23 +76,26 @@ class Session:
 
     @cached_property
     def project(self) -> str:
-        """Which project this is: the mark of the runs that it may end, change or delete."""
+        """The identity of this project. The session may end, change or delete only runs that carry it."""
         return project_identity.project_of(self.run, self.root)
 
     @cached_property
     def trusted_experiments(self) -> list[str]:
-        """Where finished runs and trials are looked for: see provenance.reuse.trust. Raises TrustError."""
+        """The experiments whose finished runs and trials may be reused (provenance.reuse.trust). Raises TrustError."""
         own = self.run.info.experiment_id if self.run else None
         return trust.experiments(self.client, self.trust, own)
 
     @property
     def is_own_store(self) -> bool:
-        """Whether nobody else writes to the tracking store."""
+        """Whether only this user writes to the tracking store."""
         return trust.is_own_store(self.client.tracking_uri)
 
     @cached_property
     def own_experiments(self) -> list[str]:
-        """Where only oneself writes, or those one works with: all of one's own store, on a server one experiment."""
+        """The experiments to which only this user or the team writes.
+
+        That is all of a store that only this user writes to, and on a server the experiment of this run.
+        """
         own = self.run.info.experiment_id if self.run else None
         return trust.experiments(self.client, trust.EXPERIMENT, own)
 
@@ -103,11 +106,11 @@ class Session:
 
     @cached_property
     def work_tree(self) -> source.WorkTree:
-        """The checkout, as it is when the first record is made."""
+        """The checkout, as it was when the first record was made."""
         return source.WorkTree(self.root)
 
     def source_of(self, modules: Iterable[str]) -> source.Source:
-        """What is recorded of the checkout for code that reads the files `modules`."""
+        """What is recorded of the checkout, for code that consists of the files `modules`."""
         found = self.work_tree.captured(modules).source
         if found.note and found.note not in self._noted:
             self._noted.add(found.note)
@@ -116,7 +119,7 @@ class Session:
 
     def lineage(self, step: str, params: Mapping[str, str], placement: Mapping[str, str],
                 inputs: tuple[Input, ...], key_inputs: Mapping[str, str]) -> Lineage:  # fmt: skip
-        """The record of `step` in this checkout and environment, not yet with its key."""
+        """The record of `step` in this checkout and environment, without its key."""
         module = f"{self.pipeline.package}.{step}"
         modules = code.closure(self.root, module)
         return Lineage(
@@ -135,29 +138,29 @@ class Session:
         )
 
     def code_unchanged(self, lineage: Lineage) -> None:
-        """Raises CodeError when the code is no longer what `lineage` says, or was not when it was imported."""
+        """Raise CodeError if the code is not what `lineage` says: now, or when it was imported."""
         code.unchanged(self.root, f"{self.pipeline.package}.{lineage.step}", lineage.code)
 
     def environment_unchanged(self) -> None:
-        """Raises EnvironmentChanged when what is installed is no longer what it was."""
+        """Raise EnvironmentChanged if the installed packages have changed since the first record."""
         environment.unchanged(self.root, self.environment)
 
     def find(self, lineage: Lineage) -> Hit | Miss:
         return cache.find(self.client, self.trusted_experiments, lineage, self.pipeline)
 
     def hit(self, run_id: str, below: tuple[str, ...] = ()) -> Hit:
-        """The outputs that run `run_id` left, or those of the run it reused. Raises RunError.
+        """The outputs of run `run_id`, or of the run that it reused. Raises RunError.
 
-        below: the runs that led here by having reused it.
+        below: the runs that were followed to reach this one. It is for the recursion only.
         """
         if run_id in below:
-            raise RunError(f"run {run_id} reused itself, say its tags, which were altered\n Do not use it.")
+            raise RunError(f"run {run_id} reused itself, according to its tags: they were altered\n Do not use it.")
         try:
             run = self.client.get_run(run_id)
             if reused := run.data.tags.get(names.REUSED):
                 hit = self.hit(reused, (*below, run_id))
                 if cache.read(run_id).outputs != hit.lineage.outputs:
-                    raise RunError(f"run {run_id} reused run {reused}, says a tag, and other outputs, says its record\n"
+                    raise RunError(f"run {run_id} reused run {reused}, but its record names other outputs\n"
                                    " One of them was changed after the run: do not use it.")  # fmt: skip
                 return hit
             if names.OUTPUTS not in run.data.tags or run.info.status != "FINISHED":
@@ -168,9 +171,10 @@ class Session:
             raise RunError(f"run {run_id} cannot be read: {error.message}") from error
 
     def named(self, given: str, maker: str, output_name: str) -> Hit | None:
-        """The run of `maker` that a run id or ``runs:/<id>[/<output>]`` names, links followed; None for other URIs.
+        """The run of step `maker` that `given` names: a run id or ``runs:/<id>[/<output>]``; None for another URI.
 
-        Raises RunError when it is a run, but of another step or without that output.
+        If that run reused another run, the result is the other run. Raises RunError if the run is of another step or
+        lacks the output.
         """
         match = re.fullmatch(rf"(?:runs:/)?({_RUN_ID.pattern})(?:/{output_name})?/?", given)
         if not match:

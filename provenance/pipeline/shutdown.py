@@ -1,4 +1,4 @@
-"""How a step ends early: by a signal, or because its launcher ended. Its run is KILLED and nothing is left behind."""
+"""How a step ends early: by a signal, or because its launcher ended. Its run gets the status KILLED."""
 
 import contextlib
 import os
@@ -19,43 +19,46 @@ KEPT = "interrupted: what is finished, steps and trials, is kept\n Run it again 
 
 
 class Interrupted(click.ClickException):
-    """A signal's end, by the exit code that shells give it; silent in a step that another one started."""
+    """A signal ended the step. The exit code is the one that shells use. A step without a message prints nothing."""
 
     exit_code = 128 + signal.SIGINT
 
     def show(self, file: IO[Any] | None = None) -> None:
         if self.message:
-            with contextlib.suppress(OSError):  # a terminal that is gone
+            with contextlib.suppress(OSError):  # the terminal is closed
                 click.echo(self.message, err=True)
 
 
 def handle_shutdown() -> None:
-    """From now on SIGTERM, and the end of the launcher, raise KeyboardInterrupt: else the run would stay RUNNING."""
+    """Let SIGTERM and the end of the launcher raise KeyboardInterrupt. Otherwise the run would stay RUNNING."""
     signal.signal(signal.SIGTERM, _interrupt)
     for number in (signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # a shell's background jobs, and those of nohup, ignore it
+        if signal.getsignal(number) is not signal.SIG_IGN:  # a job in the background or under nohup ignores it
             signal.signal(number, _interrupt)
     if "MLFLOW_RUN_ID" in os.environ and hasattr(os, "pidfd_open"):  # started by `mlflow run`, on Linux
-        with contextlib.suppress(OSError):  # no /proc, or a kernel that cannot tell
+        with contextlib.suppress(OSError):  # there is no /proc, or the kernel lacks this call
             handle = os.pidfd_open(launcher_pid())
             threading.Thread(target=_end_with, args=[handle], daemon=True, name="launcher").start()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise once: a second SIGTERM, sent to the whole group, must not disturb the clearing up; Ctrl-C still may."""
+    """Raise KeyboardInterrupt once. A second SIGTERM must not disturb the cleaning up, but a second Ctrl-C may."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if signal.getsignal(signal.SIGHUP) is _interrupt:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if signal.getsignal(signal.SIGINT) is _interrupt:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # a server that is away must not hold this up
+    os.environ.setdefault(
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1"
+    )  # a server that does not answer must not delay the end
     raise KeyboardInterrupt
 
 
 def interrupted(run_id: str | None, by_launcher: int = 0) -> Interrupted:
-    """Mark the run as killed, which MLflow has marked as failed on the way here; what to end the process with.
+    """Mark the run as KILLED, and return the exception that ends the process. MLflow had marked the run as FAILED.
 
-    run_id: as `mlflow run` gave it, whose process is `by_launcher`; None and 0 in a step that was started by hand.
+    run_id: the run that `mlflow run` gave; None if the step was started by hand.
+    by_launcher: the process id of that `mlflow run`; 0 if the step was started by hand.
     """
     from mlflow import MlflowClient, last_active_run
     from mlflow.exceptions import MlflowException
@@ -73,7 +76,7 @@ def interrupted(run_id: str | None, by_launcher: int = 0) -> Interrupted:
             client.set_terminated(run_id, "KILLED")
     except (MlflowException, OSError):
         return Interrupted(KEPT)
-    if names.PARENT in run.data.tags:  # the step that started this one says and marks it
+    if names.PARENT in run.data.tags:  # the step that started this one prints the message
         return Interrupted("")
     if by_launcher and os.getppid() == by_launcher:
         _mark_again(run_id, by_launcher)
@@ -81,7 +84,7 @@ def interrupted(run_id: str | None, by_launcher: int = 0) -> Interrupted:
 
 
 def _mark_again(run_id: str, launcher: int) -> None:
-    """After the launcher, which lives and will call the run failed."""
+    """Mark the run as KILLED again later: the launcher still lives and will mark it as FAILED."""
     command = [sys.executable, "-m", "provenance.pipeline.mark_killed", run_id, str(launcher)]
     nothing = subprocess.DEVNULL
     with contextlib.suppress(OSError):
@@ -96,8 +99,8 @@ def _mark_again(run_id: str, launcher: int) -> None:
 
 
 def _end_with(launcher: int) -> None:
-    """End this process once the process behind that handle is gone: nobody waits for the step any more."""
+    """End this process when the launcher has ended. `launcher` is a file descriptor of that process (pidfd)."""
     select.select([launcher], [], [])
-    if signal.getsignal(signal.SIGTERM) is _interrupt:  # not ending already
+    if signal.getsignal(signal.SIGTERM) is _interrupt:  # this process is not ending yet
         print("the `mlflow run` that started this step is gone: the step ends, too", file=sys.stderr, flush=True)
         os.kill(os.getpid(), signal.SIGTERM)

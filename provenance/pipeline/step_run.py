@@ -1,4 +1,4 @@
-"""One step as a run: its lineage, reuse of a finished run, its work, its outputs."""
+"""Run one step as an MLflow run: record its lineage, reuse a finished run or do the work, record the outputs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,23 @@ if TYPE_CHECKING:
 
 @dataclass
 class StepRun:
-    """An open step: what its work may use, and where it puts what it leaves behind."""
+    """A step that is running. Its work reads inputs and keeps outputs through this object.
+
+    Attributes
+    ----------
+    session : Session
+        The session of the run.
+    params : mapping of str to object
+        Parameters of the entry point, by name.
+    lineage : Lineage
+        The record of the run, without outputs.
+    folders : ExitStack
+        Holds the folders that `folder` opened, until the step ends.
+    outputs : list of Output
+        The outputs that `keep` received.
+    note : str
+        The Markdown that `explain` received.
+    """
 
     session: Session
     params: Parameters
@@ -32,35 +48,88 @@ class StepRun:
     note: str = ""
 
     def folder(self, item: Input | Output) -> Path:
-        """The recorded input or output `item`, checked, on this machine until the step ends. Raises ArtifactError."""
+        """Open an input or output on this machine. It stays open until the step ends.
+
+        Parameters
+        ----------
+        item : Input or Output
+            What to open.
+
+        Returns
+        -------
+        Path
+            A local folder whose content is what `item` recorded.
+
+        Raises
+        ------
+        ArtifactError
+            If the artifact is missing, or its content differs from the record.
+        """
         from provenance.record.artifacts import open_verified
 
         return self.folders.enter_context(open_verified(item))
 
     @property
     def client(self) -> MlflowClient:
+        """The client of the tracking store."""
         return self.session.client
 
     @property
     def run_id(self) -> str:
+        """The id of this step's run."""
         return self.session.run_id
 
     def say(self, line: str) -> None:
+        """Print one line of progress on stderr, unless ``quiet`` was given.
+
+        Parameters
+        ----------
+        line : str
+            The text, without a line end.
+        """
         self.session.say(line)
 
     def explain(self, note: str) -> None:
-        """Markdown for the top of the run's page, from now on."""
+        """Put text on the run's page, now and when the step ends.
+
+        Parameters
+        ----------
+        note : str
+            Markdown. It replaces an earlier note.
+        """
         from provenance.record.writer import record_note
 
         self.note = note
         record_note(self.session, self.lineage, note=note)
 
     def keep(self, output: Output) -> None:
-        """Record an output; all of them become usable together when the step ends."""
+        """Record an output. Other steps can use it only after this step has ended.
+
+        Parameters
+        ----------
+        output : Output
+            The record of an artifact that was logged, as `log_folder` returns it.
+        """
         self.outputs.append(output)
 
     def input(self, role: str) -> Input:
-        """What the step reads by that name. Raises StopIteration where it is none of its inputs."""
+        """An input of this step.
+
+        Parameters
+        ----------
+        role : str
+            The input's role: the `param` of a `Need`, or the role of an external input.
+
+        Returns
+        -------
+        Input
+            Its record.
+
+        Raises
+        ------
+        StopIteration
+            If the step has no input of this role.
+        """
         return next(item for item in self.lineage.inputs if item.role == role)
 
 
@@ -73,10 +142,35 @@ def run_step(
     tags: Mapping[str, str] | None = None,
     about: Callable[[Session, Hit], Sequence[str]] = lambda session, hit: (),
 ) -> None:
-    """Run `work(step_run)` as one run of `step`, or link the run to a finished one with the same key.
+    """Run one step as an MLflow run, or reuse the outputs of a finished run that has the same key.
 
-    `report(session, hit)` gives the lines printed at the end, `about(session, hit)` the paragraphs of the run's page,
-    the result first; the same for both.
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The project's declaration.
+    step : Step
+        The step to run.
+    params : mapping of str to object
+        Parameters of the entry point, by name. It must contain ``reuse``.
+    work : callable
+        ``work(step_run)`` does the work and keeps the outputs. It is not called if a finished run is reused.
+    report : callable
+        ``report(session, hit)`` returns the lines that are printed at the end. `hit` is this run or the reused run.
+    tags : mapping of str to str, optional
+        Further tags of the run.
+    about : callable, optional
+        ``about(session, hit)`` returns the paragraphs of the run's page. The first one is the result.
+
+    Raises
+    ------
+    InputError
+        If a given input is not what the step needs.
+    ChainError
+        If an earlier step that had to run has failed.
+    CodeError, EnvironmentChanged
+        If the code or the installed packages were changed while the step worked.
+    CodeSourceError
+        If the uncommitted changes seem to contain a secret. They would be uploaded with the run.
     """
     from provenance.pipeline.graph import Graph
     from provenance.pipeline.launched_run import own_run
@@ -102,7 +196,7 @@ def run_step(
                     client, session.trusted_experiments, run_id, lineage.key, session.say, session.project
                 )
                 found = graph.found(step, lineage)
-            session.code_unchanged(lineage)  # since it was digested, and as it was imported
+            session.code_unchanged(lineage)  # the imported code is the recorded code
             if isinstance(found, Hit):
                 link_reused(session, lineage, found, about(session, found))
             else:
@@ -123,9 +217,9 @@ def run_step(
 
 
 def link_reused(session: Session, lineage: Lineage, found: Hit, about: Sequence[str] = ()) -> None:
-    """Let the run of `session` stand for the finished run `found`: its metrics and outputs by reference, no data.
+    """Give the session's run the metrics and outputs of the finished run `found`. Outputs are linked, not copied.
 
-    `about` is for its page.
+    `about` holds the paragraphs of the run's page.
     """
     from mlflow.entities import Metric
 
