@@ -1,1 +1,1 @@
-"""What is recorded of a run: code, environment, inputs, outputs, and the names of tags."""
+"""The record of a run: its code, environment, inputs and outputs, and the names of tags."""

@@ -1,4 +1,4 @@
-"""Artifacts by URI: log a folder so that a half-written one shows, fetch one, check one against its record."""
+"""Artifacts by URI: log a folder, fetch an artifact, check an artifact against its record."""
 
 from __future__ import annotations
 
@@ -23,22 +23,48 @@ from runtime.machine_errors import machine_error
 from runtime.progress import counted, growing
 from runtime.server_errors import answer_cut_off, server_unavailable
 
-# MLflow adds this file to a logged model when it is registered, and rewrites it when it is registered again.
+# MLflow writes this file into a logged model each time the model is registered.
 REGISTRATION = "registered_model_meta"
-ATTEMPTS = 3  # at a copy from a server
-SMALL = 20_000_000  # bytes of a record, a list or a manifest at the very most; a real one has less than 100,000
+ATTEMPTS = 3  # number of attempts to copy from a server
+SMALL = 20_000_000  # bytes that a record, list or manifest may have; a real one has fewer than 100,000
 
 
 class ArtifactError(ValueError):
-    """An artifact that is not there, cannot be fetched or is not what its record says."""
+    """An artifact is missing, cannot be fetched or differs from its record."""
 
 
 class ArtifactUnavailable(ArtifactError):
-    """An artifact that its store does not have or does not give: deleted, most likely."""
+    """The store does not have the artifact or does not send it. Probably it was deleted."""
 
 
 def log_folder(client: MlflowClient, run_id: str, folder: Path, name: str, last: str | None = None) -> Output:
-    """Log `folder` as artifact `name`, the file `last` (its manifest) after all others; its record."""
+    """Log a folder as an artifact of a run.
+
+    Parameters
+    ----------
+    client : MlflowClient
+        Client of the tracking store.
+    run_id : str
+        The run.
+    folder : Path
+        The local folder.
+    name : str
+        Name of the artifact, and of the output.
+    last : str, optional
+        The file to log after all others, usually the manifest. An interrupted upload lacks it, and so it is noticed.
+
+    Returns
+    -------
+    Output
+        The record of the artifact: each file with its size and SHA-256.
+
+    Raises
+    ------
+    MlflowException
+        If the store refuses the upload.
+    DigestError
+        If the folder contains a link out of it, a device or an unprintable name.
+    """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     files.sort(key=lambda path: path == folder / (last or ""))
     sizes = {path: path.stat().st_size for path in files}
@@ -48,13 +74,20 @@ def log_folder(client: MlflowClient, run_id: str, folder: Path, name: str, last:
 
 
 def output_record(folder: Path, name: str, uri: str, volatile: tuple[str, ...] = ()) -> Output:
+    """The record of the artifact `name` at `uri`, whose content is in the local `folder`. Raises DigestError.
+
+    volatile: paths or patterns of files that differ from run to run; they are not part of the digest.
+    """
     listing = list_tree(folder, volatile)
     files = {path: entry for path, entry in listing.files.items() if path != REGISTRATION and not path.endswith(".pyc")}
     return Output(name, uri, listing.digest, files, tuple(path for path in listing.volatile if path in files))
 
 
 def _location(uri: str, given: bool = False) -> str:
-    """Where `uri` lies. Raises ArtifactError where no record may send a reader; `given`: nor he himself MLflow."""
+    """The location of the artifact at `uri`. Raises ArtifactError if it may not be opened.
+
+    given: the user named the URI, so more locations are allowed than for a URI from a record.
+    """
     try:
         return locations.of_given(uri) if given else locations.of_stored(uri)
     except LocationError as error:
@@ -68,12 +101,12 @@ def _location(uri: str, given: bool = False) -> str:
 
 
 def _local_folder(location: str) -> Path | None:
-    """`location` on this machine, when the artifact store is a folder."""
+    """`location` as a local path if the artifact store is a folder, else None."""
     return locations.folder(location)
 
 
 def address(uri: str) -> str:
-    """Where other machines find the artifact at `uri`: its folder, or a URI of its store; http(s) through a server."""
+    """The address of the artifact at `uri` for other machines: a folder, or a URI of its store or server."""
     location = _location(uri, given=True)
     if (folder := _local_folder(location)) is not None:
         return str(folder.absolute())
@@ -82,10 +115,28 @@ def address(uri: str) -> str:
 
 @contextlib.contextmanager
 def open_artifact(uri: str, given: bool = False) -> Iterator[Path]:
-    """The artifact at `uri` as a local folder or file: in place where the store is a folder, else a temporary copy.
+    """Open an artifact as a local folder or file.
 
-    Only what the tracking store keeps for a run or a model: `uri` may come from a record, and so from anybody.
-    `given`: the user himself named it, so it may be a folder or bucket of his. Raises ArtifactError.
+    The path is the original if the artifact store is a local folder. Otherwise it is a temporary copy, which is deleted
+    when the block ends.
+
+    Parameters
+    ----------
+    uri : str
+        The artifact, such as ``runs:/<run id>/<artifact>``. A URI from a record can come from a stranger, so it may
+        only name an artifact of a run or a model of the tracking store.
+    given : bool, optional
+        Whether the user named the URI. Then it may also name a folder or a bucket.
+
+    Yields
+    ------
+    Path
+        The local folder or file.
+
+    Raises
+    ------
+    ArtifactError
+        If the artifact is missing, cannot be fetched or may not be opened.
     """
     with _at(_location(uri, given), uri) as path:
         yield path
@@ -111,21 +162,22 @@ def _at(location: str, uri: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _asking(uri: str) -> Iterator[None]:
-    """What a store answers about one artifact, as an ArtifactError; that it is away stays what it is."""
+    """Turn an error of a store about one artifact into ArtifactError. Errors of the whole server stay as they are."""
     try:
         yield
     except (MlflowException, OSError) as error:
         if machine_error(error) or server_unavailable(error):
-            raise  # nothing is wrong with the artifact
+            raise  # the machine or the server failed, not the artifact
         raise ArtifactUnavailable(f"{uri} cannot be fetched: {error}\n Run the step that makes it again.") from error
     except ImportError as error:
         raise _no_client(uri, error) from error
 
 
 def small_file(uri: str, most: int = SMALL) -> bytes:
-    """The content of a record, a list or a manifest at `uri`, which anybody may have made as large as he likes.
+    """The content of a record, list or manifest at `uri`.
 
-    Raises ArtifactError when it has more than `most` bytes, before any of it is read.
+    Raises ArtifactError if it has more than `most` bytes. The size is checked before the content is read, because
+    a stranger may have made the file huge.
     """
     location = _location(uri)
     if _local_folder(location) is None:
@@ -138,7 +190,10 @@ def small_file(uri: str, most: int = SMALL) -> bytes:
 
 
 def read_small(path: Path, uri: str, most: int = SMALL) -> bytes:
-    """The content of a file of the artifact at `uri`. Raises ArtifactError when it has more than `most` bytes."""
+    """The content of the local file `path` of the artifact at `uri`.
+
+    Raises ArtifactError if it cannot be read or has more than `most` bytes.
+    """
     try:
         _check_size(uri, path.stat().st_size, most)
         return path.read_bytes()
@@ -154,19 +209,19 @@ def _check_size(uri: str, size: int | None, most: int) -> None:
 
 
 def _copied(location: str, folder: Path) -> Path:
-    """A copy in `folder`, begun anew when it breaks off: MLflow repeats what has no answer, not what has half of it."""
+    """A copy in `folder`. An interrupted copy is started again, because MLflow retries only requests without answer."""
     left = ATTEMPTS
     while True:
         left -= 1
-        try:  # in a folder of its own: a copy must not hold what the one before left
+        try:  # each attempt has its own folder, so that no file of a failed attempt stays
             return Path(mlflow.artifacts.download_artifacts(artifact_uri=location, dst_path=str(folder / str(left))))
         except (MlflowException, OSError) as error:
             if not left or machine_error(error) or (server_unavailable(error) and not answer_cut_off(error)):
-                raise  # on the next attempt it would be the same
+                raise  # another attempt would fail, too
 
 
 def _no_client(uri: str, error: ImportError) -> ArtifactUnavailable:
-    """MLflow knows stores whose client library is none of this project's."""
+    """The error for a store whose client library is not a dependency of this project."""
     return ArtifactUnavailable(
         f"{uri} lies in a store that needs {error.name}, which is not installed here\n Give runs:/<run id>/<artifact>."
     )
@@ -174,9 +229,26 @@ def _no_client(uri: str, error: ImportError) -> ArtifactUnavailable:
 
 @contextlib.contextmanager
 def open_verified(item: Input | Output, given: bool = False) -> Iterator[Path]:
-    """The artifact `item` as `open_artifact` gives it, refused when its bytes are no longer those that were recorded.
+    """Open a recorded artifact, and check its bytes against the record first.
 
-    An earlier check may have seen another copy: what is checked here is what is read. Raises ArtifactError.
+    The check uses the same local copy that the caller reads.
+
+    Parameters
+    ----------
+    item : Input or Output
+        The record of the artifact.
+    given : bool, optional
+        Whether the user named the artifact's URI; see `open_artifact`.
+
+    Yields
+    ------
+    Path
+        The local folder or file.
+
+    Raises
+    ------
+    ArtifactError
+        If the artifact is missing, cannot be fetched or differs from its record.
     """
     with open_artifact(item.uri, given) as folder:
         if isinstance(item, Output):
@@ -192,10 +264,10 @@ def open_verified(item: Input | Output, given: bool = False) -> Iterator[Path]:
 
 
 def problems(output: Output) -> list[Problem]:
-    """What keeps `output` from being what its record says: empty when every file is there with its digest.
+    """How the artifact of `output` differs from its record. The list is empty if each file has its recorded digest.
 
-    A store that is a folder is hashed in place; any other is asked for names and sizes first, which finds what
-    was deleted or truncated without moving a byte.
+    A local folder is hashed in place. Another store is first asked for names and sizes: that finds deleted and
+    truncated files without a download.
     """
     return [replace(problem, output=output.name) for problem in _problems(output)]
 
@@ -218,16 +290,16 @@ def _damage(output: Output, folder: Path) -> list[Problem]:
 
 
 def _by_others(problem: Problem) -> bool:
-    """Files that MLflow and Python add to a model when it is registered or served from the store itself.
+    """Whether MLflow or Python added the file, when the model was registered or was served from the store.
 
-    Compiled code is none of ours to trust or mind: nothing here imports what came with a model.
+    An extra file with compiled code does no harm: this project does not import code from inside a model.
     """
     compiled = problem.path.endswith(".pyc") and "__pycache__/" in problem.path
     return problem.path == REGISTRATION or (problem.kind is ProblemKind.EXTRA and compiled)
 
 
 def _sizes(location: str) -> dict[str, int]:
-    """Path -> bytes of every file at `location`, as its store lists them; 0 where it does not say."""
+    """Path -> size in bytes of each file at `location`, as its store lists them; 0 if the store gives no size."""
     repository = get_artifact_repository(location)
     sizes: dict[str, int] = {}
     folders: list[str | None] = [None]

@@ -1,7 +1,8 @@
-"""The code one step uses: the modules it imports inside the project, with a digest each.
+"""The code of one step: the modules of the project that it imports, each with a digest.
 
-Comments, docstrings and formatting do not count; any other change does. Read from the source text, nothing is imported.
-Not seen: code run by other means than an import, and files read that no module names in DATA_FILES.
+Comments, docstrings and formatting do not change a digest; any other edit does. The modules are found in the source
+text; they are not imported. Two things are not found: code that runs without an import, and files that are read but
+not named in DATA_FILES.
 """
 
 from __future__ import annotations
@@ -20,17 +21,20 @@ __all__ = ["CodeError", "changed", "closure", "digest", "unchanged"]
 
 
 def closure(root: str | Path, module: str, packages: Iterable[str] | None = None) -> dict[str, str]:
-    """Path inside the project -> SHA-256 hex, of `module` ("steps.train") and all it imports below `root`, sorted.
+    """Path inside the project -> SHA-256 hex of `module` ("steps.train") and all modules below `root` that it imports.
 
-    `packages` ("search", "steps.models"): follow imports of these alone; None: of all. Follows imports wherever they
-    stand (also inside functions), packages' __init__.py, and DATA_FILES. Raises CodeError, also for
-    import_module(variable) where the module does not name its choices as text.
+    The paths are sorted. Imports inside functions, the packages' __init__.py and DATA_FILES are included.
+
+    packages: follow only imports of these packages ("search", "steps.models"); None follows all.
+
+    Raises CodeError if a module is missing or has a syntax error, and for import_module(variable) in a module that
+    does not contain the possible names as text.
     """
     root = Path(root)
     if not _files(root, module):
         raise CodeError(f"{root} has no module {module!r}. Give one that is there, such as 'steps.main'.")
     collecting = gc.isenabled()
-    gc.disable()  # syntax trees are many small objects that all stay: collecting triples the time
+    gc.disable()  # syntax trees are many small objects that stay in use: garbage collection would triple the time
     try:
         return dict(sorted(_closure(root, module, None if packages is None else tuple(packages)).items()))
     finally:
@@ -39,19 +43,19 @@ def closure(root: str | Path, module: str, packages: Iterable[str] | None = None
 
 
 def digest(closure: Mapping[str, str]) -> str:
-    """One SHA-256, hex, over a closure."""
+    """One SHA-256, hex, of a closure."""
     return digest_json(dict(closure))
 
 
 def changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[Difference]:
-    """The modules that differ or that one closure alone has, sorted by path."""
+    """The modules that differ between two closures or are in only one of them, sorted by path."""
     return changed_values(DifferenceKind.CODE, before, after)
 
 
 def unchanged(root: str | Path, module: str, recorded: Mapping[str, str]) -> None:
-    """Raise CodeError unless the closure still is `recorded`, and this process imported what `recorded` says.
+    """Raise CodeError if the closure now differs from `recorded`, or if this process imported other source text.
 
-    What it imported is known of the project that it runs, and of no other folder.
+    The imported source text is known only for the project that this process runs, not for another `root`.
     """
     found = changed(recorded, closure(root, module))
     moved, paths = [module.text for module in found], {module.subject for module in found}
@@ -96,7 +100,7 @@ def _is_in(module: str, packages: tuple[str, ...]) -> bool:
 
 
 def _files(root: Path, name: str) -> list[tuple[str, Path]]:
-    """(module, file) of the packages above `name` and of itself; [] when it is no module of this project."""
+    """(module, file) of module `name` and of the packages above it; [] if it is not a module of this project."""
     parts = name.split(".")
     if not all(part.isidentifier() for part in parts):
         return []
@@ -108,7 +112,7 @@ def _files(root: Path, name: str) -> list[tuple[str, Path]]:
 
 
 def _names(root: Path, path: str, package: str, base: str, names: tuple[str, ...], dots: int) -> Iterator[str]:
-    """What one import statement may load; a name that is no module of the project has no file, and falls away."""
+    """The modules that one import statement may load. Names that are not modules of the project are ignored later."""
     if dots:
         try:
             base = resolve_name("." * dots + base, package)
@@ -126,7 +130,7 @@ def _names(root: Path, path: str, package: str, base: str, names: tuple[str, ...
 
 
 def _choices(root: Path, path: str, source: Module) -> list[str]:
-    """The modules that an import_module(variable) chooses from: those the same module names as text."""
+    """The modules that import_module(variable) can load: those whose names are text in the same module."""
     choices = [text for text in source.texts if _files(root, text)]
     if not choices:
         raise CodeError(

@@ -1,4 +1,4 @@
-"""Dataset inputs as MLflow shows them."""
+"""Dataset inputs of a run, as MLflow shows them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TYPES = {
 
 
 def colspec(schema: pa.Schema) -> str:
-    """An Arrow schema as MLflow's page of a dataset reads it; a type that MLflow does not have is text there."""
+    """An Arrow schema as JSON for MLflow's page of a dataset. A type that MLflow lacks becomes a string."""
     columns: list[ColSpec | TensorSpec] = [
         ColSpec(_type(field.type), field.name, required=not field.nullable) for field in schema
     ]
@@ -41,18 +41,21 @@ def _type(kind: pa.DataType) -> DataType:
 
 
 def log_files(client: MlflowClient, run_id: str, files: Iterable[tuple[str, str, str]], context: str) -> None:
-    """Log files (name, URI, SHA-256) that a model is tried on or used for as inputs of the run."""
+    """Log files as dataset inputs of a run.
+
+    files: (name, URI, SHA-256) of each. context: how the run used them, as MLflow shows it.
+    """
     inputs = []
     for name, uri, digest in files:
         source = HTTPDatasetSource(url=uri)
-        # Abstract by its declaration alone: MLflow's documentation makes one like this.
+        # MLflow declares this class as abstract, but its documentation creates one like this.
         dataset = MetaDataset(source, name=name[:500], digest=digest[:DIGEST_LENGTH])  # type: ignore[abstract]
         inputs.append(DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", context)]))
     client.log_inputs(run_id, datasets=inputs)
 
 
 def same_inputs(client: MlflowClient, run_id: str, other: str) -> None:
-    """Give the run the inputs that run `other` has."""
+    """Copy the dataset inputs of run `other` to the run `run_id`."""
     inputs = client.get_run(other).inputs
     if inputs and inputs.dataset_inputs:
         client.log_inputs(run_id, datasets=inputs.dataset_inputs)

@@ -1,4 +1,4 @@
-"""One thing in which two records differ: as data, and as the sentences that are made of it."""
+"""One difference between two records, as data, and the sentences that describe it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from provenance.record.validation import one_line
 
 
 class Category(StrEnum):
-    """What may have changed a result, the likeliest first.
+    """What may have changed a result, the most likely cause first.
 
-    A package beside the lock is not imported; an environment manager only builds what the lock says; code that no key
-    covers talks about results and computes none.
+    The last three are unlikely causes. An environment manager only installs what the lock says. A package beside the
+    lock is not imported. Code that is not part of a key does not compute results.
     """
 
     DATA = "data"
@@ -32,7 +32,7 @@ class Category(StrEnum):
 
     @property
     def rank(self) -> int:
-        """0 for the likeliest."""
+        """The place in the order of likelihood; 0 is the most likely cause."""
         return _RANKS[self]
 
 
@@ -40,13 +40,17 @@ _RANKS = {category: rank for rank, category in enumerate(Category)}
 
 
 class DifferenceKind(Enum):
-    """What differs: its name in JSON, its category, and the words that are put before its two values."""
+    """What differs. Each kind has a name for JSON, a category, and the words that come before the two values."""
 
-    DAMAGE = ("damage", Category.DATA, "{subject}: ")  # of an artifact that one of the two runs left
-    EXTERNAL_INPUT = ("external input", Category.DATA, "{noun} {subject} sha256 ")  # which no step made
+    DAMAGE = ("damage", Category.DATA, "{subject}: ")  # damage of an output of one of the two runs
+    EXTERNAL_INPUT = ("external input", Category.DATA, "{noun} {subject} sha256 ")  # no step made it
     INPUT = ("input", Category.DATA, "input {subject} sha256 ")
     CODE = ("module", Category.CODE, "{subject}")
-    ENGINE = ("engine", Category.CODE, "version of the engine ")  # which is all that a key has of it
+    ENGINE = (
+        "engine",
+        Category.CODE,
+        "version of the engine ",
+    )  # a key contains this version instead of the engine's code
     PARAMETER = ("parameter", Category.PARAMETERS, "{subject} ")
     LOCKED = ("locked package", Category.PACKAGES, "lock: {subject} ")
     LOCK_TEXT = ("text of the lock", Category.PACKAGES, "lock: the same versions in another text, ")
@@ -66,16 +70,21 @@ class DifferenceKind(Enum):
         self.label, self.category, self.words = label, category, words
 
 
-_DIGESTS = (DifferenceKind.EXTERNAL_INPUT, DifferenceKind.INPUT, DifferenceKind.LOCK_TEXT)  # of which a part is shown
+_DIGESTS = (
+    DifferenceKind.EXTERNAL_INPUT,
+    DifferenceKind.INPUT,
+    DifferenceKind.LOCK_TEXT,
+)  # messages show the first characters
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing in which two records differ.
+    """One difference between two records.
 
-    subject: name of the input, module, parameter, package or variable; of a damage, which of the two runs it is.
-    before, after: the two values, SHA-256 of content; None on the side that has none.
-    noun, places: of an external input, what the project calls one, and where the two lay when that differs.
+    subject: name of the input, module, parameter, package or variable; for damage, which of the two runs has it.
+    before, after: the two values, or SHA-256 of the content; None on a side that has none.
+    noun: what the project calls an external input.
+    places: the two locations of an external input, if they differ.
     problem: the damage.
     """
 
@@ -96,7 +105,7 @@ class Difference:
 
     @property
     def text(self) -> str:
-        """The difference without its category. Its values may come from a server: not for a terminal as it is."""
+        """The difference without its category. It can contain control characters: make it printable before printing."""
         start = self.kind.words.format(subject=self.subject, noun=self.noun)
         if self.kind in (DifferenceKind.CODE, DifferenceKind.CODE_BESIDE_THE_KEY):
             return start + self._one_sided()
@@ -107,7 +116,7 @@ class Difference:
 
     @property
     def reason(self) -> str:
-        """The difference as the reason why a step runs, where no category stands before it."""
+        """The difference as a reason why a step runs. It names its kind, because no category precedes it."""
         if self.kind is DifferenceKind.CODE:
             return f"code of {self.text}"
         if self.kind is DifferenceKind.INPUT:
@@ -137,7 +146,7 @@ class Difference:
 
 
 def sentences(differences: Iterable[Difference]) -> list[str]:
-    """One for each difference, and one for all modules that no key covers: there may be dozens."""
+    """One sentence for each difference, but one for all modules that are not part of a key: there may be dozens."""
     every = list(differences)
     beside = [one for one in every if one.kind is DifferenceKind.CODE_BESIDE_THE_KEY]
     lines = [str(one) for one in every if one.kind is not DifferenceKind.CODE_BESIDE_THE_KEY]
@@ -149,7 +158,7 @@ def sentences(differences: Iterable[Difference]) -> list[str]:
 
 
 def changed_values(kind: DifferenceKind, before: Mapping[str, str], after: Mapping[str, str]) -> list[Difference]:
-    """A Difference of `kind` for each name whose values differ, or that only one side has, sorted by name."""
+    """A Difference of `kind` for each name whose values differ or that is on one side only, sorted by name."""
     return [
         Difference(kind, name, before.get(name), after.get(name))
         for name in sorted(before.keys() | after.keys())

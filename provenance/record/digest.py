@@ -1,4 +1,4 @@
-"""SHA-256 of files, of folders and of plain values: what everything else here is compared by."""
+"""SHA-256 of files, of folders and of plain values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from typing import Any, TypeAlias
 
 from provenance.record.problem import Problem, ProblemKind
 
-# What JSON can say, to be written; and an object of it that was read, of which nothing is known: anybody wrote it.
+# Json: a value to write as JSON. JsonObject: a JSON object that was read. Its fields have any type, because a stranger
+# may have written it.
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 JsonObject: TypeAlias = Mapping[str, Any]
 
@@ -23,15 +24,16 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class DigestError(ValueError):
-    """A folder or a listing that cannot be trusted: a link that leaves it, a device, a name that is not plain."""
+    """A folder or a listing has no safe digest: a link leads out of it, or it has a device or an unprintable name."""
 
 
 @dataclass(frozen=True)
 class Listing:
     """The files of one folder.
 
-    files: path relative to the folder, with "/" -> (bytes, SHA-256 hex). Empty folders do not count.
-    volatile: the paths among them that differ from run to run (times, hosts) and are left out of `digest`.
+    digest: SHA-256, hex, of the paths and contents of all files that are not volatile.
+    files: path relative to the folder, with "/" -> (size in bytes, SHA-256 hex). Empty folders are ignored.
+    volatile: the paths of files that differ from run to run, such as times and hosts.
     """
 
     digest: str
@@ -53,7 +55,7 @@ class Listing:
 
     @classmethod
     def from_dict(cls, value: JsonObject) -> Listing:
-        """Read what `to_dict` gave. Raises DigestError when it is malformed, or its digest is not that of its files."""
+        """Read what `to_dict` returned. Raises DigestError if it is malformed or its digest does not fit its files."""
         try:
             files = {path: (size, sha256) for path, (size, sha256) in value["files"].items()}
             volatile = tuple(value["volatile"])
@@ -74,7 +76,7 @@ class Listing:
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's bytes, hex. Raises DigestError when it cannot be read."""
+    """SHA-256 of a file's bytes, hex. Raises DigestError if the file cannot be read."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -83,16 +85,19 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
 
 
 def digest_json(value: Json) -> str:
-    """SHA-256, hex, of a plain value as canonical JSON: keys sorted, tuples as lists, no NaN (ValueError)."""
+    """SHA-256, hex, of a plain value as canonical JSON: keys are sorted, tuples become lists.
+
+    Raises ValueError for NaN and infinity.
+    """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def list_tree(folder: str | os.PathLike[str], volatile: Iterable[str] = ()) -> Listing:
-    """List and hash every file below `folder`.
+    """List and hash all files below `folder`.
 
-    volatile: paths or patterns ("logs/*"; "*" also matches "/") of files that are listed but not in the digest.
-    Raises DigestError for what has no digest: links out of the folder or to folders, devices, unprintable names.
+    volatile: paths or patterns ("logs/*"; "*" also matches "/") of files that are listed but are not in the digest.
+    Raises DigestError for links out of the folder, links to folders, devices and unprintable names.
     """
     volatile = tuple(volatile)
     files = {path: (status.st_size, sha256_file(file)) for path, file, status in _walk(Path(folder))}
@@ -101,19 +106,20 @@ def list_tree(folder: str | os.PathLike[str], volatile: Iterable[str] = ()) -> L
 
 
 def list_file(name: str, size: int, sha256: str) -> Listing:
-    """The listing of one file that is already hashed."""
+    """The listing of one file whose SHA-256 is known."""
     return Listing(_digest({name: (size, sha256)}, ()), {name: (size, sha256)})
 
 
 def digest_files(files: Mapping[str, tuple[int, str]]) -> str:
-    """The digest that files of these names and (bytes, SHA-256) have; also files_digest of an estimator."""
+    """The digest of files, given as path -> (size in bytes, SHA-256 hex). Equals `search.trial.files_digest`."""
     return _digest(files, ())
 
 
 def verify(folder: str | os.PathLike[str], listing: Listing, deep: bool = True) -> list[Problem]:
-    """What is wrong with `folder` against `listing`; empty when nothing is.
+    """How `folder` differs from `listing`. The list is empty if nothing differs.
 
-    deep=False compares names and sizes alone. Only files found in the folder are opened, never a path of the listing.
+    deep: whether to compare content; otherwise only names and sizes.
+    Only files that are in the folder are opened. A path from the listing is never opened.
     """
     try:
         found = {path: (file, status) for path, file, status in _walk(Path(folder))}
@@ -134,7 +140,10 @@ def verify(folder: str | os.PathLike[str], listing: Listing, deep: bool = True) 
 
 
 def check_name(path: str, where: str) -> None:
-    """Raise DigestError unless `path` is relative, normal, "/"-separated and printable as one line."""
+    """Raise DigestError unless `path` is a printable relative path with "/" and without "." or "..".
+
+    where: what contains the path, for the message.
+    """
     parts = path.split("/") if isinstance(path, str) else []
     bad = not parts or any(part in ("", ".", "..") for part in parts) or "\\" in path
     if bad or not path.isprintable():
@@ -148,7 +157,7 @@ def _digest(files: Mapping[str, tuple[int, str]], volatile: Iterable[str]) -> st
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, Path, os.stat_result]]:
-    """Yield (path inside `folder`, file, its stat), in no order that matters."""
+    """Yield (path inside `folder`, file, its stat) in any order. Raises DigestError."""
     if not folder.is_dir():
         raise DigestError(f"{folder} is no folder (or is missing), so it has no files to list.")
     home = folder.resolve()
@@ -172,7 +181,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, Path, os.stat_result]]:
 
 
 def _status(path: Path, home: Path) -> os.stat_result:
-    """Raise DigestError unless `path` is a regular file, or a link to one, inside `home`."""
+    """The stat of `path`. Raises DigestError unless it is a regular file inside `home`, or a link to one."""
     try:
         status, real = path.stat(), path.resolve(strict=True)
     except (OSError, RuntimeError):  # a link to nothing, or to itself

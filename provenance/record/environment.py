@@ -1,4 +1,4 @@
-"""What a run really ran on: the lock, what is installed where that differs, Python, and the machine."""
+"""The environment of a run: the lock, the installed packages, Python and the machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONDA = "conda.yaml"
 
 
 class LockError(ValueError):
-    """The lock or conda.yaml is missing or is not one that pins every package."""
+    """The lock or conda.yaml is missing, or does not pin each package."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Environment:
     """What is recorded of a run's environment.
 
     lock_digest: SHA-256 of requirements.lock.
-    packages: name -> version, of each package the lock names for this platform, as it is installed, or "absent".
-    differences: (name, version in the lock, what is installed), sorted; "python" among the names, for conda.yaml's. A
-        package whose files are not those that were installed differs, and a file that runs when Python starts.
-    extras: name -> version, installed beside the lock; recorded, but no part of the key.
-    threads: name -> value, of the environment variables that steer threads and numeric kernels.
+    packages: name -> installed version, or "absent", of each package that the lock names for this platform.
+    differences: (name, version in the lock, what is installed), sorted. The name "python" stands for the version in
+        conda.yaml. A package with edited files is a difference, and so is an added file that runs when Python starts.
+    extras: name -> version of packages that are installed but not in the lock. They are not part of the key.
+    threads: name -> value of the environment variables that control threads and numeric kernels.
     """
 
     lock_digest: str
@@ -50,12 +50,12 @@ class Environment:
 
     @property
     def key_part(self) -> str:
-        """SHA-256 over what can change a result: lock, Python, differences. Not machine, folder or manager."""
+        """SHA-256 of what can change a result: lock, Python and differences. Machine and manager are not included."""
         return digest_json([self.lock_digest, self.python, self.differences])
 
     @property
     def locked(self) -> dict[str, str]:
-        """Name -> version, of each package the lock names for this platform, as the lock has it."""
+        """Name -> version in the lock, of each package that the lock names for this platform."""
         return self.packages | {name: version for name, version, _ in self.differences if name in self.packages}
 
     def to_dict(self) -> dict[str, Json]:
@@ -64,7 +64,7 @@ class Environment:
 
     @classmethod
     def from_dict(cls, value: JsonObject) -> Environment:
-        """Read what `to_dict` gave; raises LockError for anything else, as the record may be anybody's."""
+        """Read what `to_dict` returned. Raises LockError for anything else: the record may come from a stranger."""
         try:
             given = {field.name: value[field.name] for field in fields(cls)}
             rows = tuple(tuple(row) for row in given.pop("differences"))
@@ -77,14 +77,14 @@ class Environment:
         texts += [text for table in tables if isinstance(table, dict) for pair in table.items() for text in pair]
         sound = all(isinstance(table, dict) for table in tables) and all(len(row) == 3 for row in rows)
         if not sound or type(found.cores) is not int or not all(isinstance(text, str) for text in texts):
-            raise LockError("Not an environment record (a field is no text): altered, or written by another version.")
+            raise LockError("Not an environment record (a field is not text): altered, or written by another version.")
         return found
 
 
 def current(root: str | Path, manager: str) -> Environment:
     """The environment of this process, for the project in `root`; manager: "uv", "conda", "virtualenv" or "local".
 
-    Raises LockError for a lock or conda.yaml that is missing or pins not every package.
+    Raises LockError if the lock or conda.yaml is missing or does not pin each package.
     """
     root = Path(root)
     text = _read(root / LOCK)
@@ -124,11 +124,11 @@ def current(root: str | Path, manager: str) -> Environment:
 
 
 class EnvironmentChanged(ValueError):
-    """What is installed was changed while a run worked."""
+    """The installed packages were changed while a run worked."""
 
 
 def unchanged(root: str | Path, before: Environment) -> None:
-    """Raise EnvironmentChanged unless this process's environment still is `before` in all that is part of the key."""
+    """Raise EnvironmentChanged if this process's environment differs from `before` in a part of the key."""
     now = current(root, before.manager)
     if now.key_part != before.key_part:
         moved = sorted({name for name, *_ in {*before.differences} ^ {*now.differences}}) or [LOCK]
@@ -139,7 +139,7 @@ def unchanged(root: str | Path, before: Environment) -> None:
 
 
 def environment_differences(a: Environment, b: Environment) -> list[Difference]:
-    """What differs from `a` to `b`, the likelier cause of another result first."""
+    """The differences between `a` and `b`, the most likely cause of another result first."""
     found = _facts(a, b, DifferenceKind.PYTHON)
     lock = changed_values(DifferenceKind.LOCKED, a.locked, b.locked)
     if a.lock_digest != b.lock_digest and not lock:
@@ -154,7 +154,7 @@ def environment_differences(a: Environment, b: Environment) -> list[Difference]:
 
 
 def _facts(a: Environment, b: Environment, *kinds: DifferenceKind) -> list[Difference]:
-    """What differs among the fields that are called as their kinds are."""
+    """The differences in the fields that have the names of these kinds."""
     values = [(kind, str(getattr(a, kind.label)), str(getattr(b, kind.label))) for kind in kinds]
     return [Difference(kind, kind.label, before, after) for kind, before, after in values if before != after]
 

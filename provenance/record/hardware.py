@@ -1,4 +1,4 @@
-"""The machine a run has: CPU model, variables that steer threads and numeric kernels."""
+"""The machine of a run: its CPU model, and the variables that control threads and numeric kernels."""
 
 import os
 import platform
@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
-# Another value can mean another summation order or instruction set, and so other last bits.
+# Another value can change the order of a sum or the instruction set, and so the last bits of a result.
 VARIABLES = (
     "BLIS_NUM_THREADS",
     "MKL_CBWR",
@@ -24,12 +24,12 @@ VARIABLES = (
 
 
 def variables() -> dict[str, str]:
-    """Name -> value of those VARIABLES that are set."""
+    """Name -> value of the VARIABLES that are set."""
     return {name: os.environ[name] for name in VARIABLES if name in os.environ}
 
 
 def cpu_model() -> str:
-    """The CPU's name as its maker writes it, or the architecture."""
+    """The CPU's model name, or its architecture if it gives no name."""
     try:
         first = CPUINFO.read_text().split("\n\n")[0]
     except OSError:
@@ -38,7 +38,7 @@ def cpu_model() -> str:
     if "model name" in lines:
         return lines["model name"]
     if platform.system() == "Darwin":
-        told = subprocess.run(["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
-        return told.stdout.strip() or platform.machine()
+        answer = subprocess.run(["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
+        return answer.stdout.strip() or platform.machine()
     arm = [lines[key] for key in ("CPU implementer", "CPU part", "CPU variant") if key in lines]
     return " ".join([platform.processor() or platform.machine(), *arm])

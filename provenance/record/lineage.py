@@ -1,4 +1,4 @@
-"""What a run was made of and what it left behind, as one record: the key, the tags, lineage.json, the description."""
+"""The record of a run: what it was made from and what it made. It gives the key, the tags and lineage.json."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from provenance.record.digest import JsonObject, Listing, digest_json
 from provenance.record.validation import code as as_code
 from provenance.record.validation import malformed, printable
 
-SCHEMA_VERSION = 2  # 1: the key covers all code that is recorded, and no version of the engine
+SCHEMA_VERSION = 2  # in version 1 the key covers all recorded code, and contains no version of the engine
 READABLE = (1, 2)
 TAG_LENGTH = 5000  # characters MLflow keeps of a tag
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 class LineageError(ValueError):
-    """A lineage record that is missing, of another version, or not what its digest says."""
+    """A lineage record is missing, has another version, or does not fit its digest."""
 
 
 @dataclass(frozen=True)
 class Input:
-    """Content a step read. `digest` is of the bytes, wherever `uri` says they lay."""
+    """Content that a step read. `digest` is that of the bytes; `uri` says where they were."""
 
     role: str
     uri: str
@@ -33,10 +33,11 @@ class Input:
 
 @dataclass(frozen=True)
 class Output:
-    """Content a step left behind.
+    """Content that a step made.
 
-    `files` lists every file as (bytes, SHA-256), so that any later change of any file is seen; `digest` covers
-    what must be the same whenever the step is repeated, which leaves out the `volatile` ones (run ids, times inside).
+    `files` gives (size in bytes, SHA-256) of each file, so that a later change of any file is noticed. `digest` covers
+    the files that must be the same when the step is repeated. `volatile` files are not among them: they contain run
+    ids or times.
     """
 
     name: str
@@ -56,10 +57,11 @@ class Output:
 
 @dataclass(frozen=True)
 class Lineage:
-    """One run's record.
+    """The record of one run.
 
-    `params` can change the result, `placement` (workers, engine, where files lie) cannot. `code` maps each
-    module the step imports to its digest; `source` and `environment` are what git and the interpreter say.
+    `params` can change the result. `placement` cannot: workers, engine, location of files. `code` maps each module
+    that the step imports to its digest. `source` describes the git checkout, `environment` the installed packages and
+    the machine.
     """
 
     step: str
@@ -73,13 +75,13 @@ class Lineage:
     source: JsonObject
     key: str = ""
     outputs: tuple[Output, ...] = ()
-    # Inputs by which the key goes, role -> digest, where that is not the inputs' own (a generated file's recipe).
+    # Role -> digest of the inputs in the key, if these differ from the inputs' own (the recipe of a generated file).
     key_inputs: Mapping[str, str] = field(default_factory=dict)
-    engine: int = 0  # version of what else computes; 0 in records of before there was one, whose key covers all code
+    engine: int = 0  # version of the engine; 0 in old records without one, whose key covers all code
     keyed: tuple[str, ...] = ()  # the modules of `code` that can change a result
 
     def having_read(self, digests: Mapping[str, str]) -> Lineage:
-        """The same with the digests of what was really read, role -> SHA-256; the key stays as it was."""
+        """The same record with the digests of the content that was read, role -> SHA-256. The key does not change."""
         return replace(self, inputs=tuple(replace(item, digest=digests[item.role]) for item in self.inputs))
 
     def with_key(self) -> Lineage:
@@ -87,11 +89,11 @@ class Lineage:
 
     @property
     def keyed_inputs(self) -> dict[str, str]:
-        """Role -> digest, of the inputs as the key goes by them."""
+        """Role -> digest of the inputs, as the key contains them."""
         return dict(self.key_inputs) or {item.role: item.digest for item in self.inputs}
 
     def components(self) -> JsonObject:
-        """What the key is made of, part by part, so that two keys can be told apart by name."""
+        """The parts of the key by name, so that two keys can be compared part by part."""
         code = (
             {"engine": self.engine, "code": digest_json(self.keyed_code)} if self.engine else {"code": self.code_digest}
         )
@@ -106,7 +108,7 @@ class Lineage:
 
     @property
     def schema(self) -> int:
-        """The version of the record's form."""
+        """The version of the record's format."""
         return SCHEMA_VERSION if self.engine else 1
 
     @property
@@ -125,7 +127,7 @@ class Lineage:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Lineage:
-        """Read what `to_json` gave; checks its form, not whom to trust. Raises LineageError."""
+        """Read what `to_json` returned. Raises LineageError if it is malformed. It does not check who wrote it."""
         try:
             record = json.loads(text)
             if (schema := record.pop("schema")) not in READABLE:
@@ -149,7 +151,7 @@ class Lineage:
             ) from error
 
     def tags(self) -> dict[str, str]:
-        """Everything worth searching for; long values cut at what MLflow keeps."""
+        """The tags of the run, to search for it. Long values are cut to the length that MLflow keeps."""
         environment, source = self.environment, self.source
         found = {
             names.SCHEMA: self.schema,
@@ -215,7 +217,10 @@ def _environment_text(environment: JsonObject) -> str:
 
 
 def normalise(value: object) -> str:
-    """One spelling for one value: ``0.10`` and ``1e-1`` are ``0.1``, JSON is sorted and tight, else the text itself."""
+    """The one spelling of a value: ``0.10`` and ``1e-1`` become ``0.1``, JSON is sorted and without spaces.
+
+    Other text stays as it is.
+    """
     if isinstance(value, bool):
         return str(value).lower()
     text = str(value).strip()
@@ -232,7 +237,7 @@ def normalise(value: object) -> str:
 
 
 def _tight(value: object) -> object:
-    """JSON numbers that are whole as ints, so that 6.0 and 6 are one value."""
+    """A JSON value whose whole numbers are ints, so that 6.0 and 6 are the same value."""
     if isinstance(value, dict):
         return {key: _tight(item) for key, item in value.items()}
     if isinstance(value, list):

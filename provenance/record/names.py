@@ -1,9 +1,9 @@
-"""Every tag, artifact and run name that the engine writes to MLflow. A project's own are in its steps/names.py."""
+"""All names of tags, artifacts and runs that the engine writes to MLflow. A project has its own in steps/names.py."""
 
 PREFIX = "lineage."
 
-# Who and what: searchable in the UI, e.g. tags.`lineage.step` = 'hpo'.
-# Which project a run is of (project_identity.py): only what carries ours may be ended, changed or deleted.
+# What a run is. People can search for these tags in the UI: tags.`lineage.step` = 'hpo'.
+# PROJECT names the project of a run (project_identity.py). Only runs of this project may be ended, changed or deleted.
 PROJECT = PREFIX + "project"
 SCHEMA = PREFIX + "schema"
 STEP = PREFIX + "step"
@@ -27,23 +27,23 @@ PARAM = PREFIX + "param."
 INPUT = PREFIX + "input."
 OUTPUT = PREFIX + "output."
 
-# Written last: the digest of the outputs record. A run without it left nothing that can be used.
+# The digest of the recorded outputs. It is written last: a run without it has no usable outputs.
 OUTPUTS = PREFIX + "outputs"
-# Written with it: the digest of the run's metrics, without those of the moment and curves.
+# The digest of the run's metrics without OF_THE_MOMENT and CURVES. It is written together with OUTPUTS.
 METRICS = PREFIX + "metrics"
-# On a run that did no work: the run whose outputs stand for its own.
+# On a run that did no work: the run whose outputs it reused.
 REUSED = PREFIX + "reused"
-# hpo: what a trial's result depends on; runs that share it share trials.
+# On a search and its trials: the digest of what a trial's result depends on. Searches with the same key share trials.
 SEARCH_KEY = PREFIX + "search_key"
 TRIAL = PREFIX + "trial"
 TRIAL_RESULT = PREFIX + "trial_result"
 
-# Signs of life of the process behind a RUNNING run, and its place in the queue for its key.
+# The process of a RUNNING run, its last heartbeat, and its place in the queue of runs with the same key.
 HOST = "alive.host"
 PROCESS = "alive.process"
 HEARTBEAT = "alive.beat"
 TICKET = "alive.ticket"
-# The same for the gate of one registered model: one run at a time may move its champion.
+# The queue of runs that may change the champion of one registered model. Only one of them does so at a time.
 GATE = "gate.model"
 GATE_TICKET = "gate.ticket"
 
@@ -51,7 +51,7 @@ GATE_TICKET = "gate.ticket"
 FAMILY = "family"
 CHAIN = "chain"
 
-# A verdict's run names the run it judges; that one names each verdict on it.
+# A run of `reproduce` names the run that it repeated. The repeated run names each such run.
 REPRODUCTION_OF = "reproduction.of"
 REPRODUCTION_GRADE = "reproduction.grade"
 REPRODUCED = "reproduced."
@@ -83,17 +83,17 @@ PLOTS = "plots"
 REPORT_FILE = "report.md"
 VERDICT_FILE = "verdict.json"
 
-# Metrics of the moment, not of the result: how fast this machine was, what the champion of the day was like. A run
-# repeated later has others, so no verdict compares them (nor MLflow's own under system/).
+# Metrics that describe the moment of the run and not its result, such as the metrics of the champion at that time.
+# A repeated run has other values, so no verdict compares them. MLflow's own system metrics are among them.
 OF_THE_MOMENT = ("system/", "gate/")
-# Metrics that are curves: how a search went, trial by trial, and a fit, round by round. Pictures, which MLflow draws in
-# sections of these names; the result is in other metrics, so no verdict compares them and who reuses a run has none.
+# Metrics that are curves: a search by trial, and a fit by round. MLflow draws them in sections of these names. The
+# result is in other metrics, so no verdict compares curves, and a run that reuses another run does not copy them.
 BY_TRIAL = "trials/"
 BY_ROUND = "rounds/"
 CURVES = (BY_TRIAL, BY_ROUND)
 NOT_JUDGED = OF_THE_MOMENT + CURVES
 
-# On a registered model: its promotions, numbered; on a version: what became of it last.
+# PROMOTION, with a number, is on a registered model: its promotions. The others are on a version: the last decision.
 PROMOTION = "promotion."
 DECISION = "decision"
 REASON = "reason"
@@ -102,7 +102,7 @@ PROMOTED_OVER = "promoted_over"
 DEMOTED_AT = "demoted_at"
 DEMOTED_BY = "demoted_by"
 
-# Environment variable of steps whose registry is thrown away with the repetition they belong to: "true".
+# Environment variable: "true" for a step that repeats a run. Its registry is deleted when the repetition ends.
 THROWAWAY_REGISTRY = "THROWAWAY_REGISTRY"
 
 # Aliases of a registered model.

@@ -1,4 +1,4 @@
-"""Packages: what the lock asks for on this platform, and what is installed in this interpreter."""
+"""The packages that the lock requires on this platform, and those that are installed in this interpreter."""
 
 import json
 import os
@@ -10,14 +10,15 @@ _REQUIREMENT = re.compile(r"([A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*===?\s*([^\
 
 
 def normal(name: str) -> str:
-    """A package's name as PyPI compares it: "Foo_Bar.baz" -> "foo-bar-baz"."""
+    """A package's name in PyPI's normal form: "Foo_Bar.baz" -> "foo-bar-baz"."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def locked(text: str) -> dict[str, str]:
-    """Name -> pinned version, sorted, of the lock's lines whose marker holds here.
+    """Name -> pinned version, sorted, of the lines of a lock whose marker is true on this platform.
 
-    Raises ValueError with the line's number for a line that pins nothing.
+    Raises ValueError, with the line's number, for a line that pins no version, pins a package twice or has a marker
+    that cannot be read.
     """
     versions: dict[str, str] = {}
     held = _Markers()
@@ -42,7 +43,7 @@ def locked(text: str) -> dict[str, str]:
 
 
 class _Markers:
-    """Evaluates environment markers, each text once."""
+    """Evaluates environment markers. Each distinct text is evaluated once."""
 
     def __init__(self) -> None:
         self.known: dict[str, bool] = {}
@@ -61,17 +62,18 @@ class _Markers:
 
 
 def installed(path: list[str] | None = None) -> dict[str, str]:
-    """Name -> version of every package on `path` (sys.path), sorted; the first folder that has a package wins.
+    """Name -> version of all packages on `path` (default sys.path), sorted.
 
-    Two versions in one folder are both named ("1.0 and 2.0"); a package that did not come from an index says so
-    ("1.0 (editable)"), because its version does not tell its content.
+    If several folders have a package, the first one counts, as for an import. Two versions in one folder are both named
+    ("1.0 and 2.0"). A package that did not come from an index gets a note ("1.0 (editable)"), because its version does
+    not determine its content.
     """
     versions: dict[str, str] = {}
     for folder in dict.fromkeys(sys.path if path is None else path):
         here: dict[str, set[str]] = {}
         try:
             entries = [entry.name for entry in os.scandir(folder or ".")]
-        except OSError:  # a zip file, or a folder that is gone
+        except OSError:  # a zip file, or a folder that does not exist
             continue
         for entry in entries:
             if entry.endswith((".dist-info", ".egg-info")) and (found := _read(os.path.join(folder, entry), entry)):
@@ -82,7 +84,7 @@ def installed(path: list[str] | None = None) -> dict[str, str]:
 
 
 def same_version(wanted: str, found: str) -> bool:
-    """Whether both are one version, as PEP 440 compares them (1.0 = 1.0.0)."""
+    """Whether both are the same version by PEP 440 (1.0 = 1.0.0)."""
     if wanted == found:
         return True
     from packaging.version import InvalidVersion, Version
@@ -94,9 +96,9 @@ def same_version(wanted: str, found: str) -> bool:
 
 
 def _read(folder: str, entry: str) -> tuple[str, str] | None:
-    """(name, version) of one metadata folder; the name of a .dist-info tells both, which saves reading 120 files."""
+    """(name, version) of one metadata folder. The name of a .dist-info contains both, so its files need not be read."""
     stem = entry.rpartition(".")[0]
-    if stem.startswith("~"):  # what pip leaves of a removal that failed
+    if stem.startswith("~"):  # pip failed to remove this package completely
         return None
     if entry.endswith(".dist-info"):
         name, _, version = stem.partition("-")
@@ -114,7 +116,7 @@ def _read(folder: str, entry: str) -> tuple[str, str] | None:
 
 
 def _origin(folder: str) -> str:
-    """What direct_url.json (PEP 610) says; "" when the package came from an index."""
+    """The package's origin from direct_url.json (PEP 610); "" if the package came from an index."""
     try:
         with open(os.path.join(folder, "direct_url.json"), encoding="utf-8") as file:
             origin = json.load(file)
@@ -125,5 +127,11 @@ def _origin(folder: str) -> str:
         return f" (file {origin['archive_info']['hashes']['sha256'][:12]})"
     except FileNotFoundError:
         return ""
-    except (OSError, ValueError, AttributeError, KeyError, TypeError):  # a folder, no hash, or not as PEP 610 has it
+    except (
+        OSError,
+        ValueError,
+        AttributeError,
+        KeyError,
+        TypeError,
+    ):  # a folder, no hash, or not valid by PEP 610
         return " (from elsewhere)"

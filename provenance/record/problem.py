@@ -1,4 +1,4 @@
-"""How an artifact is not what its record says: as data, and as the one sentence that is made of it."""
+"""One difference between an artifact and its record, as data, and the sentence that describes it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from enum import StrEnum
 
 from provenance.record.validation import one_line
 
-SHORT = 12  # characters of a digest that a person is shown
+SHORT = 12  # characters of a digest in a message
 
 
 class ProblemKind(StrEnum):
     MISSING = "missing"  # a file that the record lists
-    EXTRA = "extra"  # a file that it does not list
+    EXTRA = "extra"  # a file that the record does not list
     TRUNCATED = "truncated"
     GROWN = "grown"
-    RESIZED = "resized"  # by what its store lists, which is not asked for content
-    ALTERED = "altered"  # as many bytes, but others
-    REPLACED = "replaced"  # the artifact is another one by now
-    UNAVAILABLE = "unavailable"  # its store does not have it, or does not give it
-    UNREADABLE = "unreadable"  # it is there, and cannot be read or may not be followed
+    RESIZED = "resized"  # the store lists another size; the content was not read
+    ALTERED = "altered"  # the same size, but other content
+    REPLACED = "replaced"  # another artifact is in its place
+    UNAVAILABLE = "unavailable"  # its store does not have it or does not send it
+    UNREADABLE = "unreadable"  # it exists, but cannot be read or may not be opened
 
 
 _WORDS = {
@@ -37,12 +37,13 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Problem:
-    """One way in which an artifact is not what its record says.
+    """One difference between an artifact and its record.
 
-    path: of the file, inside the artifact; "" for the artifact as a whole.
-    recorded, found: sizes in bytes, or SHA-256 in hex; None where there is none.
-    detail: the words of the error that was raised.
-    output, input: which artifact of a run it is, by the name of the output and by the role in which it was read.
+    path: the file inside the artifact; "" for the whole artifact.
+    recorded, found: sizes in bytes, or SHA-256 in hex; None if there is none.
+    detail: the message of the error that was raised.
+    output: the name of the run's output that the artifact is.
+    input: the role in which the run read the artifact.
     """
 
     kind: ProblemKind
@@ -55,7 +56,7 @@ class Problem:
 
     @property
     def gone(self) -> bool:
-        """Whether the artifact is not to be had, as opposed to changed: then nothing speaks against its record."""
+        """Whether the artifact is missing, and not changed. A missing artifact does not contradict its record."""
         return self.kind in (ProblemKind.MISSING, ProblemKind.UNAVAILABLE)
 
     def __str__(self) -> str:
@@ -71,7 +72,7 @@ class Problem:
         return one_line(text)
 
     def of_record(self) -> str:
-        """The same, of an output or an input of a run that is to be repeated."""
+        """The sentence for an output or an input of a run that will be repeated."""
         return str(self) if self.input else f"recorded {self} (changed after the run)"
 
     def to_dict(self) -> dict[str, int | str | None]:

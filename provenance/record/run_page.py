@@ -1,6 +1,6 @@
-"""A run's page: the result, links along the chain, what else there is to say, and the record last.
+"""The description of a run: first the result, then links to other runs, then further text, and at last the record.
 
-MLflow folds a description after three lines.
+The result comes first because MLflow shows three lines of a description and hides the rest.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from provenance.record.lineage import Input, Lineage, Output
 _RUN = re.compile(r"runs:/([0-9a-f]{32})(?:/|$)")
 _MODEL = re.compile(r"models:/(m-[0-9a-f]{32})$")
 _VERSION = re.compile(r"models:/([\w.-]+)/(\d+)$")
-_CELL_END = re.compile(r"(?<=[^\s|])(?= \| *\S)")  # but not of the last one
+_CELL_END = re.compile(r"(?<=[^\s|])(?= \| *\S)")  # the end of each cell except the last
 _UNDER_HEADS = re.compile(r"[|\s:-]+")
 GAP = "&emsp;"
 SHORT = 8  # characters of a run id
@@ -21,14 +21,16 @@ SHORT = 8  # characters of a run id
 
 def page(lineage: Lineage, experiment: str, parent: str | None = None, reused: str | None = None,
          steps: Mapping[str, str] | None = None, about: Sequence[str] = (), note: str = "") -> str:  # fmt: skip
-    """Markdown for MLflow's pages. Of `about` the first is the result, in one line; `note` is what else the step says.
+    """The description of a run, as Markdown for MLflow's page.
 
-    `parent`, `reused` and the values of `steps` are run ids, `experiment` is an id.
+    experiment: id of the run's experiment. parent: id of the run that started it. reused: id of the run that it reused.
+    steps: name of a step -> its run id, for a chain. about: paragraphs; the first is the result, in one line.
+    note: further Markdown of the step.
     """
     links = [f"started by {run_link(parent)}"] if parent else []
     links += [f"reused {run_link(reused)}"] if reused else []
     links += [f"steps: {_joined(run_link(run_id, name) for name, run_id in steps.items())}"] if steps else []
-    # Of a chain what the steps made stands on their pages; a version has a page of its own.
+    # The outputs of a chain are on the pages of its steps. Only a model version is linked: it has a page of its own.
     made = [item for item in lineage.outputs if not steps or _VERSION.fullmatch(item.uri)]
     links += [f"made: {_joined(_link(item, item.name, experiment) for item in made)}"] if made else []
     read = [_link(item, item.role, experiment) for item in lineage.inputs]
@@ -38,12 +40,12 @@ def page(lineage: Lineage, experiment: str, parent: str | None = None, reused: s
 
 
 def report_page(result: str, links: Sequence[str], report: str) -> str:
-    """The page of a run that asks about others: its result in one line, links, then the report."""
+    """The description of a run that examines other runs: its result in one line, links, then the report."""
     return spaced("\n\n".join(filter(None, [result, _joined(links), report])))
 
 
 def artifact_link(experiment: str, run_id: str, path: str) -> str:
-    """To an artifact of a run, where MLflow shows it."""
+    """A link to MLflow's page of an artifact of a run."""
     return f"[{path}](#/experiments/{experiment}/runs/{run_id}/artifacts/{path})"
 
 
@@ -56,7 +58,7 @@ def _joined(links: Iterable[str]) -> str:
 
 
 def spaced(markdown: str) -> str:
-    """The same with a wide space after each cell of its tables: MLflow's pages put no gap between columns."""
+    """`markdown` with a wide space after each cell of its tables, because MLflow shows columns without a gap."""
     lines = markdown.split("\n")
     return "\n".join(
         _CELL_END.sub(GAP, line) if line.startswith("| ") and not _UNDER_HEADS.fullmatch(line) else line
@@ -69,7 +71,7 @@ def run_link(run_id: str, name: str = "") -> str:
 
 
 def _link(item: Input | Output, name: str, experiment: str) -> str:
-    """The page where the content lies; its name alone where there is none."""
+    """A link to the page of the content, or only `name` if there is no page."""
     if match := _RUN.match(item.uri):
         return run_link(match[1], name)
     if match := _MODEL.fullmatch(item.uri):

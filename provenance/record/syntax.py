@@ -1,4 +1,4 @@
-"""One module's text: its digest without comments, docstrings and formatting, what it imports and declares."""
+"""Parse one module: its digest without comments, docstrings and formatting, its imports and its data files."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-DECLARATION = "DATA_FILES"  # a module names the files beside it that it reads: DATA_FILES = ("zones.json",)
+DECLARATION = "DATA_FILES"  # a module names the files in its folder that it reads: DATA_FILES = ("zones.json",)
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 class CodeError(ValueError):
-    """Code whose digest cannot be had: no such module, a syntax error, an import known only at run time."""
+    """The digest of code cannot be computed: a missing module, a syntax error, an import known only at run time."""
 
 
 @dataclass(frozen=True)
 class Module:
-    """imports: (module or "", names imported from it, leading dots), as written. data_files: as declared.
+    """The source text of one module.
 
-    computed: the line of an import_module(variable), else None; then `texts`, all dotted names written as text in
-    this module, are the choices it has.
+    digest: SHA-256, hex, without comments, docstrings and formatting.
+    imports: (module or "", names imported from it, leading dots), as written.
+    data_files: the names in DATA_FILES.
+    computed: the line of an import_module(variable), else None.
+    texts: if there is such a line, all dotted names that are text in this module: the modules that it can import.
     """
 
     digest: str
@@ -32,9 +35,9 @@ class Module:
     texts: tuple[str, ...] = ()
 
 
-@lru_cache(maxsize=1024)  # by content: several steps share most modules
+@lru_cache(maxsize=1024)  # several steps share most modules
 def parse(text: bytes, path: str) -> Module:
-    """Read a module's text; `path` is for messages. Raises CodeError."""
+    """Parse a module's text. `path` is for messages. Raises CodeError for a syntax error or a wrong DATA_FILES."""
     try:
         tree = ast.parse(text, path)
     except (SyntaxError, ValueError) as error:  # ValueError: null bytes
@@ -44,7 +47,7 @@ def parse(text: bytes, path: str) -> Module:
     spelled: list[str] = []
     _spell(tree, spelled.append)
     digest = hashlib.sha256("".join(spelled).encode("utf-8", "surrogatepass")).hexdigest()
-    calls = b"import_module" in text or b"__import__" in text  # else only statements need looking at
+    calls = b"import_module" in text or b"__import__" in text  # otherwise only statements can import
     found = list(_imports(tree, ast.iter_child_nodes if calls else _statements))
     imports = tuple((name, names, dots) for name, names, dots in found if name is not None)
     computed = next((line for name, _, line in found if name is None), None)
@@ -53,13 +56,13 @@ def parse(text: bytes, path: str) -> Module:
 
 
 def _spell(node: Any, write: Callable[[str], None]) -> None:
-    """Write a tree, or what stands in a field of one, as text without positions.
+    """Write a syntax tree, or the value of one of its fields, as text without positions.
 
-    Empty fields are left out, so that Python versions agree.
+    Empty fields are left out. Otherwise a Python version with a new field would give another digest.
     """
     if isinstance(node, ast.Constant):
         constant = node.value
-        write("#")  # a constant None is not an absent node
+        write("#")  # without it, a constant None would look like a missing node
         write(f"{constant:#x}" if type(constant) is int else f"{constant!r}")
     elif isinstance(node, ast.AST):
         write(f"{type(node).__name__}(")
@@ -92,7 +95,7 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
 def _imports(
     tree: ast.AST, below: Callable[[ast.AST], Iterator[ast.AST]]
 ) -> Iterator[tuple[str | None, tuple[str, ...], int]]:
-    """As Module.imports; (None, (), line) for a module that is known only at run time."""
+    """Imports as in Module.imports; (None, (), line) for a module that is known only at run time."""
     pending: list[ast.AST] = [tree]
     while pending:
         node = pending.pop()
@@ -103,7 +106,7 @@ def _imports(
         elif isinstance(node, ast.Call) and _name(node.func) in ("import_module", "__import__"):
             yield _literal(node)
         if isinstance(node, ast.If) and _name(node.test) == "TYPE_CHECKING":
-            pending += node.orelse  # what only a type checker reads is never run
+            pending += node.orelse  # only a type checker reads this block; it never runs
         else:
             pending += below(node)
 

@@ -1,4 +1,4 @@
-"""What any server may have sent: whether a record has the form of one, and text of it as a person may see it."""
+"""Check a record that a server sent, and make text from a server safe to show."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from provenance.record.lineage import Lineage
 
-TABLES = ("params", "placement", "code", "key_inputs")  # of text by text
-STORE = ("runs:/", "models:/")  # where outputs lie; elsewhere a server could have any file or address read
+TABLES = ("params", "placement", "code", "key_inputs")  # fields that map text to text
+STORE = ("runs:/", "models:/")  # allowed locations of outputs; otherwise a record could name any file or address
 
 
 def malformed(lineage: Lineage) -> str | None:
-    """What of a Lineage is not of its type, lies elsewhere or cannot be shown on one line; None when nothing is."""
+    """What is wrong with the form of a Lineage: a type, a location or unprintable text; None if it is sound."""
     for name in TABLES:
         table = getattr(lineage, name)
         if not isinstance(table, dict) or not all(isinstance(text, str) for text in table.values()):
@@ -32,28 +32,29 @@ def malformed(lineage: Lineage) -> str | None:
 
 
 def printable(text: str) -> str:
-    """`text` with a blank for each line end, control character, direction mark or half of a letter in it.
+    """`text` with a space instead of each line end, control character, direction mark or surrogate.
 
-    What a server, a record or a user says reaches a terminal by this alone: no colours, no moves, no second line.
+    All text from a server, a record or a user goes through this before it is printed. So it cannot change colours, move
+    the cursor or start a new line.
     """
     return "".join(letter if letter.isprintable() else " " for letter in str(text))
 
 
 def one_line(text: str) -> str:
-    """`text` as `printable` gives it, words one blank apart."""
+    """`text` as `printable` returns it, with one space between words."""
     return " ".join(printable(text).split())
 
 
 def without_remedy(error: Exception) -> str:
-    """What an error says happened: its first line. What to do about it stands below."""
+    """The first line of an error, which says what happened. The next lines say what to do."""
     return str(error).partition("\n")[0]
 
 
 def cell(text: str) -> str:
-    """`text` in a Markdown table or list: one line, no markup of its own."""
+    """`text` for a Markdown table or list: one line, without markup."""
     return one_line(text).replace("|", "\\|").replace("<", "&lt;").replace("`", "'").replace("[", "\\[")
 
 
 def code(text: str) -> str:
-    """`text` in a Markdown table, as code: nothing in it can end the code or the cell."""
+    """`text` as code for a Markdown table. It cannot end the code or the cell."""
     return f"`{one_line(text).replace('`', chr(39)).replace('|', chr(92) + '|')}`"

@@ -1,4 +1,4 @@
-"""Write a lineage record to a run: when it starts, so that a crash keeps it, and when its outputs are whole."""
+"""Write a lineage record to a run: when the run starts, so that it survives a crash, and when the run ends."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None
 
 
 def named(run: Run, name: str) -> dict[str, str]:
-    """The tag that calls `run` by its step, unless its user named it (``mlflow run --run-name``)."""
+    """The tag that names `run` after its step; empty if the user gave a name (``mlflow run --run-name``)."""
     given = run.data.tags.get(names.RUN_NAME, "")
     return {} if given and not _made_up(given) else {names.RUN_NAME: name}
 
 
 def _made_up(name: str) -> bool:
-    """Whether MLflow thought of this name itself: one of its adjectives, one of its nouns, a number."""
+    """Whether MLflow generated this name: an adjective, a noun and a number."""
     adjective, _, rest = name.partition("-")
     noun, _, number = rest.partition("-")
     return adjective in _GENERATOR_PREDICATES and noun in _GENERATOR_NOUNS and number.isdecimal()
 
 
 def record_start(session: Session, lineage: Lineage) -> None:
-    """Tags, lineage.json and description: what a crash leaves."""
+    """Write tags, lineage.json and the description. They stay if the step crashes."""
     run_id = session.run_id
     session.client.log_text(run_id, lineage.to_json(), names.LINEAGE_FILE)
     set_tags(
@@ -51,7 +51,7 @@ def record_start(session: Session, lineage: Lineage) -> None:
 
 
 def clean_addresses(run: Run) -> dict[str, str]:
-    """MLflow's own tags of `run` that hold a repository's address with a password, without the password."""
+    """Corrected values of MLflow's tags that contain a repository's address with a password: without the password."""
     tags = run.data.tags
     given = {name: tags[name] for name in names.GIT_ADDRESSES if not tags.get(name, "ssh:").startswith("ssh:")}
     clean = {name: without_credentials(value) for name, value in given.items()}
@@ -59,9 +59,9 @@ def clean_addresses(run: Run) -> dict[str, str]:
 
 
 def upload_patch(session: Session, lineage: Lineage) -> None:
-    """The patch that restores a dirty tree, each of its files named on stderr; for a run that does work of its own.
+    """Upload the uncommitted changes as a patch, and name each of its files on stderr.
 
-    Raises CodeSourceError, with nothing sent, when a line of it looks like a secret.
+    Raises CodeSourceError, before the upload, if a line of it looks like a secret.
     """
     captured = session.work_tree.captured(lineage.code)
     for path, why in captured.left_out:
@@ -80,7 +80,7 @@ def upload_patch(session: Session, lineage: Lineage) -> None:
 
 def record_note(session: Session, lineage: Lineage, reused: str | None = None,
                 steps: Mapping[str, str] | None = None, about: Sequence[str] = (), note: str = "") -> None:  # fmt: skip
-    """The description of the session's run; see `run_page.page`."""
+    """Write the description of the session's run; see `run_page.page` for the arguments."""
     info, parent = session.open_run.info, session.open_run.data.tags.get(names.PARENT)
     page = run_page.page(lineage, info.experiment_id, parent, reused, steps, about, note)
     set_tags(session.client, info.run_id, {names.NOTE: page})
@@ -89,10 +89,10 @@ def record_note(session: Session, lineage: Lineage, reused: str | None = None,
 def record_finish(session: Session, lineage: Lineage, reused: str | None = None,
                   steps: Mapping[str, str] | None = None, about: Sequence[str] = (),
                   note: str = "") -> None:  # fmt: skip
-    """The outputs: lineage.json again, then the tags, the one that makes them usable in the same call.
+    """Write the complete record when a step ends: lineage.json, the description, then all tags in one call.
 
-    A run that reused another one gets the tags but not that one: it stands for no outputs of its own. The
-    rest is for `run_page.page`.
+    The tag OUTPUTS makes the outputs usable for other runs. A run that reused another run does not get it, because it
+    has no outputs of its own. The other arguments are those of `run_page.page`.
     """
     run_id = session.run_id
     session.client.log_text(run_id, lineage.to_json(), names.LINEAGE_FILE)

@@ -1,1 +1,1 @@
-"""Finished runs that stand for new ones, and runs that compute the same at once."""
+"""Reuse finished runs, and let only one of several equal runs compute."""

@@ -1,4 +1,4 @@
-"""From a key to the finished run whose outputs stand for running the step again, or why there is none."""
+"""Find the finished run with a given key, so that its outputs can be reused, or say why there is none."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from provenance.record.validation import without_remedy
 from provenance.reuse import consistency
 from provenance.store.paging import every
 
-LATEST = 253_402_300_799_000  # milliseconds: the end of the year 9999; a server may say any number
-# What of an environment is part of the key.
+LATEST = 253_402_300_799_000  # milliseconds: the end of the year 9999; a server can send any number
+# The kinds of difference between environments that are part of the key.
 KEYED = (DifferenceKind.PYTHON, DifferenceKind.LOCKED, DifferenceKind.LOCK_TEXT, DifferenceKind.INSTALLED)
-PAGE = 50  # runs a page; the newest whole one wins, so the first page nearly always suffices
+PAGE = 50  # runs per request; the newest usable run is taken, so one request is nearly always enough
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A finished run with the wanted key, all of whose outputs are there and whole."""
+    """A finished run with the wanted key and with complete, unaltered outputs."""
 
     run_id: str
     user: str
@@ -44,18 +44,22 @@ class Hit:
 
 
 class RunProblemKind(StrEnum):
-    """Why a finished run of the wanted key does not stand for another, apart from problems of its outputs."""
+    """Why a finished run with the wanted key cannot be reused, apart from problems of its outputs."""
 
-    UNREADABLE = "unreadable"  # its record
-    OTHER_CONTENT = "other content"  # than its tag of the key says
+    UNREADABLE = "unreadable"  # the record cannot be read
+    OTHER_CONTENT = "other content"  # the record has another key than the tag
     METRICS_ALTERED = "metrics altered"
-    INCONSISTENT = "inconsistent"  # its record and what its outputs say of themselves
-    ALIAS_MOVED = "alias moved"  # of the version that it registered
+    INCONSISTENT = "inconsistent"  # the record contradicts the content of the outputs
+    ALIAS_MOVED = "alias moved"  # an alias of the version that the run registered has moved
 
 
 @dataclass(frozen=True)
 class RunProblem:
-    """One reason; `detail` has the words of the error or of the check, `differences` what it was made of instead."""
+    """One reason why a run cannot be reused.
+
+    detail: the message of the error or of the check.
+    differences: the parts of the key that differ, if the record has another key than the tag.
+    """
 
     kind: RunProblemKind
     run_id: str
@@ -65,9 +69,7 @@ class RunProblem:
     def __str__(self) -> str:
         if self.kind is RunProblemKind.OTHER_CONTENT:
             changed = ", ".join(difference.reason for difference in self.differences) or "its key"
-            return (
-                f"run {self.run_id} has the key of this one, says a tag, but was made of other things ({changed:.200})"
-            )
+            return f"run {self.run_id} has the tag of this key, but its record has other content ({changed:.200})"
         if self.kind is RunProblemKind.METRICS_ALTERED:
             return f"the metrics of run {self.run_id} were altered after the run"
         return self.detail
@@ -78,18 +80,18 @@ Reason = Problem | RunProblem
 
 @dataclass(frozen=True)
 class Miss:
-    """Why nothing can be reused: a run of the same key whose outputs are not whole, or no such run at all."""
+    """No run can be reused. `reasons` is empty if no run has the key."""
 
     reasons: tuple[Reason, ...] = ()
 
 
 def experiments(client: MlflowClient) -> list[str]:
-    """Every experiment this user can read: colleagues share outputs whatever experiment they work in."""
+    """The ids of all experiments that this user can read."""
     return [experiment.experiment_id for experiment in every(client.search_experiments)]
 
 
 def finished(client: MlflowClient, experiment_ids: list[str], condition: str) -> Iterator[Run]:
-    """Finished runs of this project that left outputs of their own, newest first."""
+    """Finished runs that have outputs of their own and meet `condition`, newest first."""
     query = f"attributes.status = 'FINISHED' and tags.`{names.OUTPUTS}` != '' and {condition}"
     newest_first = ["attributes.start_time DESC"]
     for run in every(client.search_runs, experiment_ids, query, max_results=PAGE, order_by=newest_first):
@@ -98,14 +100,15 @@ def finished(client: MlflowClient, experiment_ids: list[str], condition: str) ->
 
 
 def read(run_id: str) -> Lineage:
-    """The lineage.json of any run, of which nothing is known yet. Raises ArtifactError, LineageError."""
+    """The lineage.json of a run, without a check of who wrote it. Raises ArtifactError or LineageError."""
     return Lineage.from_json(small_file(f"runs:/{run_id}/{names.LINEAGE_FILE}"))
 
 
 def read_lineage(run: Run) -> Lineage:
-    """The record of a finished run, refused when its outputs are not those that its tag stands for.
+    """The record of a finished run, checked against the digest of its outputs in the tag.
 
-    A run without the tag left nothing, or its tag was deleted. Raises ArtifactError, LineageError.
+    Raises ArtifactError if it cannot be fetched. Raises LineageError if it is malformed or the digest differs. A run
+    without the tag made no outputs, or its tag was deleted.
     """
     lineage = read(run.info.run_id)
     if lineage.outputs_digest() != run.data.tags.get(names.OUTPUTS):
@@ -114,10 +117,10 @@ def read_lineage(run: Run) -> Lineage:
 
 
 def find(client: MlflowClient, experiment_ids: list[str], wanted: Lineage, pipeline: Pipeline) -> Hit | Miss:
-    """The newest run with the key of `wanted` whose record has that key and whose outputs are whole.
+    """The newest usable run with the key of `wanted`, or the reasons why there is none.
 
-    A tag is set by anybody who may write: the key is computed anew from the record. Every file of every output is
-    checked against its recorded digest, and what records and artifacts say of each other must agree.
+    A stranger may have set the tags. So the key is computed again from the record, each file of each output is checked
+    against its recorded digest, and the record is compared with the content of the outputs.
     """
     reasons: list[Reason] = []
     for run in finished(client, experiment_ids, f"tags.`{names.KEY}` = '{wanted.key}'"):
@@ -135,14 +138,17 @@ def find(client: MlflowClient, experiment_ids: list[str], wanted: Lineage, pipel
 
 
 def metrics_digest(metrics: Mapping[str, float]) -> str:
-    """SHA-256 of a run's metrics, without those of the moment and curves."""
+    """SHA-256 of a run's metrics, without those in `names.NOT_JUDGED`."""
     return digest_json({name: repr(value) for name, value in metrics.items() if not name.startswith(names.NOT_JUDGED)})
 
 
 def disagreements(
     client: MlflowClient, run: Run, lineage: Lineage, wanted: Lineage, pipeline: Pipeline
 ) -> list[Reason]:
-    """Why a run's record is not that of `wanted`, or its outputs and metrics are not what it says of them."""
+    """Why a run cannot be reused for `wanted`: another record, altered metrics, damaged outputs. Empty if it can.
+
+    Raises ArtifactError or MlflowException if an output or its model version cannot be read.
+    """
     run_id = run.info.run_id
     if lineage.components() != wanted.components() or lineage.key != wanted.key:
         return [RunProblem(RunProblemKind.OTHER_CONTENT, run_id, differences=tuple(changes(lineage, wanted)))]
@@ -155,7 +161,7 @@ def disagreements(
 
 
 def nearest(client: MlflowClient, experiment_ids: list[str], wanted: Lineage) -> Lineage | None:
-    """Of the latest finished runs of the same step, the one whose record differs least from `wanted`."""
+    """The record that differs least from `wanted`, of the latest finished runs of the same step; None without any."""
     best: tuple[int, Lineage] | None = None
     for count, run in enumerate(finished(client, experiment_ids, f"tags.`{names.STEP}` = '{wanted.step}'")):
         if count == PAGE:
@@ -164,14 +170,14 @@ def nearest(client: MlflowClient, experiment_ids: list[str], wanted: Lineage) ->
             lineage = read_lineage(run)
             distance = len(changes(lineage, wanted))
         except (ArtifactError, LineageError, LockError, MlflowException):
-            continue  # unreadable records explain nothing
+            continue  # an unreadable record explains nothing
         if best is None or distance < best[0]:
             best = distance, lineage
     return best[1] if best else None
 
 
 def changes(old: Lineage, new: Lineage) -> list[Difference]:
-    """What differs between two records of one step in the parts the key is made of."""
+    """The differences between two records of one step, in the parts of the key."""
     found = changed_values(DifferenceKind.PARAMETER, old.params, new.params)
     found += changed_values(DifferenceKind.INPUT, old.keyed_inputs, new.keyed_inputs)
     found += code.changed(old.keyed_code, new.keyed_code)

@@ -1,4 +1,4 @@
-"""Whether what a finished run left behind says of its parts what its record says of them."""
+"""Check whether the record of a finished run agrees with the content of its outputs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from provenance.record.artifacts import ArtifactError, small_file
 from provenance.record.digest import JsonObject, digest_files
 from provenance.record.lineage import Lineage, Output
 
-PREDICTOR = "artifacts/predictor"  # of a logged model: its data
+PREDICTOR = "artifacts/predictor"  # the folder of a logged model that holds its data
 _ESTIMATOR = f"{PREDICTOR}/estimator/"
 _VERSION = re.compile(r"models:/([^/]+)/(\d+)")
 _MODEL = re.compile(r"models:/(m-[0-9a-f]{32})")
 
 
 def inconsistent(client: MlflowClient, run_id: str, lineage: Lineage, pipeline: Pipeline) -> list[str]:
-    """What of a search or a registered version does not agree with its record. Raises ArtifactError."""
+    """What contradicts the record of a run: a missing output, its search or its version.
+
+    Raises ArtifactError if an output cannot be read, and MlflowException if a model version cannot.
+    """
     made = {output.name: output for output in lineage.outputs}
     needed = {need.output for step in pipeline.steps for need in step.needs if need.step == lineage.step}
     found = [f"its record has no {name}" for name in sorted(needed - made.keys())]
@@ -33,7 +36,10 @@ def inconsistent(client: MlflowClient, run_id: str, lineage: Lineage, pipeline: 
 
 
 def candidates(search: Output) -> JsonObject:
-    """What a search offers to register, as ``candidates.json`` has it. Raises ArtifactError."""
+    """The candidates of a search: the content of ``candidates.json``.
+
+    Raises ArtifactError if it cannot be read or is malformed.
+    """
     uri = f"{search.uri}/{names.CANDIDATES_FILE}"
     try:
         found: JsonObject = json.loads(small_file(uri))
@@ -53,7 +59,7 @@ def _search(lineage: Lineage, made: dict[str, Output]) -> list[str]:
     read = {item.role: item.digest for item in lineage.inputs}.get(names.DATASET)
     found = []
     if listed["dataset"] != read:
-        found.append(f"it searched on dataset {listed['dataset']:.12}, says its search, on {read!s:.12}, its record")
+        found.append(f"its search names dataset {listed['dataset']:.12}, its record names {read!s:.12}")
     for row in listed["candidates"]:
         model = made.get(f"{names.MODEL}-{row['trial']}")
         if model is None or estimator_digest(model) != row["model_digest"]:
@@ -62,7 +68,7 @@ def _search(lineage: Lineage, made: dict[str, Output]) -> list[str]:
 
 
 def estimator_digest(model: Output) -> str:
-    """The digest of a logged model's estimator as a trial's result has it, from the model's record."""
+    """The digest of a logged model's estimator, computed from the model's record. A trial's result has the same."""
     inside = [path for path in model.files if path.startswith(_ESTIMATOR)]
     return digest_files({path.removeprefix(_ESTIMATOR): model.files[path] for path in inside})
 
@@ -73,14 +79,15 @@ def _version(client: MlflowClient, run_id: str, key: str, made: dict[str, Output
         return ["its record has no model version"]
     source = _MODEL.fullmatch(client.get_model_version(match[1], match[2]).source or "")
     if not source or not is_of(client, source[1], run_id, key):
-        return [f"{match[0]} was not made of the model of this run"]
+        return [f"{match[0]} was not made from the model of this run"]
     return []
 
 
 def is_of(client: MlflowClient, model_id: str, run_id: str, key: str) -> bool:
-    """Whether run `run_id`, of `key`, may speak for a logged model: it logged it, or completed what a killed one did.
+    """Whether a logged model belongs to run `run_id`, whose key is `key`.
 
-    A run of the same key that was killed between its version and its record left no word of its own.
+    It does if the run logged it, or if an unfinished run with the same key did. A run can be killed after it registered
+    a version and before it wrote its record; then the next run with the key continues with its model.
     """
     logged_by = client.get_logged_model(model_id).source_run_id or ""
     if logged_by == run_id:

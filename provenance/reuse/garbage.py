@@ -1,4 +1,4 @@
-"""What nothing needs any more: runs, their artifacts, environments and temporary clones."""
+"""Find and delete what is no longer needed: runs, their artifacts, environments and temporary clones."""
 
 from __future__ import annotations
 
@@ -32,23 +32,25 @@ _RUN_IN_URI = re.compile(r"runs:/([0-9a-f]{32})(?:/|$)")
 _MODEL_IN_URI = re.compile(r"models:/(m-[0-9a-f]{32})(?:/|$)")
 _VERSION_IN_URI = re.compile(r"models:/([^/@]+)/([0-9]+)/?")
 _ID = re.compile("(m-)?[0-9a-f]{32}")  # of a run or a logged model
-_ENVIRONMENT = re.compile("mlflow-[0-9a-f]{40}")  # how MLflow calls the environments that it builds
+_ENVIRONMENT = re.compile("mlflow-[0-9a-f]{40}")  # the name of an environment that MLflow built
 
 
 class GarbageError(ValueError):
-    """Something that is not deleted although nothing needs it."""
+    """A run is not needed, but must not be deleted."""
 
 
 class RegistryUnknown(ValueError):
-    """Nobody can say which runs registered versions need."""
+    """The registry cannot tell which runs its model versions need."""
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """What gc found.
+    """The result of a search for garbage.
 
-    ours: the project's runs; runs: those of them that nothing needs, oldest first. unknown: why runs that could be
-    registered were all kept. unmarked: how many runs have a record like ours, but do not say of which project.
+    ours: the runs of this project.
+    runs: those of them that are not needed, oldest first.
+    unknown: why all runs that could be registered were kept; None if the registry was readable.
+    unmarked: the number of runs that have a record but no tag with their project.
     """
 
     ours: list[Run]
@@ -58,12 +60,13 @@ class Garbage:
 
 
 def age_days(run: Run) -> float:
-    """Days since the run ended, or began when it never ended; 0 when it says neither."""
+    """Days since the run ended, or since it started if it has no end; 0 if it has neither time."""
     then = run.info.end_time or run.info.start_time
     return (time.time() * 1000 - then) / DAY_MILLISECONDS if then else 0.0
 
 
 def describe(run: Run, experiment: str) -> str:
+    """One line about a run: its step or trial, status, experiment and user."""
     tags = run.data.tags
     what = tags.get(names.STEP) or (f"trial {tags[names.TRIAL]}" if names.TRIAL in tags else "")
     reused = f", stands for {tags[names.REUSED]}" if names.REUSED in tags else ""
@@ -73,7 +76,7 @@ def describe(run: Run, experiment: str) -> str:
 
 
 def related(client: MlflowClient, experiment_ids: list[str], project: str) -> dict[str, Run]:
-    """Every active run, id -> run, that carries our mark or a record as this project writes it, whosoever it is."""
+    """Id -> run, of all active runs that carry this project's tag or that have a record or a trial of any project."""
     found = {}
     marks = [f"tags.`{names.PROJECT}` = '{project}'", f"tags.`{names.STEP}` != ''", f"tags.`{names.TRIAL}` != ''"]
     for query in marks:
@@ -85,12 +88,16 @@ def related(client: MlflowClient, experiment_ids: list[str], project: str) -> di
 def find(
     client: MlflowClient, experiment_ids: list[str], project: str, keep_days: float, never: Iterable[str] = ()
 ) -> Garbage:
-    """The project's runs that nothing needs.
+    """Find the project's runs that are not needed.
 
-    Needed are: runs that registered versions came from; runs, also of others, younger than `keep_days` days (their
-    outputs can be reused, their trials resumed) or still RUNNING, with all that a RUNNING one has started; and,
-    transitively, what a needed run was made from (inputs, the run it reused), the runs of its chain above it, and the
-    trials that its search stands on. When the registry cannot be known, so is every run that could be registered.
+    These runs are needed:
+
+    - runs from which registered model versions came; if the registry cannot be read, all runs that could be registered;
+    - runs younger than `keep_days` days, also of other projects: their outputs can be reused and their trials resumed;
+    - RUNNING runs, and all runs that they started;
+    - the runs `never`;
+    - for each needed run: the runs that made its inputs, the run that it reused, the runs of its chain above it, and
+      the trials of its search.
     """
     runs = related(client, experiment_ids, project)
     below: dict[str, list[str]] = {}
@@ -127,7 +134,7 @@ def find(
 
 
 def _started_by(run_ids: set[str], below: dict[str, list[str]]) -> set[str]:
-    """The runs and all below them."""
+    """The runs `run_ids` and all runs below them."""
     found, pending = set(), list(run_ids)
     while pending:
         run_id = pending.pop()
@@ -142,7 +149,10 @@ def _could_be_registered(run: Run) -> bool:
 
 
 def ancestors(run: Run, makers: Mapping[str, Iterable[str]]) -> list[str]:
-    """The runs that `run` was made from, stands for, or belongs to; `makers` are the runs behind each logged model."""
+    """The runs that `run` needs: those that made its inputs, the run that it reused, its steps and its parent.
+
+    makers: id of a logged model -> the runs that logged it.
+    """
     tags = run.data.tags
     found = [tags[name] for name in (names.REUSED, names.PARENT) if name in tags]
     found += [value for name, value in tags.items() if name.startswith(names.PREFIX + "run.")]
@@ -154,15 +164,17 @@ def ancestors(run: Run, makers: Mapping[str, Iterable[str]]) -> list[str]:
 
 
 def _models(run: Run) -> set[str]:
-    """The logged models that the run itself says to have made."""
+    """The ids of the logged models that the run lists as its outputs."""
     return {output.model_id for output in run.outputs.model_outputs} if run.outputs else set()
 
 
 def registered_runs(client: MlflowClient, ours: Iterable[Run]) -> set[str]:
-    """Runs named by any version of any registered model: where its model came from and who registered it.
+    """The runs that model versions name: for each version the run that made its model and the run that registered it.
 
-    Raises RegistryUnknown where an answer, or none, may not be the whole truth: another registry than the store's
-    own, one that does not answer, or one that lacks what `ours`, the project's runs, say to have registered.
+    ours: the runs of this project.
+
+    Raises RegistryUnknown if the answer may be incomplete: the models are registered in another store, the registry
+    does not answer, or it is empty although a run of `ours` registered a version.
     """
     own, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
     if own != registry:
@@ -192,14 +204,14 @@ def _runs_of(client: MlflowClient, version: ModelVersion) -> set[str]:
 
 
 def _claims(run: Run) -> Iterator[tuple[str, str]]:
-    """Versions, (name, number), that `run` says to have registered."""
+    """(name, number) of the model versions that `run` registered, according to its tags."""
     for name, value in run.data.tags.items():
         if name.startswith(names.OUTPUT) and (match := _VERSION_IN_URI.fullmatch(value)):
             yield match[1], match[2]
 
 
 def _is_gone(client: MlflowClient, name: str, number: str) -> bool:
-    """Whether a version does not exist, as opposed to: may not be seen."""
+    """Whether a version does not exist. A version that this user may not read does exist."""
     try:
         client.get_model_version(name, number)
     except MlflowException as error:
@@ -209,7 +221,7 @@ def _is_gone(client: MlflowClient, name: str, number: str) -> bool:
 
 
 def _source_run(client: MlflowClient, model_id: str) -> str:
-    """The run that logged a model; "" when there is no such model (any more)."""
+    """The id of the run that logged a model; "" if the model does not exist."""
     try:
         return client.get_logged_model(model_id).source_run_id or ""
     except MlflowException as error:
@@ -219,9 +231,10 @@ def _source_run(client: MlflowClient, model_id: str) -> str:
 
 
 def delete(client: MlflowClient, run: Run, project: str) -> None:
-    """Delete the run (MLflow keeps deleted runs until `mlflow gc`), its logged models and its artifacts.
+    """Delete a run, its logged models and its artifacts. MLflow keeps deleted runs in its database until `mlflow gc`.
 
-    Raises GarbageError, before anything is deleted, when artifacts do not lie where the store puts those of this run.
+    Raises GarbageError, before anything is deleted, if the run is in use, belongs to another project, or has artifacts
+    outside its own folder.
     """
     run = client.get_run(run.info.run_id)  # it may have changed since it was listed
     if run.info.lifecycle_stage != "active":
@@ -232,22 +245,22 @@ def delete(client: MlflowClient, run: Run, project: str) -> None:
     models = every(client.search_logged_models, [run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
     places = [(model, own_place(model.artifact_location, model.model_id)) for model in models if model.model_id in made]
     own = own_place(run.info.artifact_uri, run.info.run_id)
-    client.delete_run(run.info.run_id)  # refused before anything is gone, where this user may not
+    client.delete_run(run.info.run_id)  # first, because the server may refuse it to this user
     try:
         for model, place in places:
             get_artifact_repository(place).delete_artifacts()
             client.delete_logged_model(model.model_id)
         get_artifact_repository(own).delete_artifacts()
-    except BaseException:  # what is left is found again
+    except BaseException:  # restore the run, so that the next gc finds what is left of it
         with contextlib.suppress(MlflowException):
             client.restore_run(run.info.run_id)
         raise
 
 
 def own_place(uri: str, owner: str) -> str:
-    """`uri`, when it is of the artifacts of the run or model `owner` alone: ``.../<owner>/artifacts``.
+    """Return `uri` if it is the artifact folder of the run or model `owner`: ``.../<owner>/artifacts``.
 
-    A store may say any place, and what is deleted there is gone. Raises GarbageError.
+    A store can name any folder, and deleted artifacts cannot be restored. Raises GarbageError for another folder.
     """
     refusal = f"its artifacts lie at {one_line(uri):.200}, which is not a place of its own"
     scheme, _, rest = uri.partition(":") if re.match(r"[a-z][a-z0-9+.-]+:/", uri) else ("", "", uri)
@@ -265,7 +278,7 @@ def own_place(uri: str, owner: str) -> str:
 
 
 def environments(runs: Iterable[Run]) -> list[Path]:
-    """Environment folders that MLflow built on this machine and that `runs`, or this process, ran in."""
+    """The environment folders that MLflow built on this machine, in which `runs` or this process ran."""
     from mlflow.utils.virtualenv import _get_mlflow_virtualenv_root
 
     root = Path(_get_mlflow_virtualenv_root())
@@ -279,9 +292,9 @@ def environments(runs: Iterable[Run]) -> list[Path]:
 
 
 def clones(root: Path) -> list[Path]:
-    """Temporary folders in which `mlflow run <git URL>` left this user a clone of a project of this name.
+    """Temporary folders of this user in which `mlflow run <git URL>` left a clone of a project with this name.
 
-    The one in use is left out.
+    The clone that this process runs in is not among them.
     """
     wanted = project_name(root)
     return sorted(
@@ -292,7 +305,7 @@ def clones(root: Path) -> list[Path]:
 
 
 def _is_there(*folders: Path) -> bool:
-    """Whether all are folders of this user, as far as he may look."""
+    """Whether all of them are folders that belong to this user. False if one of them cannot be read."""
     try:
         return all(folder.is_dir() and folder.stat().st_uid == os.getuid() for folder in folders)
     except (OSError, ValueError):

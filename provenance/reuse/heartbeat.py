@@ -1,4 +1,4 @@
-"""Heartbeats: which RUNNING runs still have a process behind them."""
+"""Heartbeats: they show which RUNNING runs still have a process."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from provenance.store.project_identity import is_ours
 from runtime.server_errors import stop_retrying
 
 HEARTBEAT_SECONDS = 20
-# On another machine only the beat can be seen; six missed ones, and clocks that differ by less than that.
+# Of a run on another machine only the heartbeat is known. A run counts as dead after seven missed heartbeats. This also
+# allows for clocks that differ a little.
 SILENT_SECONDS = 150
-# How long a run is waited for that lies where nobody is believed; a turn at the gate takes less.
+# How long to wait for a run in an experiment that is not trusted. One comparison at the gate takes less.
 STRANGER_SECONDS = 300
 _PROCESS = re.compile("([0-9]{1,10})@[0-9]*")  # as process_name gives it
 _TICKET = re.compile("[0-9]{1,12}")
@@ -34,12 +35,16 @@ _TICKET = re.compile("[0-9]{1,12}")
 
 @cache
 def this_host() -> str:
+    """The name of this machine and the id of its current boot."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     return f"{socket.gethostname()}/{boot.read_text().strip() if boot.exists() else 'unknown'}"
 
 
 def process_name(pid: int) -> str | None:
-    """``<pid>@<start tick>``, unique on a host until it reboots; None when there is no such process (or a zombie)."""
+    """``<pid>@<start tick>``, which is unique on a host until it reboots; None if there is no such live process.
+
+    Without /proc the start tick is missing.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return None if fields[0] == "Z" else f"{pid}@{fields[19]}"
@@ -57,9 +62,11 @@ def process_name(pid: int) -> str | None:
 
 
 def is_dead(client: MlflowClient, run: Run, now: float) -> bool:
-    """Whether a RUNNING run has provably nobody left to end it. What cannot be read proves nothing.
+    """Whether the process of a RUNNING run has ended. False if this cannot be found out.
 
-    A run that says of no process belongs to its parent's: a trial, or a child whose step never came up.
+    A run without a process of its own belongs to its parent's process: it is a trial, or a step that never started.
+
+    now: seconds since the epoch.
     """
     passed = set()
     while names.PROCESS not in run.data.tags:
@@ -69,7 +76,7 @@ def is_dead(client: MlflowClient, run: Run, now: float) -> bool:
             return False
         try:
             run = client.get_run(parent)
-        except MlflowException:  # unknown, or not to be read by this user
+        except MlflowException:  # the run does not exist, or this user may not read it
             return False
         if run.info.status != "RUNNING":
             return True
@@ -80,13 +87,13 @@ def is_dead(client: MlflowClient, run: Run, now: float) -> bool:
 
 
 def _process_here(run: Run) -> int | None:
-    """The process id behind a run of this host; None for another host, or when it is no process id."""
+    """The process id of a run on this host; None for another host or a malformed process id."""
     match = _PROCESS.fullmatch(run.data.tags.get(names.PROCESS, ""))
     return int(match[1]) if match and run.data.tags.get(names.HOST) == this_host() else None
 
 
 def _beat(run: Run) -> float | None:
-    """When a run gave its last sign of life, in seconds since the epoch; None when that is no time."""
+    """The time of a run's last heartbeat, in seconds since the epoch; None if the tag is not a time."""
     try:
         beat = float(run.data.tags.get(names.HEARTBEAT, ""))
     except ValueError:
@@ -95,10 +102,10 @@ def _beat(run: Run) -> float | None:
 
 
 class SilenceWatch:
-    """Whether runs that are looked at again and again have gone silent, by this machine's own clock.
+    """Tells whether runs that are checked repeatedly are dead, by the clock of this machine.
 
-    On another machine the beat is read off a clock that may have been set, either way: what counts is whether
-    the beat changes, not what it says.
+    The clock of another machine may be wrong. So for a run there it does not matter which time its heartbeat shows,
+    only whether it changes.
     """
 
     def __init__(self, client: MlflowClient) -> None:
@@ -106,6 +113,7 @@ class SilenceWatch:
         self._seen: dict[str, tuple[str | None, float]] = {}  # run id -> its last beat, and when that was first seen
 
     def is_dead(self, run: Run) -> bool:
+        """Whether the process of `run` has ended, or its heartbeat has not changed for SILENT_SECONDS."""
         tags, now = run.data.tags, time.monotonic()
         if names.PROCESS not in tags or _process_here(run) is not None:
             return is_dead(self._client, run, time.time())
@@ -117,9 +125,9 @@ class SilenceWatch:
 
 
 def mark_dead_runs(client: MlflowClient, experiment_ids: list[str], project: str) -> list[str]:
-    """Mark the runs of `project` that a dead process left RUNNING as KILLED; their ids.
+    """Mark RUNNING runs of `project` as KILLED if their process is dead. Returns their ids.
 
-    What the store refuses (another user's run, for one) stays as it is: no step fails for it.
+    If the store refuses to change a run, such as that of another user, the run stays as it is and nothing is raised.
     """
     query = f"attributes.status = 'RUNNING' and tags.`{names.PROJECT}` = '{project}'"
     buried: list[str] = []
@@ -137,14 +145,14 @@ def mark_dead_runs(client: MlflowClient, experiment_ids: list[str], project: str
 
 
 class Heartbeat:
-    """While open, says every 20 s on the run's tags that its process lives."""
+    """While it is open, it writes a heartbeat to the run's tags every 20 seconds."""
 
     def __init__(self, client: MlflowClient, run_id: str, project: str):
         self._client, self._run_id, self._project, self._stop = client, run_id, project, threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True, name="heartbeat")
 
     def tags(self) -> dict[str, str]:
-        """Whose run it is and the first beat, for the caller to write together with its other tags."""
+        """The tags of project, host and process and the first heartbeat. The caller writes them with its other tags."""
         return {
             names.PROJECT: self._project,
             names.HOST: this_host(),
@@ -157,7 +165,7 @@ class Heartbeat:
             try:
                 self._client.set_tag(self._run_id, names.HEARTBEAT, f"{time.time():.0f}")
             except MlflowException:
-                continue  # a server that is away for a moment; the step itself will say so if it stays away
+                continue  # if the server stays unavailable, the step itself fails with a message
 
     def __enter__(self) -> Heartbeat:
         self._thread.start()
@@ -171,6 +179,6 @@ class Heartbeat:
 
 
 def _ticket(run: Run, tag: str) -> int | None:
-    """The ticket that a run drew; None when what stands there is none."""
+    """The ticket of a run in the tag `tag`; None if the tag is not a ticket."""
     text = run.data.tags.get(tag, "")
     return int(text) if _TICKET.fullmatch(text) else None

@@ -1,4 +1,4 @@
-"""Take from runs that only check another what would let others reuse them: a check is no colleague's work."""
+"""Make runs that only check another run unusable for reuse."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from provenance.store.paging import every
 from provenance.store.project_identity import is_ours
 
 CHECKS = ("reproduce", "compare", "verify")  # entry points whose child runs are checks
-_VERSIONS = "mlflow.modelVersions"  # MLflow writes on a logged model in which registry it got which version
+_VERSIONS = "mlflow.modelVersions"  # MLflow's tag on a logged model: its registered versions
 
 
 def revoke(client: MlflowClient, run_id: str, project: str) -> None:
-    """Make the outputs of a run, and the results of its trials, unusable; what they are stays to be looked at.
+    """Make the outputs of a run and the results of its trials unusable for reuse. They can still be looked at.
 
-    Only of runs of `project`; what the store refuses stays as it is.
+    A run of another project stays as it is, and so does a run that the store refuses to change.
     """
     with contextlib.suppress(MlflowException):
         _disown(client, client.get_run(run_id), project)
 
 
 def revoke_below(client: MlflowClient, check: Run, project: str) -> None:
-    """The same for all runs below a check that was killed before it could do so itself."""
+    """Revoke all runs below `check`, a check that was killed before it could do this itself."""
     if check.data.tags.get(names.ENTRY_POINT) in CHECKS:
         with contextlib.suppress(MlflowException):
             for child in children(client, check, project):
@@ -44,7 +44,7 @@ def _disown(client: MlflowClient, run: Run, project: str) -> None:
     for trial in every(client.search_runs, experiments, query):
         if is_ours(trial, project):
             _drop(client, trial, names.TRIAL_RESULT)
-    # Its version was one of the scratch registry; on the model's page it would read as one of the team's.
+    # The version was registered in a temporary registry. The model's page would show it as one of the team's registry.
     made = {output.model_id for output in run.outputs.model_outputs} if run.outputs else set()
     for model in every(client.search_logged_models, experiments, f"source_run_id = '{run_id}'"):
         if model.model_id in made and _VERSIONS in model.tags:

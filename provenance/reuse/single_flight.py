@@ -1,4 +1,4 @@
-"""Of several runs with one key one computes; the others wait for its outputs."""
+"""Let only one of several runs with the same key compute. The others wait for its outputs."""
 
 from __future__ import annotations
 
@@ -27,12 +27,16 @@ def wait_for_turn(
     what: str = "computes the same",
     believed: Collection[str] | None = None,
 ) -> None:
-    """Return when no living run that came earlier is still computing `key`. `tags` are where key and ticket stand.
+    """Wait until no earlier live run of `project` in these experiments is still working with the same `key`.
 
-    Lamport's bakery over run tags: draw a ticket one above every ticket seen, then let lower tickets finish, so
-    that of several runs with one key exactly one computes and the others find its outputs. Waited for are runs of
-    `project` in the given experiments; of those outside the `believed` ones (None: all are) only for a while, as
-    anybody could leave a run there that keeps everybody waiting.
+    This is Lamport's bakery algorithm with run tags. Each run takes a ticket that is one higher than all existing
+    tickets, and waits for the runs with lower tickets. So exactly one run computes at a time, and the next one finds
+    its outputs.
+
+    say: prints a line when the run must wait. what: what the other run does, for that line.
+    tags: names of the tags that hold key and ticket.
+    believed: for a run outside these experiments the wait ends after STRANGER_SECONDS, because a stranger could leave
+    a run there that never ends. None: all experiments are believed.
     """
 
     def rivals() -> list[tuple[int, Run]]:
@@ -46,7 +50,7 @@ def wait_for_turn(
         return (ticket, run.info.run_id) < (mine, run_id) and patient and not watch.is_dead(run)
 
     key_tag, ticket_tag = tags
-    # Ticket 0 means "drawing": others wait until it is drawn, as they cannot know who is first.
+    # Ticket 0 means that the run is still taking its ticket. Others wait for it, because its place is not known yet.
     client.log_batch(run_id, tags=[RunTag(key_tag, key), RunTag(ticket_tag, "0"), RunTag(names.PROJECT, project)])
     mine = 1 + max((ticket for ticket, _ in rivals()), default=0)
     client.set_tag(run_id, ticket_tag, str(mine))

@@ -1,4 +1,4 @@
-"""Trials as nested runs: written as soon as they finish, found again by what their result depends on."""
+"""Trials as nested runs. Each is written when it ends, and a later search with the same key finds it."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ from provenance.record.validation import one_line
 from provenance.store.paging import every
 from search.trial import TrialResult, files_digest, loss_of
 
-LIVE_SECONDS = 2.0  # a search's own points are not written more often: who watches it does not look more often
+LIVE_SECONDS = 2.0  # the least time between two writes of a search's progress
 
 
 @dataclass(frozen=True)
 class Trials:
     """What the trials of one search have in common.
 
-    key: what their results depend on (`search_key`). top_n: how many of the best keep their model. metric: by which
-    they are compared. verify: whether a trial's files are a model that has what its result says; the files may come
-    from anybody.
+    key: the digest of what their results depend on (`search_key`).
+    top_n: how many of the best trials keep their model.
+    metric: the metric by which they are compared.
+    verify: ``verify(result, files)`` tells whether the files are a model that has the scores in the result. The files
+        may come from a stranger.
     """
 
     key: str
@@ -43,9 +45,9 @@ class Trials:
 
 
 def search_key(lineage: Lineage, ends: Collection[str]) -> str:
-    """What trial n of a search depends on: its key without where the search ends.
+    """The digest of what the result of a trial depends on: the key of the search without the parameters `ends`.
 
-    `ends` are parameters that only say how many trials there are or what is kept of them.
+    `ends` are the parameters that only limit the number of trials or say what is kept of them.
     """
     components = lineage.components()
     params = {name: value for name, value in lineage.params.items() if name not in ends}
@@ -54,30 +56,50 @@ def search_key(lineage: Lineage, ends: Collection[str]) -> str:
 
 @dataclass(frozen=True)
 class Found:
-    """A run that says what came of a trial."""
+    """A run with the result of a trial."""
 
     run_id: str
     result: TrialResult
 
     def rank(self) -> tuple[float, int]:
+        """(loss, number): the order from the best trial to the worst."""
         return self.result.known_loss, self.result.number
 
 
 class TrialRuns:
-    """The nested trial runs of one search's run, and the trials of earlier searches that it continues.
+    """The trials of one search, each a nested run of the search's run.
 
-    `with` it: leaving writes the last points of the search as it went.
+    It also finds the trials of earlier searches. Use it in a ``with`` statement: its end writes the last points of the
+    search's progress.
+
+    Parameters
+    ----------
+    client : MlflowClient
+        Client of the tracking store.
+    experiment_id : str
+        The experiment of the search's run.
+    search_run_id : str
+        The search's run.
+    trials : Trials
+        What the trials have in common.
+    project : str
+        Identity of the project (`Session.project`), written to each trial's run.
+
+    Attributes
+    ----------
+    runs : dict of int to str
+        Trial number to the id of its nested run.
     """
 
     def __init__(self, client: MlflowClient, experiment_id: str, search_run_id: str, trials: Trials, project: str):
         self._client, self._experiment, self._search_run = client, experiment_id, search_run_id
         self._trials, self._project = trials, project
-        self.runs: dict[int, str] = {}  # trial number -> its nested run of this search
+        self.runs: dict[int, str] = {}  # trial number -> its nested run in this search
         self._files_in: dict[int, str] = {}  # trial number -> the run that holds its estimator files
-        self._ranks: list[tuple[float, int]] = []  # (loss, number) of what was written, in no order
-        self._best: float | None = None  # loss of what was told, in order of number
-        self._points: list[Metric] = []  # of the search as it goes, not yet written
-        self._written = time.monotonic()  # when such points were written last
+        self._ranks: list[tuple[float, int]] = []  # (loss, number) of the written trials, not sorted
+        self._best: float | None = None  # the lowest loss among the trials given to `follow`
+        self._points: list[Metric] = []  # points of the search's progress that are not written yet
+        self._written = time.monotonic()  # time of the last write of such points
 
     def __enter__(self) -> Self:
         return self
@@ -85,18 +107,33 @@ class TrialRuns:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(*[MlflowException] if error else []):  # the error is what is to be seen
+        with contextlib.suppress(*[MlflowException] if error else []):  # the user must see the first error
             self.flush()
 
     def known(
         self, max_evals: int, trusted: Collection[str], own: Collection[str], say: Callable[[str], None]
     ) -> dict[int, TrialResult]:
-        """Finished trials of any search with this key, also of a killed one: each becomes a nested run here, linked.
+        """Find finished trials of searches with this key, also of killed ones, and link each in a nested run here.
 
-        `trusted` are the experiments they are taken from. A trial that could be among the best is taken only together
-        with the model it states, which must have the scores it states: anybody who may write a tag could win with it
-        otherwise. One that lost is believed without it in the experiments `own`, which are one's own or where one
-        works: after a crash a search goes on without scoring everything again. The others are run again.
+        A trial that could be among the best is taken only if its model was kept and has the recorded scores. Otherwise
+        anyone who may write a tag could let a trial win. The model of another trial is not checked if its run is in the
+        experiments `own`, so that a search continues after a crash without scoring all models again.
+
+        Parameters
+        ----------
+        max_evals : int
+            Number of trials of this search. Trials with a higher number are not taken.
+        trusted : collection of str
+            Ids of the experiments from which trials are taken.
+        own : collection of str
+            Ids of the experiments to which only this user or the team writes.
+        say : callable
+            ``say(line)`` prints why a trial is not taken.
+
+        Returns
+        -------
+        dict of int to TrialResult
+            Trial number to its result. All other trials must run.
         """
         found: dict[int, list[Found]] = {}
         sound: set[str] = set()  # runs whose model is what they state
@@ -104,7 +141,7 @@ class TrialRuns:
             try:
                 result = TrialResult.from_json(run.data.tags[names.TRIAL_RESULT])
             except ValueError:
-                continue  # cut, altered or another version's: the trial is run again
+                continue  # it was cut or altered, or has another version: the trial runs again
             one = Found(run.info.run_id, result)
             if result.number < max_evals and run.info.experiment_id not in own and self._is_sound(one):
                 sound.add(one.run_id)
@@ -126,12 +163,12 @@ class TrialRuns:
         return {number: one.result for number, one in known.items()}
 
     def _leading(self, found: Mapping[int, list[Found]]) -> list[Found]:
-        """Those that would be candidates if no other trial came."""
+        """The trials that would be the candidates if no further trial ran."""
         finished = [runs[0] for runs in found.values() if runs and runs[0].result.status == "ok"]
         return sorted(finished, key=Found.rank)[: self._trials.top_n]
 
     def _is_sound(self, one: Found) -> bool:
-        """Whether the run has the model that it states, and that one the scores. Never of a trial that failed."""
+        """Whether the run has the model that its result names, with the recorded scores. False for a failed trial."""
         result, metric = one.result, self._trials.metric
         if result.status != "ok" or metric.name not in result.metrics:
             return False
@@ -148,28 +185,55 @@ class TrialRuns:
                 yield run
 
     def log(self, result: TrialResult) -> None:
-        """Write a new result; its estimator's files too while it is among the best, so that nothing is fitted twice."""
+        """Write a new result as a nested run.
+
+        The files of its estimator are written only if it is among the best so far. So no candidate is fitted again.
+
+        Parameters
+        ----------
+        result : TrialResult
+            The result of a trial that ran.
+        """
         ok = result.status == "ok"
         keep = ok and self._among_best(result)
         self._write(result, {}, files=result.files if keep else {})
 
     def forget(self, result: TrialResult) -> None:
-        """A known trial is not one of this search: its link is taken back, and the trial runs."""
+        """Undo `known` for one trial that does not belong to this search, so that the trial can run.
+
+        Parameters
+        ----------
+        result : TrialResult
+            A result that `known` returned.
+
+        Raises
+        ------
+        KeyError
+            If the trial has no nested run.
+        """
         self._client.delete_run(self.runs.pop(result.number))
         self._files_in.pop(result.number, None)
         if result.status == "ok":
             self._ranks.remove((result.known_loss, result.number))
 
     def _among_best(self, result: TrialResult) -> bool:
-        """Among itself and those before it: so is every trial that is among the best in the end, wherever that is."""
+        """Whether the trial is among the best of those with a lower or equal number.
+
+        Each trial that is among the best at the end of the search meets this condition, wherever the search ends.
+        """
         mine = (result.known_loss, result.number)
         return sum(rank < mine and rank[1] < result.number for rank in self._ranks) < self._trials.top_n
 
     def follow(self, result: TrialResult) -> None:
-        """The search as it goes, on its own run: each trial's metric and the best so far, by trial number.
+        """Log the progress of the search on its run: each trial's metric and the best value so far, by trial number.
 
-        Trials that end within two seconds of each other share a call. A killed search loses no more than those points
-        of its picture, which the next one draws again.
+        Points are written at most every two seconds. A killed search loses only the last points of these curves, and
+        the next search writes them again.
+
+        Parameters
+        ----------
+        result : TrialResult
+            The next result, in the order of trial numbers.
         """
         if result.status == "ok":
             metric, now = self._trials.metric, int(time.time() * 1000)
@@ -180,7 +244,7 @@ class TrialRuns:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was followed so far."""
+        """Write the points that are not written yet."""
         points, self._points = self._points, []
         self._client.log_batch(self._search_run, metrics=points)
         self._written = time.monotonic()
@@ -200,7 +264,7 @@ class TrialRuns:
         try:
             self._fill(run_id, result, files or {}, now)
         except BaseException:
-            with contextlib.suppress(MlflowException):  # else found dead, and ended, by the next run
+            with contextlib.suppress(MlflowException):  # if this fails, the next run finds it dead and ends it
                 client.set_terminated(run_id, "FAILED")
             raise
         self.runs[result.number] = run_id
@@ -208,7 +272,7 @@ class TrialRuns:
             self._ranks.append((result.known_loss, result.number))
 
     def _description(self, result: TrialResult, reused: str | None) -> str:
-        """One line of Markdown for the trial's page: what came of it."""
+        """One line of Markdown for the trial's page: its result."""
         metric = self._trials.metric
         if result.status == "ok":
             value = f"**{loss_of(metric, result.known_loss):.4f}** {metric.unit}".rstrip()
@@ -219,7 +283,7 @@ class TrialRuns:
         return f"Trial {result.number}: {outcome}{known}."
 
     def _fill(self, run_id: str, result: TrialResult, files: Mapping[str, bytes], now: int) -> None:
-        """All that is known of a trial, and the end of its run."""
+        """Write all facts of a trial to its run, and end the run."""
         client, ok = self._client, result.status == "ok"
         if files:
             self._log_files(run_id, files)
@@ -227,7 +291,7 @@ class TrialRuns:
         notes = [RunTag("error", result.error)] if result.error else []
         if result.traceback:
             client.log_text(run_id, result.traceback, "traceback.txt")
-        # The result comes last and in one call: a trial without it never happened.
+        # One call writes the result, after the files: a trial without a result is ignored.
         client.log_batch(
             run_id,
             metrics=[
@@ -252,7 +316,18 @@ class TrialRuns:
             self._client.log_artifacts(run_id, folder, names.ESTIMATOR)
 
     def files(self, result: TrialResult) -> dict[str, bytes] | None:
-        """The estimator files of a finished trial; None when they were not kept or are not what the trial recorded."""
+        """The estimator files of a finished trial.
+
+        Parameters
+        ----------
+        result : TrialResult
+            A result that `known` returned or `log` received.
+
+        Returns
+        -------
+        dict of str to bytes, or None
+            Path in the estimator's folder to content. None if the files were not kept or differ from the record.
+        """
         if result.files:
             return dict(result.files)
         run_id = self._files_in.get(result.number)
@@ -260,7 +335,7 @@ class TrialRuns:
 
 
 def _kept(run_id: str, result: TrialResult) -> dict[str, bytes] | None:
-    """The estimator files of trial run `run_id`; None when it has none, or others than `result` says."""
+    """The estimator files of trial run `run_id`; None if it has none or their digest differs from that in `result`."""
     try:
         with open_artifact(f"runs:/{run_id}/{names.ESTIMATOR}") as folder:
             files = {

@@ -1,7 +1,8 @@
-"""Whose runs are taken instead of one's own: on a server those of the experiment one works in, and of others by name.
+"""Which experiments are trusted: finished runs and trials are reused only from these.
 
-People share by working in one experiment, to which its owner admits them. Everybody else who may make an experiment on
-the server could leave there a finished run of any key. One's own local store holds nobody else's.
+On a server these are the experiment of this run and others that the user names. People who work together share an
+experiment, and its owner decides who may write to it. Any other user of the server could create an experiment with
+a faked finished run of any key. A local store is used by one user only, so all of its experiments are trusted.
 """
 
 from __future__ import annotations
@@ -19,19 +20,21 @@ ALL = "all"
 
 
 class TrustError(ValueError):
-    """`trust` that names an experiment which is not there."""
+    """`trust` names an experiment that does not exist or that this user may not read."""
 
 
 def is_own_store(tracking_uri: str) -> bool:
-    """Whether the store is a file or folder: no server, nor a database server, that others write to."""
+    """Whether the store is a local file or folder, and not a server or database server to which others write."""
     scheme = urlsplit(tracking_uri).scheme.split("+")[0]
     return scheme in ("file", "sqlite") or (scheme == "" and not tracking_uri.startswith("databricks"))
 
 
 def experiments(client: MlflowClient, trust: str, working_in: str | None) -> list[str]:
-    """Ids of the experiments whose finished runs and trials are taken. Raises TrustError.
+    """The ids of the experiments whose finished runs and trials may be reused.
 
-    working_in: the experiment of one's own run; None for the one that a run would be made in.
+    trust: the parameter `trust`. working_in: the experiment of this run; None for the one in which a run would be made.
+
+    Raises TrustError if `trust` names an experiment that does not exist.
     """
     words = [word.strip() for word in trust.split(",") if word.strip()]
     if ALL in words or (words == [EXPERIMENT] and is_own_store(client.tracking_uri)):

@@ -33,7 +33,7 @@ def test_a_tag_does_not_make_the_run_of_one_seed_the_answer_for_another(client):
     assert reason == RunProblem(
         RunProblemKind.OTHER_CONTENT, run_id, differences=(Difference(DifferenceKind.PARAMETER, "seed", "43", "42"),)
     )
-    words = "has the key of this one, says a tag, but was made of other things (seed 43 -> 42)"
+    words = "has the tag of this key, but its record has other content (seed 43 -> 42)"
     assert str(reason) == f"run {run_id} {words}"
 
 
@@ -97,7 +97,7 @@ def test_a_search_that_agrees_with_itself_is_found(client):
 
 
 SEARCHES = {
-    "another dataset": ({"dataset": B}, "it searched on dataset bbbbbbbbbbbb"),
+    "another dataset": ({"dataset": B}, "its search names dataset bbbbbbbbbbbb"),
     "another model": ({"candidates": [{"trial": 3, "model_digest": B}]}, "the model of trial 3 is not the one"),
     "a model that is not there": ({"candidates": [{"trial": 4, "model_digest": B}]}, "the model of trial 4 is not"),
     "no candidates": ({"candidates": []}, "cannot be read"),
@@ -169,6 +169,6 @@ def test_the_version_of_another_runs_model_is_no_hit(client):
 
     lineage = replace(wanted, outputs=(replace(output, uri="models:/taxi/1"),))
     assert inconsistent(client, mine, lineage, PIPELINE) == [
-        f"run {mine}: models:/taxi/1 was not made of the model of this run"
+        f"run {mine}: models:/taxi/1 was not made from the model of this run"
     ]
     assert inconsistent(client, other, lineage, PIPELINE) == []
