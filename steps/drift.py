@@ -8,21 +8,30 @@ if __name__ == "__main__":
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from provenance.pipeline.cli import Refused, checked
+from provenance.pipeline.declaration import Parameters
 from provenance.pipeline.output import echo
 from provenance.pipeline.report_run import publish_report, report_run
 from steps.options import StepCommand, options
 from steps.pipeline import PIPELINE
 from steps.raw_months import fetching
+from taxi.months.month import Month
+
+if TYPE_CHECKING:
+    from provenance.pipeline.session import Session
+    from provenance.record.lineage import Input, Lineage
+    from steps.models.registered import Registered
+    from taxi.evaluation.drift_report import Drift
 
 
 @click.command(cls=StepCommand)
 @options("registered", "source", "months", "fail_above", "quiet")
 @checked
-def drift(**params) -> None:
+def drift(**params: Any) -> None:
     """Compare new months with those a model learned from; exit 1 if its RMSE rose by more than fail_above per cent."""
     from mlflow.entities import Metric
 
@@ -37,7 +46,7 @@ def drift(**params) -> None:
     with report_run(PIPELINE, "drift", params) as session, tempfile.TemporaryDirectory(prefix="drift-") as scratch:
         model = registered.registered(session, params["model"])
         dataset = registered.dataset_of(session, model)
-        located = months(session, params, model.predictor.taxi, Path(scratch))
+        located = months(params, model.predictor.taxi, Path(scratch))
         lineage = lineage_of(session, params, model, dataset, located)
         record_start(session, lineage)
         upload_patch(session, lineage)
@@ -56,14 +65,16 @@ def drift(**params) -> None:
         sys.exit(1)
 
 
-def months(session, params: dict, taxi: str, scratch: Path) -> list:
+def months(params: Parameters, taxi: str, scratch: Path) -> list[Month]:
     from taxi.months.month import parse_months
     from taxi.sources.locate import locate
 
     return locate(params["source"], taxi, parse_months(params["months"]), scratch=scratch, **fetching())
 
 
-def lineage_of(session, params: dict, model, dataset, located: list):
+def lineage_of(
+    session: "Session", params: Parameters, model: "Registered", dataset: "Input", located: list[Month]
+) -> "Lineage":
     """What this run was made of."""
     from provenance.record.lineage import Input
 
@@ -77,7 +88,8 @@ def lineage_of(session, params: dict, model, dataset, located: list):
     ).with_key()
 
 
-def compared(session, model, dataset, located: list):
+def compared(session: "Session", model: "Registered", dataset: "Input", located: list[Month]) -> "Drift":
+    """What moved, and what that did to the error; the trips that were read are logged."""
     from provenance.record.artifacts import open_verified
     from provenance.record.dataset_inputs import log_files
     from runtime.progress import following

@@ -7,21 +7,29 @@ if __name__ == "__main__":
 
 import contextlib
 from collections import Counter
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from provenance.pipeline.cli import Refused, checked
+from provenance.pipeline.declaration import Parameters
 from provenance.pipeline.output import echo
 from provenance.pipeline.report_run import report_run
 from steps.options import StepCommand, options
 from steps.pipeline import PIPELINE
 
+if TYPE_CHECKING:
+    from provenance.pipeline.session import Session
+    from provenance.record.lineage import Lineage
+    from steps.models.registered import Registered
+    from taxi.models.predictor import Predictor
+
 
 @click.command(cls=StepCommand)
 @options("registered", "trips", "out", "quiet")
 @checked
-def predict(**params) -> None:
+def predict(**params: Any) -> None:
     """Predict every row of a file of raw trips, in its order; a row that cannot be predicted says why."""
     from provenance.record.writer import record_finish, record_start, set_tags, upload_patch
     from steps import names as trip_names
@@ -55,7 +63,7 @@ def apart(trips: str, out: str) -> None:
         raise Refused(f"trips and out are one file, {out}\n Write to another.")
 
 
-def local(trips: str):
+def local(trips: str) -> contextlib.AbstractContextManager[str | Path]:
     """What MLflow stores is fetched; anything else is opened where it lies."""
     from provenance.record.artifacts import open_artifact
 
@@ -63,7 +71,7 @@ def local(trips: str):
     return open_artifact(trips, given=True) if stored else contextlib.nullcontext(trips)
 
 
-def lineage_of(session, params: dict, trips, model):
+def lineage_of(session: "Session", params: Parameters, trips: "str | Path", model: "Registered") -> "Lineage":
     """What this run was made of."""
     from provenance.record.dataset_inputs import log_files
     from provenance.record.lineage import Input
@@ -82,7 +90,9 @@ def lineage_of(session, params: dict, trips, model):
     ).with_key()
 
 
-def answered(session, predictor, trips, out: str) -> tuple[int, Counter, dict[str, str]]:
+def answered(
+    session: "Session", predictor: "Predictor", trips: "str | Path", out: str
+) -> tuple[int, Counter[str], dict[str, str]]:
     """Write the predictions; the rows, how many have none for which reason, and the first value of each reason.
 
     Raises TableError, and writes nothing, when there are rows and none of them has a prediction.
@@ -91,7 +101,9 @@ def answered(session, predictor, trips, out: str) -> tuple[int, Counter, dict[st
     from taxi.batch.scoring import SCHEMA, WANTED_TIMES, answers, columns
     from taxi.batch.tables import TableError, open_table, table_writer
 
-    rows, reasons, firsts = 0, Counter(), {}
+    rows = 0
+    reasons: Counter[str] = Counter()
+    firsts: dict[str, str] = {}
     with (
         open_table(str(trips), columns(predictor)) as table,
         table_writer(out, SCHEMA) as write,
@@ -108,7 +120,7 @@ def answered(session, predictor, trips, out: str) -> tuple[int, Counter, dict[st
     return rows, reasons, firsts
 
 
-def keep(session, lineage, out: str, rows: int, reasons: Counter):
+def keep(session: "Session", lineage: "Lineage", out: str, rows: int, reasons: Counter[str]) -> "Lineage":
     """The record with the file that was written, and the counts as metrics."""
     from dataclasses import replace
 
@@ -126,7 +138,7 @@ def keep(session, lineage, out: str, rows: int, reasons: Counter):
     return replace(lineage, outputs=(Output.of("predictions", public(out), listing),))
 
 
-def lines(rows: int, reasons: Counter, firsts: dict[str, str]) -> list[str]:
+def lines(rows: int, reasons: Counter[str], firsts: dict[str, str]) -> list[str]:
     """How many rows have a prediction, and why the others have none."""
     without = sum(reasons.values())
     found = [f"predicted {rows - without:,} of {rows:,} trips"]

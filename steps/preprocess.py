@@ -6,20 +6,33 @@ if __name__ == "__main__":
     start_step()
 
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
 from provenance.pipeline.cli import checked
+from provenance.pipeline.declaration import Parameters
 from provenance.pipeline.step_run import StepRun, run_step
 from steps.options import DATA, RUN, StepCommand, options
 from steps.raw_months import fetching
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric
+
+    from provenance.pipeline.session import Session
+    from provenance.reuse.cache import Hit
+    from taxi.dataset.manifest import Manifest
+    from taxi.features.feature_set import FeatureSet
+
+Progress: TypeAlias = Callable[[int, int], None]  # rows read, rows to read
 
 
 @click.command(cls=StepCommand)
 @options(*DATA, "engine", *RUN)
 @checked
-def preprocess(**params) -> None:
+def preprocess(**params: Any) -> None:
     """Turn raw months into a dataset: trips of 1 to 60 minutes, features fitted on the training months alone."""
     from steps.pages import results
     from steps.pipeline import PIPELINE, PREPROCESS
@@ -27,7 +40,7 @@ def preprocess(**params) -> None:
     run_step(PIPELINE, PREPROCESS, params, work, report, tags=data_tags(params), about=results.preprocess)
 
 
-def data_tags(params: dict) -> dict[str, str]:
+def data_tags(params: Parameters) -> dict[str, str]:
     """What to filter runs by in the UI."""
     from steps import names as trip_names
 
@@ -62,7 +75,9 @@ def work(step: StepRun) -> None:
         log_splits(step.client, step.run_id, Path(folder), manifest, output.uri)
 
 
-def here(step: StepRun, wanted: dict, feature_set, folder: Path, progress):
+def here(
+    step: StepRun, wanted: Mapping[str, Sequence[str]], feature_set: "FeatureSet", folder: Path, progress: Progress
+) -> "Manifest":
     """The dataset, made by this process."""
     from taxi.dataset.dataset import build
     from taxi.sources.locate import locate
@@ -76,7 +91,9 @@ def here(step: StepRun, wanted: dict, feature_set, folder: Path, progress):
         return build(splits, feature_set, folder, progress=progress)
 
 
-def there(step: StepRun, wanted: dict, feature_set, folder: Path, progress):
+def there(
+    step: StepRun, wanted: Mapping[str, Sequence[str]], feature_set: "FeatureSet", folder: Path, progress: Progress
+) -> "Manifest":
     """The same dataset, its months written side by side by the workers of a cluster."""
     from steps.worker_code import worker_code
     from taxi.dataset.dataset import build
@@ -93,7 +110,7 @@ def there(step: StepRun, wanted: dict, feature_set, folder: Path, progress):
     return manifest
 
 
-def kept(manifest) -> list[str]:
+def kept(manifest: "Manifest") -> list[str]:
     """What was kept of each month, and why the rest was not."""
     lines = []
     for split in manifest.splits:
@@ -105,7 +122,7 @@ def kept(manifest) -> list[str]:
     return lines
 
 
-def warned(manifest) -> list[str]:
+def warned(manifest: "Manifest") -> list[str]:
     """What a person should look at."""
     return [f"warning: {line}" for line in manifest.warnings]
 
@@ -117,7 +134,7 @@ class ChangedWhileRead(ValueError):
 def record_read(step: StepRun, read: dict[str, str]) -> None:
     """Record the digests of the months that were read, and refuse those that are no longer what the run's key says.
 
-    The sample is keyed by its recipe, so its digests are known only now.
+    The sample is keyed by its recipe, so its digests are known only now. Raises ChangedWhileRead.
     """
     from taxi.sources.locate import sample_rows
 
@@ -129,13 +146,13 @@ def record_read(step: StepRun, read: dict[str, str]) -> None:
             raise ChangedWhileRead(f"{name} was changed while this run began\n Run again when it is settled.")
 
 
-def figures(params: dict, manifest) -> list:
+def figures(params: Parameters, manifest: "Manifest") -> list["Metric"]:
     """Rows of each split; for the sample also the floor: test RMSE in minutes of a model that knows the city."""
     from mlflow.entities import Metric
 
     from taxi.sources.locate import sample_rows
 
-    found = {f"{split}_rows": manifest.rows(split) for split in manifest.splits}
+    found: dict[str, float] = {f"{split}_rows": manifest.rows(split) for split in manifest.splits}
     rows = sample_rows(str(params["source"]))
     if rows and "test" in manifest.splits:
         from taxi.city.sample import noise_floor
@@ -145,7 +162,8 @@ def figures(params: dict, manifest) -> list:
     return [Metric(name, value, 0, 0) for name, value in found.items()]
 
 
-def report(session, hit) -> list[str]:
+def report(session: "Session", hit: "Hit") -> list[str]:
+    """What the command prints at its end."""
     from provenance.record import names
 
     output = hit.outputs[names.DATASET]

@@ -6,13 +6,21 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypedDict
 
 from provenance.pipeline.declaration import Parameters
 
 MONTH = re.compile(r"\d{4}-\d{2}")
 
 
-def fetching() -> dict[str, object]:
+class Fetching(TypedDict):
+    """How months are fetched: the mirror of TLC's, None for its own site, and whether progress is shown."""
+
+    base_url: str | None
+    progress: bool
+
+
+def fetching() -> Fetching:
     """How months are fetched: from which mirror of TLC's, and whether progress is shown."""
     return {"base_url": os.environ.get("TLC_BASE_URL"), "progress": True}
 
@@ -23,7 +31,7 @@ class RawMonths:
     noun = "raw month"
     location = "source"
     remedy = "-P source=FOLDER (or sample, tlc, a URI prefix)"
-    selected_by = ("taxi", "train_months", "val_months", "test_months")
+    selected_by: tuple[str, ...] = ("taxi", "train_months", "val_months", "test_months")
     folder = "months"
 
     def roles(self, params: Parameters) -> tuple[str, ...]:
@@ -36,13 +44,15 @@ class RawMonths:
         """Month -> SHA-256 of its bytes, or of the sample's recipe. Raises DataSourceError."""
         from taxi.sources.locate import known_digests
 
-        return known_digests(location, *_checked(params, roles), **fetching())
+        taxi, months = _checked(params, roles)
+        return known_digests(location, taxi, months, **fetching())
 
     def files(self, location: str, params: Parameters, roles: Iterable[str]) -> Mapping[str, Path]:
         """Month -> its file. Raises DataSourceError."""
         from taxi.sources.locate import locate
 
-        return {month.name: month.path for month in locate(location, *_checked(params, roles), **fetching())}
+        taxi, months = _checked(params, roles)
+        return {month.name: month.path for month in locate(location, taxi, months, **fetching())}
 
     def file_name(self, params: Parameters, role: str) -> str:
         from taxi.months.month import file_name

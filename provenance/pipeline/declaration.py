@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from provenance.pipeline.session import Session
     from provenance.record.lineage import Input
 
-Parameters = Mapping[str, object]  # of an entry point, by name
+Parameters = Mapping[str, Any]  # of an entry point, by name: click gives each the type of its option
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ def _city(lineage: Lineage) -> str:
         return REAL
     if len(rows) != 1:
         return UNKNOWN
-    taxi, count = lineage.params.get("taxi", ""), rows.pop()
+    taxi, count = lineage.params.get("taxi", ""), rows.pop() or 0
     now = all(spec_digest(taxi, month, count) == digest for month, digest in lineage.key_inputs.items())
     return f"{MADE_UP}, {VERSION if now else 'of another version'}"
 

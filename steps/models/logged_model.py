@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 from mlflow.entities import LoggedModelOutput
 from mlflow.models import Model, ModelSignature
-from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
 from provenance.record import names
 from provenance.record.artifacts import open_artifact, output_record
@@ -75,7 +75,7 @@ class LockedPyfunc:
 
 def signature(taxi: str, intervals: bool) -> ModelSignature:
     """Raw trips in, minutes out; with `intervals` the ends of each duration's interval, too."""
-    inputs = [
+    inputs: list[ColSpec | TensorSpec] = [
         ColSpec(DataType.long, "PULocationID"),
         ColSpec(DataType.long, "DOLocationID"),
         ColSpec(DataType.double, "trip_distance"),

@@ -53,8 +53,8 @@ def decide_on(
     session: Session,
     one: Contender,
     thresholds: Thresholds = THRESHOLDS,
-    publish: Callable[[Decision], object] = lambda decision: None,
-) -> tuple[Decision, dict]:
+    publish: Callable[[Decision], None] = lambda decision: None,
+) -> tuple[Decision, dict[str, float]]:
     """Make the contender champion if the gate opens for it. The decision, and metrics of it.
 
     Who comes at the same time waits, and then meets the champion that this one left. The decision and its reason are
@@ -81,7 +81,9 @@ def decide_on(
     return decision, measured
 
 
-def against(session: Session, one: Contender, champion: ModelVersion, thresholds: Thresholds) -> tuple[Decision, dict]:
+def against(
+    session: Session, one: Contender, champion: ModelVersion, thresholds: Thresholds
+) -> tuple[Decision, dict[str, float]]:
     """The decision where there is a champion, and metrics of the comparison, in minutes."""
     who, failed = f"champion version {champion.version}", thresholds.failures(one.figures)
     theirs = judged_on_by(session, champion)
@@ -89,8 +91,8 @@ def against(session: Session, one: Contender, champion: ModelVersion, thresholds
         if theirs.made_up and one.on.city == REAL:  # for real trips there was no champion yet
             return first(failed, f"{who} was of the made-up city, and this is the first of real trips"), {}
         return Decision(False, different, failed), {}
-    if before := promotions.promoted_before(session.client, one.version):
-        again = f"the same chain, unchanged, became champion before, as version {before}, and lost it since"
+    if earlier := promotions.promoted_before(session.client, one.version):
+        again = f"the same chain, unchanged, became champion before, as version {earlier}, and lost it since"
         return Decision(False, f"{again}: set the alias by hand to have it back", failed), {}
     try:
         predictor = registered(session, f"models:/{champion.name}/{champion.version}").predictor

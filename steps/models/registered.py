@@ -129,9 +129,10 @@ def _wait_for_record(client: MlflowClient, run: Run) -> None:
 
 def _made_of(client: MlflowClient, output: Output) -> str | None:
     """The id of the logged model that a version among a run's outputs was made of; None for any other output."""
-    if not _VERSION.fullmatch(output.uri):
+    version = _VERSION.fullmatch(output.uri)
+    if not version:
         return None
-    name, number, _ = _VERSION.fullmatch(output.uri).groups()
+    name, number, _ = version.groups()
     try:
         source = _MODEL_ID.fullmatch(client.get_model_version(name, number).source or "")
     except MlflowException:

@@ -65,11 +65,13 @@ class Served:
         plain = trips.assign(**{name: trips[name].astype(str) for name in times}).to_dict("list")
         self._asked = json.dumps({"model": str(alone), "trips": plain, "times": times}).encode() + b"\n"
         with contextlib.suppress(BrokenPipeError):  # it ended already; `check` says why
+            if self._process.stdin is None:
+                raise ServingError("the process that is to answer has nothing to read from")
             self._process.stdin.write(self._asked)
             self._process.stdin.flush()
 
     def check(self, expected: Mapping[str, np.ndarray]) -> None:
-        """Raise ServingError unless the answers were these, to the last bit."""
+        """Raise ServingError unless the answers were these, each of shape (n,), to the last bit."""
         try:
             answered, _ = self._process.communicate(timeout=SECONDS)
         except subprocess.TimeoutExpired:
@@ -90,7 +92,8 @@ class Served:
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(OSError):
-                pipe.close()
+                if pipe:
+                    pipe.close()
         self._folder.cleanup()
 
 

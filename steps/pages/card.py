@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from provenance.record.run_page import spaced
 from steps.pages import city
+from taxi.dataset.manifest import Manifest
 from taxi.evaluation.bootstrap import rmse_interval
 from taxi.evaluation.evaluate import Evaluation
 from taxi.evaluation.promotion_rule import Decision
@@ -24,7 +26,7 @@ class Subject:
 
     family: str
     feature_set: FeatureSet
-    manifest: object
+    manifest: Manifest
     trial: int
     select: str
     refit: str
@@ -70,7 +72,7 @@ def _features(feature_set: FeatureSet) -> str:
 
 def _figures(of: Subject) -> str:
     """Chosen on validation, judged on test; and the same test trips for what was fitted again afterwards."""
-    found = [("RMSE on the validation months", f"{of.val_metrics['val_rmse']:.3f} min", "")]
+    found: list[tuple[str, ...]] = [("RMSE on the validation months", f"{of.val_metrics['val_rmse']:.3f} min", "")]
     columns = [_column(of.judged), _column(of.registered)]
     found += [(name, *(column[name] for column in columns)) for name in columns[0]]
     fitted = "fitted on train" if of.refit == "train" else "registered: fitted on train and val"
@@ -136,6 +138,6 @@ def _origin(of: Subject) -> str:
     )
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -46,7 +46,7 @@ def shap_values(estimator: BoostingEstimator, X: np.ndarray) -> np.ndarray:
     """
     import xgboost as xgb
 
-    ready = filled(X, estimator.booster.feature_types, estimator.missing)
+    ready = filled(X, estimator.booster.feature_types or (), estimator.missing)
     matrix = xgb.DMatrix(ready, feature_types=estimator.booster.feature_types, enable_categorical=True, nthread=1)
     shares = estimator.booster.predict(matrix, pred_contribs=True, validate_features=False)
     return np.asarray(shares, dtype=np.float64)[:, :-1]

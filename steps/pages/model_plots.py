@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -109,10 +110,11 @@ def error_map(
     figure.set_size_inches(6.4, 5.4)
     found = grouped_error(zone, len(flat), day, error)
     placed = ~np.isnan(flat[:, 0])
-    axes.scatter(*flat[placed].T, s=4, color="#d5d5d5")
+    axes.scatter(flat[placed, 0], flat[placed, 1], s=4, color="#d5d5d5")
     shown = np.flatnonzero(placed & (found.trips >= fewest))
     size = 15 + 250 * found.trips[shown] / max(1, found.trips.max())
-    image = axes.scatter(*flat[shown].T, s=size, c=found.rmse[shown], cmap="YlOrRd", edgecolors=GREY, linewidths=0.5)
+    x, y = flat[shown].T
+    image = axes.scatter(x, y, s=size, c=found.rmse[shown], cmap="YlOrRd", edgecolors=GREY, linewidths=0.5)
     for place in shown[np.argsort(-found.rmse[shown], kind="stable")][:5]:
         axes.annotate(name(int(place)), flat[place], fontsize=7, xytext=(4, 4), textcoords="offset points")
     axes.set_aspect("equal", adjustable="datalim")
@@ -197,12 +199,12 @@ def partial_dependence(found: Sequence[Dependence], units: Mapping[str, str]) ->
 
 
 def _points(axes: Axes, at: np.ndarray, found: GroupedError, upright: bool = True) -> None:
-    style = {"fmt": "o", "color": BLUE, "ecolor": GREY, "capsize": 2, "label": "RMSE, 95 % interval by days"}
+    draw = partial(axes.errorbar, fmt="o", color=BLUE, ecolor=GREY, capsize=2, label="RMSE, 95 % interval by days")
     if upright:
-        axes.errorbar(at, found.rmse, yerr=np.nan_to_num(found.half), **style)
+        draw(at, found.rmse, yerr=np.nan_to_num(found.half))
         axes.set_ylim(bottom=0)
     else:
-        axes.errorbar(found.rmse, at, xerr=np.nan_to_num(found.half), **style)
+        draw(found.rmse, at, xerr=np.nan_to_num(found.half))
         axes.set_xlim(left=0)
 
 

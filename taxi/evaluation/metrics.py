@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def measured(
-    estimator: "Estimator", split: "AnySplit", seen: Callable[[int], None] = lambda trips: None
+    estimator: "Estimator", split: "AnySplit", seen: Callable[[int], bool | None] = lambda trips: None
 ) -> tuple[np.ndarray, np.ndarray]:
     """A split's minutes and what `estimator` predicts for them, float64 of shape (n,) each, made a part at a time.
 
