@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from runtime.files import write_json
 from search.space import Dimension
 from taxi.dataset.split import Matrix
 from taxi.dataset.stored_split import AnySplit
 from taxi.models import one_hot, xgboost_file
-from taxi.models.family import Curves, ModelError, Params, Progress, Range, check_deadline, read_json, write_json
+from taxi.models.family import Curves, ModelError, Params, Progress, Range, check_deadline, read_json
 from taxi.models.quantile_bins import MISSING, filled, quantile_matrices
 
 if TYPE_CHECKING:

@@ -76,10 +76,6 @@ class Params:
         return asdict(self)
 
 
-def write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
 def read_json(path: Path) -> Any:
     """Raises ModelError when the file is absent or not JSON."""
     try:

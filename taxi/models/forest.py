@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from runtime.files import write_json
 from search.space import Dimension
 from taxi.dataset.split import Matrix
 from taxi.dataset.stored_split import AnySplit
 from taxi.models import skops_file
-from taxi.models.family import Curves, ModelError, Params, Progress, Range, check_deadline, read_json, write_json
+from taxi.models.family import Curves, ModelError, Params, Progress, Range, check_deadline, read_json
 from taxi.models.tree_check import LEAF, walkable
 
 if TYPE_CHECKING:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from scipy import sparse
 
+from runtime.files import write_json
 from search.space import Dimension
 from taxi.dataset.split import Matrix
 from taxi.dataset.stored_split import AnySplit
 from taxi.models import skops_file
-from taxi.models.family import Curves, ModelError, Params, Progress, Range, check_deadline, read_json, write_json
+from taxi.models.family import Curves, ModelError, Params, Progress, Range, check_deadline, read_json
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LinearRegression, Ridge

@@ -2,16 +2,17 @@
 
 from types import SimpleNamespace
 
+from provenance.pipeline.search_run import warn_of_edges
 from search.trial import TrialResult, failed
-from steps.hpo import warn_of_edges
-from taxi.models.families import FAMILIES
+from steps.hpo import study
+from taxi.models.objective import Objective
 
 
 def warned(*results: TrialResult) -> tuple[list[str], str]:
     """What is said, and the page's text, after a search of boosting with these trials."""
     said: list[str] = []
     step = SimpleNamespace(say=said.append, note="the space")
-    warn_of_edges(step, FAMILIES["xgboost"], "full", results)
+    warn_of_edges(step, study(Objective("xgboost", "full", 42)), list(results))
     return said, step.note
 
 

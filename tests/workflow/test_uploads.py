@@ -90,7 +90,7 @@ def test_a_model_carries_the_code_that_it_reads_and_nothing_beside_it(tmp_path, 
     monkeypatch.setattr(logged_model, "ROOT", root)
     found = {
         path.relative_to(tmp_path / "to").as_posix()
-        for path in logged_model._copy_of_code(tmp_path / "to")[0].rglob("*")
+        for path in logged_model.source("xgboost").copy_code(tmp_path / "to")[0].rglob("*")
     }
     assert {
         "taxi/__init__.py",

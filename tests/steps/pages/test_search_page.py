@@ -3,8 +3,9 @@
 import csv
 import io
 
-from search.trial import TrialResult, failed
 from steps.pages.search_page import trials_csv
+
+from search.trial import TrialResult, failed
 
 
 def test_the_table_has_a_row_a_trial_the_best_first_and_the_score_beside_its_number():

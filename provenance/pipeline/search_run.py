@@ -1,0 +1,174 @@
+"""A search as the work of a step: its trials as runs, ``search/`` and the best trials' models as outputs, its page."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from mlflow.entities import Metric
+
+from provenance.pipeline.session import Session
+from provenance.pipeline.step_run import StepRun
+from provenance.record import names
+from provenance.record.artifacts import log_folder, small_file
+from provenance.record.lineage import Output
+from provenance.record.writer import set_tags
+from provenance.reuse.cache import Hit
+from provenance.reuse.consistency import candidates
+from provenance.reuse.trial_runs import TrialRuns, Trials, search_key
+from runtime.files import write_json
+from runtime.progress import counted, following
+from search.engines.engine import Engine
+from search.space import space_table
+from search.study import Settings, Study
+from search.trial import TrialResult
+
+ENDS = ("max_evals", "stop_after", "top_n")  # parameters that only say where a search ends or what it keeps
+
+
+class SearchFailed(ValueError):
+    """A search none of whose trials finished."""
+
+
+class TrialModels(Protocol):
+    """What a project does with the models of its trials."""
+
+    def verify(self, result: TrialResult, files: dict[str, bytes]) -> bool:
+        """Whether the files, which may come from anybody, are a model that has the scores that the result states."""
+        ...
+
+    def fit_again(self, result: TrialResult) -> TrialResult:
+        """The trial run once more, for a model that was not kept."""
+        ...
+
+    def log(self, result: TrialResult, files: dict[str, bytes], run_id: str) -> Output:
+        """Log the model whose data are `files` as one of the trial's run `run_id`."""
+        ...
+
+
+def run_search(
+    step: StepRun,
+    study: Study,
+    engine: AbstractContextManager[Engine],
+    models: TrialModels,
+    facts: Mapping[str, str] | None = None,
+) -> None:
+    """Search on `engine`, taking up the trials of earlier searches with the same key, and keep what came of it.
+
+    `facts` stand beside the candidates in ``candidates.json``. Raises SearchFailed, EngineError.
+    """
+    settings, key = Settings.of(step.params), search_key(step.lineage, ENDS)
+    set_tags(step.client, step.run_id, {names.SEARCH_KEY: key})
+    trials = Trials(key, settings.top_n, study.metric, models.verify)
+    runs = TrialRuns(step.client, step.session.open_run.info.experiment_id, step.run_id, trials, step.session.project)
+    known = taken_up(step, runs, settings.max_evals) if step.params["reuse"] else {}
+    step.explain(space_table(study.dimensions))
+    with runs, following("hpo", "trials", step.session.progress) as progress, engine as running:
+        step.say(f"{running.workers} trials at once, one thread each")
+        threading.Thread(target=needed_at_the_end, daemon=True, name="imports").start()  # while others work
+
+        def on_told(result: TrialResult) -> None:
+            runs.follow(result)
+            progress(result.number + 1, settings.max_evals)
+
+        results = study.search(
+            running,
+            settings,
+            known,
+            on_unlike=lambda result: unlike(step, runs, result),
+            on_finished=runs.log,
+            on_told=on_told,
+        )
+    warn_of_edges(step, study, results)
+    keep(step, study, models, results, runs, settings.top_n, facts or {})
+
+
+def taken_up(step: StepRun, runs: TrialRuns, max_evals: int) -> dict[int, TrialResult]:
+    """Trials that earlier searches ran; see TrialRuns.known for what is believed of whom."""
+    session = step.session
+    known = runs.known(max_evals, session.trusted_experiments, session.own_experiments, step.say)
+    if known:
+        step.say(f"{len(known)} trials are known from earlier searches and are not run again")
+    return known
+
+
+def unlike(step: StepRun, runs: TrialRuns, result: TrialResult) -> None:
+    """A known trial whose parameters this search does not suggest: its result was altered, or another's before it."""
+    step.say(f"trial {result.number} is run again: the earlier one had other parameters than this search suggests")
+    runs.forget(result)
+
+
+def needed_at_the_end() -> None:
+    """A second of imports."""
+    from provenance.pages import search_page  # noqa: F401
+    from provenance.registry import logged_model  # noqa: F401
+
+
+def warn_of_edges(step: StepRun, study: Study, results: list[TrialResult]) -> None:
+    """Say on stderr and on the page where the best trial lies at an end of the search space."""
+    if found := study.edges(results):
+        where = f"the best trial lies at the edge of the search space: {', '.join(found)}"
+        line = f"{where}; a wider space may have a better one"
+        step.say(f"warning: {line}")
+        step.note = f"**Warning**: {line}.\n\n{step.note}"
+
+
+def keep(step: StepRun, study: Study, models: TrialModels, results: list[TrialResult], runs: TrialRuns, top_n: int,
+         facts: Mapping[str, str]) -> None:  # fmt: skip
+    """Write ``search/``, log the best trials' models and the plots, keep all of them as outputs."""
+    from provenance.pages.search_page import log_search_plots
+
+    best = study.best(results, top_n)
+    if not best:
+        failures = sorted({result.error for result in results if result.error})
+        raise SearchFailed(f"none of {len(results)} trials finished: {'; '.join(failures)[:300]}\n See the trial runs.")
+    counting = counted(best, "keep models", len(best), "models")
+    logged = [log_candidate(step, models, result, runs) for result in counting]
+    with tempfile.TemporaryDirectory(prefix="search-") as name:
+        folder = Path(name)
+        study.write(results, folder / names.TRIALS_FILE)
+        write_json(folder / names.BEST_PARAMS_FILE, best[0].params)
+        write_json(folder / names.SPACE_FILE, [vars(dimension) for dimension in study.dimensions])
+        rows = [{"trial": result.number, "model_digest": result.model_digest, **result.metrics} for result in best]
+        found = {**facts, "dataset": step.input(names.DATASET).digest, "candidates": rows}
+        write_json(folder / names.CANDIDATES_FILE, found)
+        step.keep(log_folder(step.client, step.run_id, folder, names.SEARCH))
+    for output in logged:
+        step.keep(output)
+    log_search_plots(step.client, step.run_id, results, study)
+    scores = {**best[0].metrics, "best_trial": best[0].number, "trials_failed": sum(r.status != "ok" for r in results)}
+    step.client.log_batch(step.run_id, metrics=[Metric(key, value, 0, 0) for key, value in scores.items()])
+
+
+def log_candidate(step: StepRun, models: TrialModels, result: TrialResult, runs: TrialRuns) -> Output:
+    """One of the best trials as a logged model of its nested run."""
+    files = runs.files(result)
+    if files is None:
+        # Known from a search that kept fewer models: the same trial gives the same bytes.
+        step.say(f"fitting trial {result.number} again: its model was not kept")
+        again = models.fit_again(result)
+        if again.model_digest != result.model_digest:
+            raise SearchFailed(
+                f"trial {result.number} gave another model than recorded\n Run with -P reuse=false, or another seed."
+            )
+        files = again.files
+    return replace(models.log(result, files, runs.runs[result.number]), name=f"{names.MODEL}-{result.number}")
+
+
+def report_search(session: Session, hit: Hit) -> list[str]:
+    """The best trial and where the search lies: what a step of searching prints last."""
+    metric = next(metric for metric in session.pipeline.headline if metric.name in hit.metrics)
+    output = hit.outputs[names.SEARCH]
+    best = candidates(output)["candidates"][0]
+    params = json.loads(small_file(f"{output.uri}/{names.BEST_PARAMS_FILE}"))
+    value = f"{best[metric.name]:.4f} {metric.unit}".rstrip()
+    return [
+        f"best {metric.name} {value}  trial {best['trial']}  params {json.dumps(params, sort_keys=True)}",
+        f"search {output.uri}",
+    ]
