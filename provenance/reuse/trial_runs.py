@@ -15,13 +15,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from provenance.pipeline import declaration
 from provenance.record import names
 from provenance.record.artifacts import ArtifactError, open_artifact
 from provenance.record.digest import digest_json
 from provenance.record.lineage import Lineage
 from provenance.record.validation import one_line
 from provenance.store.paging import every
+from search import trial
 from search.trial import TrialResult, files_digest, loss_of
 
 LIVE_SECONDS = 2.0  # the least time between two writes of a search's progress
@@ -40,7 +40,7 @@ class Trials:
 
     key: str
     top_n: int
-    metric: declaration.Metric
+    metric: trial.Metric
     verify: Callable[[TrialResult, dict[str, bytes]], bool]
 
 

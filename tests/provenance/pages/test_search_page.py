@@ -3,8 +3,8 @@
 import csv
 import io
 
-from steps.pages.search_page import trials_csv
-
+from provenance.pages.search_page import trials_csv
+from provenance.pipeline.declaration import Metric
 from search.trial import TrialResult, failed
 
 
@@ -15,7 +15,7 @@ def test_the_table_has_a_row_a_trial_the_best_first_and_the_score_beside_its_num
         failed(1, {"max_depth": 9}, 'over, "trial_timeout"'),
         TrialResult(2, {"max_depth": 5}, "ok", 4.123456, metrics={"val_mae": 2.5, "val_rmse": 4.123456}),
     ]
-    head, *rows = csv.reader(io.StringIO(trials_csv(results)))
+    head, *rows = csv.reader(io.StringIO(trials_csv(results, Metric("val_rmse"))))
     assert head[:3] == ["number", "metrics.val_rmse", "metrics.val_mae"]
     assert "params.max_depth" in head
     assert "model_digest" not in head
