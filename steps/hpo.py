@@ -65,7 +65,9 @@ def study(objective):
     from taxi.models.family import Range
 
     family, features = FAMILIES[objective.family], objective.features
-    limits = {name: (it.low, it.high) for name, it in family.kind.params.ranges.items() if isinstance(it, Range)}
+    limits = {
+        name: (it.low, it.high) for name, it in family.default_params(features).ranges.items() if isinstance(it, Range)
+    }
     return Study(family.space_rows(features), SEARCH_METRIC, objective, limits)
 
 
