@@ -81,7 +81,10 @@ class Suggestions:
         return {name: _plain(value, self._tuning.digits) for name, value in params.items()}
 
     def tell(self, result: TrialResult) -> None:
-        """The result of the oldest trial not yet told. A failed trial counts as a known one, worse than any other."""
+        """The result of the oldest trial not yet told. A failed trial counts as a known one, worse than any other.
+
+        Raises RuntimeError.
+        """
         if result.number != self._told:
             raise RuntimeError(f"results come in order: trial {self._told} is next, not {result.number}")
         ok = result.status == "ok"
@@ -114,7 +117,7 @@ def search(
     that it can be kept: it alone gets the saved model. `on_told` gets every result, known ones too, in order of number,
     before anything is suggested from it. All three are called by this thread. `tuning` is hyperopt's at batch=1, so
     that it is plain `fmin`, and ours above 1. The answer depends on seed, batch, tuning and the results alone;
-    max_evals and stop_after only cut it off.
+    max_evals and stop_after only cut it off. Raises SearchError.
     """
     if max_evals < 1 or batch < 1 or workers < 1 or stop_after < 0:
         raise SearchError(

@@ -37,7 +37,7 @@ def bundle_command(pipeline: Pipeline, location: Decorator = NO_OPTIONS) -> clic
 
 
 def write_bundle(pipeline: Pipeline, params: dict[str, Any]) -> None:
-    """Write the file and say what is in it."""
+    """Write the file and say what is in it. Raises Refused."""
     from provenance.record.digest import sha256_file
     from provenance.reproduce import bundle_writer, recorded_run
     from provenance.reproduce.recorded_code import RecordedCode
@@ -66,7 +66,7 @@ def write_bundle(pipeline: Pipeline, params: dict[str, Any]) -> None:
 
 
 def writable(out: str) -> Path:
-    """The file to write, when it can be one: said before anything is fetched."""
+    """The file to write, when it can be one: said before anything is fetched. Raises Refused."""
     path = user_path(out)
     if re.match(r"[\w+.-]{2,}:/", out):
         raise Refused(f"out={out:.200} is a URI, and a bundle is a file of this machine\n Give a path: -P out=run.zip")
@@ -79,7 +79,10 @@ def writable(out: str) -> Path:
 
 
 def external_files(session: Session, originals: list[RecordedRun], location: str) -> dict[str, Path]:
-    """Member -> file, of all that the runs read and no step made, each checked against its recorded digest."""
+    """Member -> file, of all that the runs read and no step made, each checked against its recorded digest.
+
+    Raises Refused.
+    """
     from provenance.record.digest import sha256_file
     from provenance.reproduce.reproduce import ReplayOptions, location_of
 

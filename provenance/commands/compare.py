@@ -37,7 +37,7 @@ def compare_command(pipeline: Pipeline, location: Decorator = NO_OPTIONS) -> cli
 
 
 def run_compare(pipeline: Pipeline, params: dict[str, Any]) -> None:
-    """Compare, say and report; with `prove`, run what can be tried."""
+    """Compare, say and report; with `prove`, run what can be tried. Raises Refused."""
     from provenance.git.source import Source, code_diff
     from provenance.pages.compare_page import compared_page, compared_result
     from provenance.record import names

@@ -43,7 +43,7 @@ def reproduce_command(pipeline: Pipeline, location: Decorator = NO_OPTIONS) -> c
 
 
 def run_reproduce(pipeline: Pipeline, params: dict[str, Any]) -> None:
-    """Repeat, judge, report; exits with 1 below what is required."""
+    """Repeat, judge, report; exits with 1 below what is required. Raises Refused."""
     from provenance.reproduce.recorded_code import RecordedCode
     from provenance.reproduce.reproduce import passes
     from provenance.reproduce.reproduce import reproduce as repeat

@@ -76,7 +76,10 @@ def run_verify(pipeline: Pipeline, params: dict[str, Any]) -> None:
 
 
 def run_main(session: Session, params: dict[str, Any]) -> list[Made]:
-    """`main` as this checkout has it, in this run's environment, with a registry of its own; what its steps made."""
+    """`main` as this checkout has it, in this run's environment, with a registry of its own; what its steps made.
+
+    Raises ReproductionError.
+    """
     from provenance.record import names
     from provenance.reproduce import recorded_run, replay
     from provenance.reproduce.reproduce import ReproductionError

@@ -36,6 +36,7 @@ def write(out: Path, wanted: Iterable[str], originals: Iterable[RecordedRun], pr
     """Write a bundle of `originals` to `out`, whole or not at all.
 
     projects: run id -> its project folder in a checkout of its commit. external: member -> file to carry.
+    Raises BundleError.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(f".{out.name[:100]}.part", out.parent) as work:

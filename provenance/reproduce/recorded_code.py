@@ -147,7 +147,10 @@ def summarised(patch: bytes) -> list[str]:
 
 
 def inside(top: Path, folder: str) -> Path:
-    """The project in `folder` of a clone, when that is a folder of the clone and holds an MLproject."""
+    """The project in `folder` of a clone, when that is a folder of the clone and holds an MLproject.
+
+    Raises CodeRefused.
+    """
     if folder:
         try:
             check_name(folder, "The record")

@@ -67,7 +67,10 @@ def external_of(pipeline: Pipeline, lineage: Lineage) -> tuple[Input, ...]:
 
 
 def step_runs(session: Session, run_id: str) -> list[str]:
-    """The run itself when it is a step's, the one it reused, or the runs of the chain (`main`, `course`) it is."""
+    """The run itself when it is a step's, the one it reused, or the runs of the chain (`main`, `course`) it is.
+
+    Raises RunError.
+    """
     run_id = run_id.removeprefix("runs:/").strip("/")  # as MLflow's pages name it
     repeatable.check(session, run_id)
     hit = session.hit(run_id)

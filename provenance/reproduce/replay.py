@@ -47,6 +47,7 @@ def parameters(project: Path, original: RecordedRun, changes: Mapping[str, str])
     """What `mlflow run -e STEP` was given, unquoted, with `changes` where the step takes them; the cache is off.
 
     Only parameters that the recorded MLproject declares: a step logs others, and a server may add some.
+    Raises ReplayError.
     """
     step = original.lineage.step
     try:
@@ -64,7 +65,7 @@ def parameters(project: Path, original: RecordedRun, changes: Mapping[str, str])
 
 
 def unquoted(name: str, logged: str) -> str:
-    """A parameter's value from what MLflow logged of it, which is quoted for a shell."""
+    """A parameter's value from what MLflow logged of it, which is quoted for a shell. Raises ReplayError."""
     if len(logged) >= CUT:
         raise ReplayError(f"parameter {name} is longer than the {CUT:,} characters that MLflow keeps\n"
                           " Such a run cannot be repeated from its record.")  # fmt: skip
@@ -79,7 +80,7 @@ def unquoted(name: str, logged: str) -> str:
 
 
 def manager(original: RecordedRun, asked: str) -> str:
-    """The environment manager to use: the recorded one for "auto"."""
+    """The environment manager to use: the recorded one for "auto". Raises ReplayError."""
     wanted = original.lineage.environment.get("manager") if asked == "auto" else asked
     if wanted not in MANAGERS:
         raise ReplayError(f"the recorded environment manager {wanted!r:.40} is none of {', '.join(MANAGERS)}\n"

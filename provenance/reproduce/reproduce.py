@@ -151,7 +151,10 @@ def location_of(external: ExternalInputs, original: RecordedRun, options: Replay
 
 
 def check_external(session: Session, original: RecordedRun, options: ReplayOptions) -> None:
-    """Say before anything runs which external inputs cannot be had, or are not the recorded ones."""
+    """Say before anything runs which external inputs cannot be had, or are not the recorded ones.
+
+    Raises ReproductionError.
+    """
     external = session.pipeline.external(original.lineage.step)
     if external is None:
         return
