@@ -1,27 +1,28 @@
-"""Write a bundle: records, code, patches, locks and, if wanted, external inputs, as one file that needs no server."""
+"""Write a bundle: one file with records, code, patches, locks and, if wanted, external inputs."""
 
 from __future__ import annotations
 
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 
 from provenance.git.command import git
 from provenance.git.source import check_commit
-from provenance.record.digest import sha256_file
+from provenance.record.digest import Json, sha256_file
 from provenance.reproduce.bundle import BLOCK, CODE, LOCKS, MANIFEST, PATCHES, RECORDS, SCHEMA, BundleError
 from provenance.reproduce.recorded_run import RecordedRun
 from runtime.progress import bar
 from runtime.scratch import scratch_folder
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's first day: the same content is the same file
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed time, zip's earliest, so that the same content gives the same file
+_LOCKS = ("requirements.lock", "conda.yaml")
 
 
 def verify_whole(originals: Iterable[RecordedRun]) -> None:
-    """Raise BundleError when a run was made from something that no bundled run makes."""
+    """Raise BundleError if an input of a run was made neither by a bundled run nor outside of all steps."""
     for original in originals:
         outside = [item.role for item in original.of_steps if item.role not in original.upstream]
         if outside:
@@ -33,62 +34,67 @@ def verify_whole(originals: Iterable[RecordedRun]) -> None:
 
 def write(out: Path, wanted: Iterable[str], originals: Iterable[RecordedRun], projects: Mapping[str, Path],
           external: Mapping[str, Path]) -> Path:  # fmt: skip
-    """Write a bundle of `originals` to `out`, whole or not at all.
+    """Write a bundle of `originals` to `out`. If it fails, it leaves no file. Raises BundleError.
 
-    projects: run id -> its project folder in a checkout of its commit. external: member -> file to carry.
-    Raises BundleError.
+    wanted: ids of the runs that the bundle is made for.
+    projects: run id -> its project folder in a checkout of its commit.
+    external: member -> the file of an external input.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(f".{out.name[:100]}.part", out.parent) as work:
         members: dict[str, Path] = {}
-
-        def text(member: str, content: bytes) -> None:
-            path = work / f"{len(members)}"
-            path.write_bytes(content)
-            members[member] = path
-
         for original in originals:
-            record = {
-                "lineage": original.lineage.to_json(),
-                "metrics": original.made.metrics,
-                "logged": original.logged,
-            }
-            text(f"{RECORDS}/{original.run_id}.json", json.dumps(record, indent=1, sort_keys=True).encode())
-            if original.patch is not None:
-                text(f"{PATCHES}/{original.run_id}.diff", original.patch)
-            for lock in ("requirements.lock", "conda.yaml"):
-                text(f"{LOCKS}/{original.run_id}/{lock}", (projects[original.run_id] / lock).read_bytes())
-            commit = original.lineage.source.get("commit")
-            if commit is None:
-                raise BundleError(f"run {original.run_id} was made from a plain folder, whose code git does not have\n"
-                                  " Bundle a run of a commit.")  # fmt: skip
-            member = f"{CODE}/{check_commit(commit)}.bundle"
-            if member not in members:
-                members[member] = work / f"{commit}.bundle"
-                git("bundle", "create", "-q", str(members[member]), "HEAD", cwd=projects[original.run_id])
+            _add_run(members, work, original, projects[original.run_id])
         members |= external
-        manifest = {
-            "schema": SCHEMA,
-            "wanted": list(wanted),
-            "members": {member: [path.stat().st_size, sha256_file(path)] for member, path in sorted(members.items())},
-        }
         part = work / "whole.zip"
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-            _add(archive, MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
-            with closing(bar("bundle", sum(path.stat().st_size for path in members.values()), "B")) as drawn:
-                for member, path in sorted(members.items()):
-                    info = _info(member, packed=member not in external)
-                    with path.open("rb") as source, archive.open(info, "w", force_zip64=True) as target:
-                        while block := source.read(BLOCK):
-                            target.write(block)
-                            drawn.update(len(block))
+            with archive.open(_info(MANIFEST), "w") as target:
+                target.write(_json(_manifest(wanted, members)))
+            _copy(archive, members, unpacked=external)
         os.replace(part, out)
     return out
 
 
-def _add(archive: zipfile.ZipFile, member: str, content: bytes) -> None:
-    with archive.open(_info(member), "w") as target:
-        target.write(content)
+def _add_run(members: dict[str, Path], work: Path, original: RecordedRun, project: Path) -> None:
+    """Write record, patch, locks and code of one run to the folder `work`, and add them to `members`."""
+    record = {"lineage": original.lineage.to_json(), "metrics": original.made.metrics, "logged": original.logged}
+    texts = {f"{RECORDS}/{original.run_id}.json": _json(record)}
+    if original.patch is not None:
+        texts[f"{PATCHES}/{original.run_id}.diff"] = original.patch
+    texts |= {f"{LOCKS}/{original.run_id}/{lock}": (project / lock).read_bytes() for lock in _LOCKS}
+    for member, content in texts.items():
+        path = work / f"{len(members)}"
+        path.write_bytes(content)
+        members[member] = path
+    commit = original.lineage.source.get("commit")
+    if commit is None:
+        raise BundleError(f"run {original.run_id} was made from a plain folder, whose code git does not have\n"
+                          " Bundle a run of a commit.")  # fmt: skip
+    member = f"{CODE}/{check_commit(commit)}.bundle"
+    if member not in members:
+        members[member] = work / f"{commit}.bundle"
+        git("bundle", "create", "-q", str(members[member]), "HEAD", cwd=project)
+
+
+def _manifest(wanted: Iterable[str], members: Mapping[str, Path]) -> Json:
+    """What manifest.json says: the wanted runs, and size and SHA-256 of each member."""
+    listed = {member: [path.stat().st_size, sha256_file(path)] for member, path in sorted(members.items())}
+    return {"schema": SCHEMA, "wanted": list(wanted), "members": listed}
+
+
+def _copy(archive: zipfile.ZipFile, members: Mapping[str, Path], unpacked: Collection[str]) -> None:
+    """Copy the files into the archive, with a progress bar. The members `unpacked` are not compressed."""
+    with closing(bar("bundle", sum(path.stat().st_size for path in members.values()), "B")) as drawn:
+        for member, path in sorted(members.items()):
+            info = _info(member, packed=member not in unpacked)
+            with path.open("rb") as source, archive.open(info, "w", force_zip64=True) as target:
+                while block := source.read(BLOCK):
+                    target.write(block)
+                    drawn.update(len(block))
+
+
+def _json(value: Json) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True).encode()
 
 
 def _info(member: str, packed: bool = True) -> zipfile.ZipInfo:
