@@ -1,1 +1,4 @@
-"""Entry points that every project has, made for a declared pipeline: they ask about runs, repeat them, clear up."""
+"""Entry points that every project has: they examine runs, repeat them, and delete what is not needed.
+
+Each `*_command` function makes the entry point for a declared pipeline.
+"""

@@ -1,4 +1,4 @@
-"""bundle: one file from which a run can be reproduced without the server."""
+"""bundle: write one file from which a run can be reproduced without the server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,20 @@ if TYPE_CHECKING:
 
 
 def bundle_command(pipeline: Pipeline, location: Decorator = NO_OPTIONS) -> click.Command:
-    """The entry point. `location` is the option that says where external inputs lie, "recorded" by default."""
+    """Make the entry point ``bundle``.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The project's declaration.
+    location : Decorator, optional
+        The option that says where external inputs are; its default is "recorded".
+
+    Returns
+    -------
+    click.Command
+        The command. It raises Refused, BundleError or CodeRefused if no bundle can be made.
+    """
 
     @click.command("bundle", cls=StepCommand)
     @engine_options("run_id", "out", "data")
@@ -37,7 +50,7 @@ def bundle_command(pipeline: Pipeline, location: Decorator = NO_OPTIONS) -> clic
 
 
 def write_bundle(pipeline: Pipeline, params: dict[str, Any]) -> None:
-    """Write the file and say what is in it. Raises Refused."""
+    """Write the bundle and print what it contains. Raises Refused for a wrong parameter, and BundleError."""
     from provenance.record.digest import sha256_file
     from provenance.reproduce import bundle_writer, recorded_run
     from provenance.reproduce.recorded_code import RecordedCode
@@ -50,7 +63,7 @@ def write_bundle(pipeline: Pipeline, params: dict[str, Any]) -> None:
         originals = recorded_run.in_order(wanted, lambda run_id: recorded_run.read(session, run_id), True)
         bundle_writer.verify_whole(originals)
         repo = given_repository(params["repo"])
-        # Nothing runs here, so a patch needs no leave; it is checked and applied, to be sure that it can be.
+        # No recorded code runs here, so a patch needs no permission. It is applied to check that this is possible.
         code = RecordedCode(session, Path(folder), repo, patch=True)
         projects = {item.run_id: code.project(item) for item in originals}
         location = params.get(pipeline.location, "recorded")
@@ -66,7 +79,7 @@ def write_bundle(pipeline: Pipeline, params: dict[str, Any]) -> None:
 
 
 def writable(out: str) -> Path:
-    """The file to write, when it can be one: said before anything is fetched. Raises Refused."""
+    """The path of the file to write. Raises Refused if it is a URI, a folder or below a file."""
     path = user_path(out)
     if re.match(r"[\w+.-]{2,}:/", out):
         raise Refused(f"out={out:.200} is a URI, and a bundle is a file of this machine\n Give a path: -P out=run.zip")
@@ -79,10 +92,7 @@ def writable(out: str) -> Path:
 
 
 def external_files(session: Session, originals: list[RecordedRun], location: str) -> dict[str, Path]:
-    """Member -> file, of all that the runs read and no step made, each checked against its recorded digest.
-
-    Raises Refused.
-    """
+    """Member -> file, of all external inputs of the runs. Raises Refused if one differs from its recorded digest."""
     from provenance.record.digest import sha256_file
     from provenance.reproduce.reproduce import ReplayOptions, location_of
 

@@ -1,4 +1,4 @@
-"""compare: why two runs differ, the likeliest cause first; prove=true runs one with each difference in turn."""
+"""compare: say why two runs differ, the most likely cause first. prove=true repeats a run with each difference."""
 
 from __future__ import annotations
 
@@ -22,7 +22,20 @@ if TYPE_CHECKING:
 
 
 def compare_command(pipeline: Pipeline, location: Decorator = NO_OPTIONS) -> click.Command:
-    """The entry point. `location` is the option that says where external inputs lie, "recorded" by default."""
+    """Make the entry point ``compare``.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The project's declaration.
+    location : Decorator, optional
+        The option that says where external inputs are; its default is "recorded".
+
+    Returns
+    -------
+    click.Command
+        The command. It raises Refused, RunError or NotComparable if the runs cannot be compared.
+    """
 
     @click.command("compare", cls=StepCommand)
     @engine_options("a", "b", "prove")
@@ -37,7 +50,7 @@ def compare_command(pipeline: Pipeline, location: Decorator = NO_OPTIONS) -> cli
 
 
 def run_compare(pipeline: Pipeline, params: dict[str, Any]) -> None:
-    """Compare, say and report; with `prove`, run what can be tried. Raises Refused."""
+    """Compare two runs, print the differences and publish the report. With `prove`, try each difference."""
     from provenance.git.source import Source, code_diff
     from provenance.pages.compare_page import compared_page, compared_result
     from provenance.record import names
@@ -72,7 +85,7 @@ def run_compare(pipeline: Pipeline, params: dict[str, Any]) -> None:
 
 
 def recorded(session: Session, run_id: str) -> list[RecordedRun]:
-    """The run and everything it was made from, in order."""
+    """The records of the run and of all runs from which it was made, in order."""
     from provenance.reproduce.recorded_run import in_order, read, step_runs
 
     return in_order(step_runs(session, run_id), lambda above: read(session, above), True)
@@ -81,7 +94,7 @@ def recorded(session: Session, run_id: str) -> list[RecordedRun]:
 def ablation(
     session: Session, params: dict[str, Any], found: Comparison, a: list[RecordedRun], b: list[RecordedRun]
 ) -> list[str]:
-    """For each factor the metric that it moves, and how much of the whole distance that is."""
+    """Try each difference, and return one line for each: its effect on a metric, and its share of the difference."""
     from provenance.reproduce.ablation import factors, prove
     from provenance.reproduce.recorded_code import RecordedCode
     from provenance.reproduce.report import ablation_lines

@@ -1,4 +1,4 @@
-"""gc: list, and with delete=true delete, the runs and artifacts that nothing needs; dry by default."""
+"""gc: list the runs and artifacts that are not needed. delete=true deletes them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,18 @@ if TYPE_CHECKING:
 
 
 def gc_command(pipeline: Pipeline) -> click.Command:
-    """The entry point."""
+    """Make the entry point ``gc``.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The project's declaration.
+
+    Returns
+    -------
+    click.Command
+        The command. It exits with 1 if a run could not be deleted.
+    """
 
     @click.command("gc", cls=StepCommand)
     @engine_options("keep_days", "delete", "quiet")
@@ -32,7 +43,7 @@ def gc_command(pipeline: Pipeline) -> click.Command:
 
 
 def collect(pipeline: Pipeline, params: dict[str, Any]) -> None:
-    """List, and delete when asked to; exits with 1 when something could not be deleted."""
+    """List what is not needed, and delete it if ``delete`` is true. Exits with 1 if a run could not be deleted."""
     from provenance.reuse import garbage
 
     with report_run(pipeline, "gc", params) as session:
@@ -43,8 +54,8 @@ def collect(pipeline: Pipeline, params: dict[str, Any]) -> None:
             echo(f"kept all that could be registered: {found.unknown}")
         if found.unmarked:
             echo(
-                f"left alone: {found.unmarked} runs without the tag lineage.project, of before it was written "
-                "(delete by hand what you know: `mlflow runs delete --run-id ID`)"
+                f"left alone: {found.unmarked} runs without the tag lineage.project, made before it was written "
+                "(delete by hand those that you know: `mlflow runs delete --run-id ID`)"
             )
         echo("environments (delete a folder to have it built again):")
         for folder in garbage.environments(found.ours):
@@ -57,7 +68,7 @@ def collect(pipeline: Pipeline, params: dict[str, Any]) -> None:
 
 
 def clear(session: Session, found: Garbage, delete: bool) -> int:
-    """Name each run, and delete it when asked to; the number of those that could not be deleted."""
+    """Print each run, and delete it if `delete` is true. Returns the number of runs that could not be deleted."""
     from mlflow.exceptions import MlflowException
 
     from provenance.record.validation import one_line

@@ -1,4 +1,4 @@
-"""plan: which steps `main` would reuse and which it would run, and why; runs nothing, leaves no run."""
+"""plan: say which steps `main` would reuse and which it would run, and why. It runs no step and leaves no run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Planned(TypedDict):
-    """What a step would do, and why; of the run that it would reuse its id, when it ended and whose it is."""
+    """What a step would do, and why. `run_id`, `when` (its end) and `user` describe the run that it would reuse."""
 
     step: str
     reuse: bool
@@ -33,7 +33,7 @@ class Planned(TypedDict):
 
 
 class NotYet(Exception):
-    """A step's input does not exist yet: the step before will make it."""
+    """An input of a step does not exist yet, because an earlier step must run first."""
 
 
 def plan_command(
@@ -41,7 +41,22 @@ def plan_command(
     parameters: Decorator = NO_OPTIONS,
     prepare: Callable[[dict[str, object]], Parameters] = lambda params: params,
 ) -> click.Command:
-    """The entry point. `parameters` are those of `main`, `prepare` what `main` does with them first."""
+    """Make the entry point ``plan``.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The project's declaration.
+    parameters : Decorator, optional
+        The options of `main`.
+    prepare : callable, optional
+        ``prepare(params)`` returns the parameters of the steps, as `main` derives them from its own.
+
+    Returns
+    -------
+    click.Command
+        The command.
+    """
 
     @click.command("plan", cls=StepCommand)
     @parameters
@@ -56,7 +71,7 @@ def plan_command(
 
 def say_plan(pipeline: Pipeline, params: Parameters) -> None:
     """Print what `main` with these parameters would do."""
-    run = launched("plan")  # `mlflow run` makes one for every entry point
+    run = launched("plan")  # `mlflow run` makes a run for each entry point
     session = open_session(pipeline, params, run)
     try:
         rows = planned(session, params)
@@ -77,7 +92,7 @@ def say_plan(pipeline: Pipeline, params: Parameters) -> None:
 
 
 def planned(session: Session, params: Parameters) -> list[Planned]:
-    """One row for each step of the pipeline, in its order."""
+    """One row for each step of the pipeline, in order."""
     from provenance.pipeline.graph import Graph
     from provenance.reuse.cache import Hit
 
@@ -97,7 +112,7 @@ def planned(session: Session, params: Parameters) -> list[Planned]:
         try:
             lineage = graph.lineage(step, made_by)
         except NotYet as upstream:
-            row["why"] = [f"{upstream} runs first, and what it makes decides"]
+            row["why"] = [f"{upstream} runs first, and its output decides"]
             continue
         if not params["reuse"]:
             row["why"] = ["reuse=false"]
@@ -112,7 +127,7 @@ def planned(session: Session, params: Parameters) -> list[Planned]:
 
 
 def reasons(session: Session, lineage: Lineage) -> list[str]:
-    """What changed against the nearest earlier run of the step."""
+    """The changes since the most similar earlier run of the step."""
     from provenance.reuse import cache
 
     nearest = cache.nearest(session.client, session.trusted_experiments, lineage)

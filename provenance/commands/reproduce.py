@@ -1,4 +1,4 @@
-"""reproduce: re-execute a recorded run, compare every output and metric, and grade; exit 1 below `require`."""
+"""reproduce: repeat a recorded run, compare each output and metric, and give a grade. Exit code 1 below `require`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,21 @@ DEPTH = {"step": "step: from the recorded inputs", "all": "all: everything upstr
 
 
 def reproduce_command(pipeline: Pipeline, location: Decorator = NO_OPTIONS) -> click.Command:
-    """The entry point. `location` is the option that says where external inputs lie, "recorded" by default."""
+    """Make the entry point ``reproduce``.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The project's declaration.
+    location : Decorator, optional
+        The option that says where external inputs are; its default is "recorded".
+
+    Returns
+    -------
+    click.Command
+        The command. It exits with 1 below the required grade. It raises Refused, RunError, CodeRefused,
+        ReproductionError or BundleError if the run cannot be repeated.
+    """
 
     @click.command("reproduce", cls=StepCommand)
     @engine_options("run_id", "bundle", "depth")
@@ -43,7 +57,7 @@ def reproduce_command(pipeline: Pipeline, location: Decorator = NO_OPTIONS) -> c
 
 
 def run_reproduce(pipeline: Pipeline, params: dict[str, Any]) -> None:
-    """Repeat, judge, report; exits with 1 below what is required. Raises Refused."""
+    """Repeat the run, judge it and publish the report. Exits with 1 below the required grade."""
     from provenance.reproduce.recorded_code import RecordedCode
     from provenance.reproduce.reproduce import passes
     from provenance.reproduce.reproduce import reproduce as repeat
@@ -70,7 +84,7 @@ def run_reproduce(pipeline: Pipeline, params: dict[str, Any]) -> None:
 def read_runs(
     session: Session, params: dict[str, Any], stack: contextlib.ExitStack
 ) -> tuple[list[RecordedRun], Bundle | None]:
-    """The records to repeat, in order, from the server or from a bundle; and the bundle, open until `stack` closes."""
+    """The records to repeat, in order, and the bundle that holds them, if any. It stays open until `stack` closes."""
     from provenance.reproduce import bundle as bundles
     from provenance.reproduce import recorded_run
 
@@ -78,13 +92,13 @@ def read_runs(
         wanted = recorded_run.step_runs(session, params["run_id"])
         everything = params["depth"] == "all"
         return recorded_run.in_order(wanted, lambda run_id: recorded_run.read(session, run_id), everything), None
-    # A bundle has no artifacts to start from: everything is made again from what no step made.
+    # A bundle contains no outputs of steps, so all steps are repeated.
     bundle = stack.enter_context(bundles.open_bundle(user_path(params["bundle"]), session.pipeline))
     return recorded_run.in_order(list(bundle.wanted), bundle.original, True), bundle
 
 
 def replay_options(session: Session, params: dict[str, Any], bundle: Bundle | None = None) -> ReplayOptions:
-    """How to repeat, as the user asks for it."""
+    """The options of a repetition, from the parameters of the entry point."""
     from provenance.reproduce.reproduce import RECORDED, ReplayOptions
 
     location = params.get(session.pipeline.location, RECORDED)
@@ -100,7 +114,7 @@ def replay_options(session: Session, params: dict[str, Any], bundle: Bundle | No
 
 
 def tell(session: Session, params: dict[str, Any], verdict: Verdict, originals: list[RecordedRun]) -> None:
-    """The table on stdout, the report as artifacts."""
+    """Print the verdict and publish the report."""
     from provenance.record import names
     from provenance.record.run_page import run_link
     from provenance.record.validation import code
@@ -133,12 +147,13 @@ def tell(session: Session, params: dict[str, Any], verdict: Verdict, originals: 
 
 
 def code_of(original: RecordedRun) -> str:
+    """The code of a recorded run, as text for the report: its commit, and whether it has a patch."""
     source = original.lineage.source
     return f"commit {source.get('commit') or 'none'}{' and patch.diff' if source.get('dirty') else ''}"
 
 
 def link(session: Session, run_id: str, verdict: Verdict) -> None:
-    """The verdict on the recorded run's own page, where its readers may write."""
+    """Write the verdict to a tag of the recorded run, if the user may do so."""
     from mlflow.exceptions import MlflowException
 
     from provenance.record import names

@@ -1,4 +1,4 @@
-"""rollback: give the champion alias of a registered model back to its last holder; print who was champion when."""
+"""rollback: give the champion alias of a registered model back to the previous version, and print the history."""
 
 from __future__ import annotations
 
@@ -16,7 +16,20 @@ if TYPE_CHECKING:
 
 
 def rollback_command(pipeline: Pipeline, model_name: Decorator = MODEL_NAME) -> click.Command:
-    """The entry point."""
+    """Make the entry point ``rollback``.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The project's declaration.
+    model_name : Decorator, optional
+        The option that names the registered model.
+
+    Returns
+    -------
+    click.Command
+        The command. It raises RegistryError if there is no such model or no previous champion.
+    """
 
     @click.command("rollback", cls=StepCommand)
     @model_name
@@ -30,7 +43,7 @@ def rollback_command(pipeline: Pipeline, model_name: Decorator = MODEL_NAME) -> 
 
 
 def roll_back(pipeline: Pipeline, params: dict[str, Any]) -> None:
-    """Move the alias, print the history."""
+    """Move the alias and print the history."""
     from provenance.record import names
     from provenance.record.validation import cell
     from provenance.record.writer import set_tags
@@ -39,7 +52,7 @@ def roll_back(pipeline: Pipeline, params: dict[str, Any]) -> None:
     with report_run(pipeline, "rollback", params) as session:
         client, run_id = session.client, session.run_id
         name = aliases.model_name(session, str(params["model_name"]))
-        promotions.history(client, name)  # refuse a name that is none before standing in the queue
+        promotions.history(client, name)  # refuse an unknown name before this run waits for its turn
         with promotions.turn(session, name):
             held, back = promotions.champion_of(client, name), promotions.previous(client, name)
             promotions.promote(

@@ -1,6 +1,6 @@
-"""verify: run `main` on the embedded default without the cache and compare with expected.json; exit 1 below `require`.
+"""verify: run `main` with its default parameters, without reuse, and compare the results with expected.json.
 
-`write=true` makes expected.json instead: what this commit gives from now on.
+The exit code is 1 below `require`. `write=true` writes the results to expected.json instead.
 """
 
 from __future__ import annotations
@@ -26,7 +26,18 @@ if TYPE_CHECKING:
 
 
 def verify_command(pipeline: Pipeline) -> click.Command:
-    """The entry point."""
+    """Make the entry point ``verify``.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The project's declaration.
+
+    Returns
+    -------
+    click.Command
+        The command. It exits with 1 below the required grade. It raises ExpectedError if expected.json cannot be read.
+    """
 
     @click.command("verify", cls=StepCommand)
     @engine_options("require", "tolerance", "workers", "write", "quiet")
@@ -39,7 +50,7 @@ def verify_command(pipeline: Pipeline) -> click.Command:
 
 
 def run_verify(pipeline: Pipeline, params: dict[str, Any]) -> None:
-    """Run the whole pipeline and compare, or write; exits with 1 below what is required."""
+    """Run the pipeline and compare the results, or write them. Exits with 1 below the required grade."""
     from provenance.record import names
     from provenance.record.run_page import run_link
     from provenance.record.validation import code
@@ -76,9 +87,9 @@ def run_verify(pipeline: Pipeline, params: dict[str, Any]) -> None:
 
 
 def run_main(session: Session, params: dict[str, Any]) -> list[Made]:
-    """`main` as this checkout has it, in this run's environment, with a registry of its own; what its steps made.
+    """Run `main` of this checkout, in this run's environment and with a temporary registry. Returns its steps' results.
 
-    Raises ReproductionError.
+    Raises ReproductionError if it fails.
     """
     from provenance.record import names
     from provenance.reproduce import recorded_run, replay
@@ -91,7 +102,7 @@ def run_main(session: Session, params: dict[str, Any]) -> list[Made]:
     with tempfile.TemporaryDirectory(prefix="registry-") as folder, replay.scratch_registry(Path(folder)):
         repeated = replay.launch(session, session.root, session.pipeline.chains[0], given, manager)
     if repeated.made is None or repeated.run_id is None:
-        raise ReproductionError(f"main failed: {repeated.error}\n Its own message stands above.")
+        raise ReproductionError(f"main failed: {repeated.error}\n Its own message is above.")
     try:
         hits = [session.hit(run_id) for run_id in recorded_run.step_runs(session, repeated.run_id)]
         order = session.pipeline.names
@@ -105,6 +116,7 @@ def run_main(session: Session, params: dict[str, Any]) -> list[Made]:
 
 
 def steps_below(session: Session, run_id: str) -> list[Run]:
+    """The runs of steps that were started under run `run_id`."""
     from provenance.pipeline.launch import children
 
     return children(session.client, session.client.get_run(run_id), session.project)

@@ -1,4 +1,4 @@
-"""Who holds an alias of a registered model, and whether the version of a finished run still stands for it."""
+"""Which version holds an alias of a registered model, and whether the aliases of a finished run are still in place."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ AUTO = "auto"
 
 
 def holder(client: MlflowClient, model_name: str, alias: str) -> ModelVersion | None:
-    """The version that holds `alias`, if any."""
+    """The version that holds `alias`; None if there is no such alias or model."""
     try:
         return client.get_model_version_by_alias(model_name, alias)
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
-        # Of a model that is not there, a server with users says that one may not read it.
+        # For a missing model, a server with users answers that the user may not read it.
         named = every(client.search_registered_models, f"name = '{model_name}'")
         if error.error_code == "PERMISSION_DENIED" and not any(named):
             return None
@@ -29,7 +29,10 @@ def holder(client: MlflowClient, model_name: str, alias: str) -> ModelVersion | 
 
 
 def model_name(session: Session, given: str) -> str:
-    """The registered model to use for `given`: for "auto" the project's first that has a champion. It is named."""
+    """The registered model to use for `given`. For "auto" it is the project's first model that has a champion.
+
+    The chosen name is printed.
+    """
     if given != AUTO:
         return given
     models = session.pipeline.registered_models
@@ -39,13 +42,13 @@ def model_name(session: Session, given: str) -> str:
 
 
 def version_of(hit: Hit) -> tuple[str, str]:
-    """Name and number of the version that a register run made."""
+    """Name and number of the version that a run of a registering step made."""
     _, name, version = hit.outputs[names.VERSION].uri.split("/")
     return name, version
 
 
 def moved(client: MlflowClient, hit: Hit) -> str | None:
-    """Why the version of an earlier register run no longer stands for this one: an alias is gone or went elsewhere."""
+    """Why an earlier registering run cannot be reused: an alias is missing or has moved. None if it can be reused."""
     name, version = version_of(hit)
     for alias in (names.CANDIDATE, names.CHAMPION):
         held = holder(client, name, alias)

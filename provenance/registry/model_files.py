@@ -1,8 +1,8 @@
-"""Which files of a logged model differ whenever it is made again."""
+"""Which files of a logged model differ each time it is made."""
 
 from __future__ import annotations
 
-# What of a model must be the same when it is made again; the rest carries ids, times and comments.
+# These files contain ids, times or comments. All other files must be the same when the model is made again.
 VOLATILE = (
     "MLmodel",
     "*.yaml",

@@ -1,4 +1,4 @@
-"""The model registry: versions, aliases, and the history of who was champion, all of it in the registry itself."""
+"""The model registry: versions, the champion alias and the history of promotions. All of it is kept in the registry."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from provenance.reuse import cache, heartbeat, single_flight, trust
 from provenance.store.paging import every
 from provenance.store.project_identity import is_ours
 
-WHY_LENGTH = 500  # characters of a reason in the history; the version's own tag has all of it
-TAG_LENGTH = 5000  # characters MLflow keeps of a version's tag
-UNDECIDED = "undecided"  # of a version whose run is not through with it
+WHY_LENGTH = 500  # characters of a reason in the history; the tag of the version has the whole reason
+TAG_LENGTH = 5000  # characters that MLflow keeps of a version's tag
+UNDECIDED = "undecided"  # the decision on a version whose run has not ended
 MOST_PROMOTIONS = 1_000_000
 UNREADABLE = (ArtifactError, DigestError, MlflowException)
-# What MLmodel says of the run that logged a model, rather than of the model.
+# The fields of MLmodel that describe the run that logged a model, and not the model.
 OF_THE_RUN = ("run_id", "model_id", "model_uuid", "artifact_path", "utc_time_created", "model_size_bytes")
 
 
@@ -43,12 +43,12 @@ _VERSION = re.compile(r"[0-9]{1,9}")
 
 
 class RegistryError(ValueError):
-    """A registered model that cannot do what is asked of it."""
+    """A registered model does not exist, or does not allow what was asked for."""
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """One move of the champion alias, `number` 1 the first. `over` is who held it before; None for nobody."""
+    """One move of the champion alias. `number` counts from 1; `over` is the version that held the alias before."""
 
     number: int
     version: str
@@ -61,12 +61,12 @@ class Promotion:
 
     @property
     def tag(self) -> str:
-        """Name of the registered model's tag that holds it."""
+        """The name of the registered model's tag that stores this promotion."""
         return f"{names.PROMOTION}{self.number:04}.version-{self.version}"
 
     @classmethod
     def read(cls, tag: str, text: str) -> Promotion | None:
-        """What `tag` holds; None where it is not one of ours."""
+        """The promotion in the tag `tag`; None if the text is not a valid promotion."""
         try:
             entry = cls(**json.loads(text))
         except (ValueError, TypeError, RecursionError):
@@ -84,6 +84,7 @@ class Promotion:
         return entry if sound else None
 
     def line(self) -> str:
+        """One line of the history."""
         verb = "back to version" if self.rollback else "version"
         over = f"over version {self.over}" if self.over else "the first"
         text = f"{self.at}  {verb} {self.version}, {over}, by {self.by}: {self.why}"
@@ -91,17 +92,39 @@ class Promotion:
 
 
 def champion_of(client: MlflowClient, model_name: str) -> str | None:
-    """Number of the version that is champion, if any."""
+    """The number of the champion version; None if there is none."""
     held = holder(client, model_name, names.CHAMPION)
     return str(held.version) if held else None
 
 
 def register(client: MlflowClient, model_name: str, model: Output, tags: Mapping[str, str],
              description: str) -> ModelVersion:  # fmt: skip
-    """A new version of `model_name`, read back from the registry before anybody may get an alias on it.
+    """Register a new version of a model. The version is read back, and deleted if its files differ from the record.
 
-    One that does not come back as `model` was recorded is deleted. `description` is that of the model itself, which
-    it gets unless it has one: a person's own words stay.
+    Parameters
+    ----------
+    client : MlflowClient
+        Client of the registry.
+    model_name : str
+        Name of the registered model. It is created if it does not exist.
+    model : Output
+        The recorded logged model.
+    tags : mapping of str to str
+        Tags of the version.
+    description : str
+        Description of the registered model. It is not used if the model already has one.
+
+    Returns
+    -------
+    ModelVersion
+        The new version.
+
+    Raises
+    ------
+    ArtifactError
+        If the logged model, or the version that was read back, differs from the record.
+    MlflowException
+        If the registry refuses the version.
     """
     with open_verified(model):
         version = mlflow.register_model(model.uri, model_name, tags=dict(tags))
@@ -111,17 +134,42 @@ def register(client: MlflowClient, model_name: str, model: Output, tags: Mapping
         with open_verified(replace(model, uri=_uri(version))):
             return client.get_model_version(model_name, str(version.version))
     except (ArtifactError, MlflowException):
-        with contextlib.suppress(MlflowException):  # on a server who may write a model may not delete its versions
+        with contextlib.suppress(MlflowException):  # a user who may write a model may lack the right to delete versions
             client.delete_model_version(model_name, str(version.version))
         raise
 
 
 def enter(session: Session, model_name: str, model: Output, tags: Mapping[str, str],
           description: str) -> tuple[ModelVersion, Output]:  # fmt: skip
-    """The version for `model`, and the record of its files.
+    """Register a model, or complete a version that an earlier run of the same key left unfinished.
 
-    A version that a run of the same key made and did not live to finish is completed if it is this model, file by
-    file; if it is not, and holds no alias, it is deleted. `tags` has the key.
+    A run can be killed after it registered a version. If the files of that version are those of `model`, the version is
+    completed. Otherwise it is deleted, unless it holds an alias.
+
+    Parameters
+    ----------
+    session : Session
+        The session of the open run.
+    model_name : str
+        Name of the registered model.
+    model : Output
+        The recorded logged model.
+    tags : mapping of str to str
+        Tags of the version. They must contain the run's key.
+    description : str
+        Description of the registered model; see `register`.
+
+    Returns
+    -------
+    tuple of ModelVersion and Output
+        The version, and the record of its files.
+
+    Raises
+    ------
+    ArtifactError
+        If the logged model or the new version differs from the record.
+    MlflowException
+        If the registry refuses the version.
     """
     client, found = session.client, None
     for version in unfinished(client, model_name, tags[names.KEY], session.project):
@@ -139,12 +187,12 @@ def enter(session: Session, model_name: str, model: Output, tags: Mapping[str, s
 def _delete(session: Session, version: ModelVersion) -> None:
     try:
         session.client.delete_model_version(version.name, str(version.version))
-    except MlflowException as error:  # on a server who may write a model may not delete its versions
+    except MlflowException as error:  # a user who may write a model may lack the right to delete versions
         session.say(f"version {version.version} of {version.name} stays: {error.message.splitlines()[0]}")
 
 
 def unfinished(client: MlflowClient, model_name: str, key: str, project: str) -> list[ModelVersion]:
-    """Versions whose run, of `project` and with this key, ended before it had recorded them; the oldest first."""
+    """The versions whose run, of `project` and with this key, ended before it recorded them; the oldest first."""
     found = [version for version in versions(client, model_name) if version.tags.get(names.KEY) == key]
     unfinished = (version for version in found if _is_unfinished(client, version, project))
     return sorted(unfinished, key=lambda version: int(version.version))
@@ -154,7 +202,7 @@ def _is_unfinished(client: MlflowClient, version: ModelVersion, project: str) ->
     try:
         run = client.get_run(version.tags.get("run_id", ""))
     except MlflowException:
-        return False  # nobody can say
+        return False  # the run cannot be read
     return (
         is_ours(run, project)
         and names.OUTPUTS not in run.data.tags
@@ -163,19 +211,19 @@ def _is_unfinished(client: MlflowClient, version: ModelVersion, project: str) ->
 
 
 def versions(client: MlflowClient, model_name: str) -> list[ModelVersion]:
-    """Every version of `model_name`; none where there is no such model."""
+    """All versions of `model_name`; empty if there is no such model."""
     quote = '"' if "'" in model_name else "'"
     return list(every(client.search_model_versions, f"name = {quote}{model_name}{quote}"))
 
 
 def why_champion(client: MlflowClient, model_name: str, version: str) -> str:
-    """Why `version` was promoted last, as the history says."""
+    """The reason for the last promotion of `version`, from the history."""
     whys = [entry.why for entry in history(client, model_name) if entry.version == version]
     return whys[-1] if whys else "somebody set the alias by hand"
 
 
 def promoted_before(client: MlflowClient, one: ModelVersion) -> str | None:
-    """The last other version that was made of the same key and was champion, as far as it still exists."""
+    """The newest other version that has the same key and was champion; None if there is none."""
     key = one.tags.get(names.KEY)
     found = [
         str(version.version)
@@ -187,7 +235,10 @@ def promoted_before(client: MlflowClient, one: ModelVersion) -> str | None:
 
 
 def _as_registered(version: ModelVersion, model: Output) -> Output | None:
-    """The record of the files of `version` if they are those of `model`, but for what MLmodel says of its run."""
+    """The record of the files of `version` if they are those of `model`, else None.
+
+    The fields of MLmodel that describe the run may differ.
+    """
     try:
         with open_artifact(_uri(version)) as theirs, open_artifact(model.uri) as ours:
             found = output_record(theirs, model.name, _uri(version), VOLATILE)
@@ -199,7 +250,7 @@ def _as_registered(version: ModelVersion, model: Output) -> Output | None:
 
 
 def _ml_model(folder: Path) -> dict[str, object]:
-    """What MLmodel says, without what it says of the run, and where things lay when it was logged."""
+    """The content of MLmodel without the fields that describe the run, and without locations."""
     said = yaml.safe_load((folder / MODEL).read_text(encoding="utf-8"))
     return {name: value for name, value in without_places(said).items() if name not in OF_THE_RUN}
 
@@ -209,39 +260,60 @@ def _uri(version: ModelVersion) -> str:
 
 
 def throwaway() -> bool:
-    """Whether the registry is one of a repetition alone, thrown away with it."""
+    """Whether the registry is temporary: it belongs to a repetition and is deleted with it."""
     return os.environ.get(names.THROWAWAY_REGISTRY) == "true"
 
 
 @contextlib.contextmanager
 def turn(session: Session, model_name: str) -> Iterator[None]:
-    """While open, no other run of this tracking store moves the champion of `model_name`.
+    """While it is open, no other run of this tracking store moves the champion of `model_name`.
 
-    MLflow sets an alias without asking who holds it: of two runs that both beat the champion, the slower and perhaps
-    worse one would win. Here it meets the faster one as champion instead.
+    MLflow sets an alias without a check of its present holder. If two runs beat the champion at the same time, the
+    slower one would replace the faster one, even if it is worse. With turns, the slower run is compared with the faster
+    one.
     """
     client, run_id = session.client, session.run_id
     key, tags = digest_json(model_name), (names.GATE, names.GATE_TICKET)
     try:
         known = None
-        # Others may work in experiments that were made since this session began. One made while this run stood in the
-        # queue may hold a run that was ahead of it; a run in one made later finds this one's ticket.
+        # Repeat until no new experiment appears. An experiment that was made while this run waited can contain a run
+        # with a lower ticket. A run in an experiment that is made later finds the ticket of this run.
         while known != (known := cache.experiments(client)):
             believed = trust.experiments(client, session.trust, session.open_run.info.experiment_id)
             single_flight.wait_for_turn(client, known, run_id, key, session.say, session.project, tags=tags,
                                 what="is at the gate", believed=believed)  # fmt: skip
         yield
     finally:
-        with contextlib.suppress(MlflowException):  # it never came so far as to stand in the queue
+        with contextlib.suppress(MlflowException):  # there is no tag if the run failed before it took a ticket
             client.delete_tag(run_id, names.GATE)
 
 
 def promote(session: Session, model_name: str, version: str, why: str, rollback: bool = False) -> None:
-    """Make `version` the champion, to be called within `turn`, and write it into the history.
+    """Make a version the champion, and write it into the history. Call it inside `turn`.
 
-    The history is written first. A run that is killed before it moves the alias leaves an entry for a promotion that
-    did not happen; `previous` goes by the alias and passes over it. A run that is killed after it moved the alias
-    leaves the tags unwritten; the next run that promotes the same version writes them.
+    The history is written first. If the run is killed before it moves the alias, the history has an entry for a
+    promotion that did not happen; `previous` ignores it, because it starts from the alias. If the run is killed after
+    it moved the alias, the tags are missing; the next run that promotes the same version writes them.
+
+    Parameters
+    ----------
+    session : Session
+        The session of the open run.
+    model_name : str
+        Name of the registered model.
+    version : str
+        Number of the version.
+    why : str
+        The reason, for the history.
+    rollback : bool, optional
+        Whether this undoes an earlier promotion.
+
+    Raises
+    ------
+    RegistryError
+        If there is no such model.
+    MlflowException
+        If the registry refuses a change.
     """
     client, run = session.client, session.open_run
     over = champion_of(client, model_name)
@@ -261,20 +333,21 @@ def promote(session: Session, model_name: str, version: str, why: str, rollback:
         if name in client.get_model_version(model_name, version).tags:
             client.delete_model_version_tag(model_name, version, name)
     if over and over != version:
-        with contextlib.suppress(MlflowException):  # deleted meanwhile
+        with contextlib.suppress(MlflowException):  # the version was deleted meanwhile
             tag_version(client, model_name, over, {names.DEMOTED_AT: at, names.DEMOTED_BY: version})
     held = champion_of(client, model_name)
     if held != version:
-        session.say(f"somebody else, not through this project, made version {held} of {model_name} champion meanwhile")
+        session.say(f"another program made version {held} of {model_name} champion meanwhile")
 
 
 def tag_version(client: MlflowClient, model_name: str, version: str, tags: Mapping[str, str]) -> None:
+    """Set tags of a version. Long values are cut to TAG_LENGTH characters."""
     for name, value in tags.items():
         client.set_model_version_tag(model_name, version, name, value[:TAG_LENGTH])
 
 
 def history(client: MlflowClient, model_name: str) -> list[Promotion]:
-    """Every promotion, the first first. Raises RegistryError when there is no such model."""
+    """All promotions, the oldest first. Raises RegistryError if there is no such model."""
     try:
         tags = client.get_registered_model(model_name).tags
     except MlflowException as error:
@@ -286,18 +359,17 @@ def history(client: MlflowClient, model_name: str) -> list[Promotion]:
 
 
 def previous(client: MlflowClient, model_name: str) -> str:
-    """The version that was champion before the present one, as far as it still exists. Raises RegistryError.
+    """The last existing version that was champion before the present one. Raises RegistryError if there is none.
 
-    Of the present one's own promotion that is whom it took the place of; so a second rollback goes further back, not
-    forth again.
+    It is the version that the present champion replaced when it was promoted. Rollbacks are not counted as promotions,
+    so a second rollback goes further back.
     """
     promotions = history(client, model_name)
     holds = champion_of(client, model_name)
     over = {entry.version: entry.over for entry in promotions if not entry.rollback}
     last = promotions[-1].version if promotions else None
-    before = (
-        over.get(holds, last) if holds else last
-    )  # the last one known of when the present one was set by hand, or is nobody
+    # If there is no champion or it was set by hand, take the last version in the history.
+    before = over.get(holds, last) if holds else last
     passed = {holds}
     while before is not None and (before in passed or not _exists(client, model_name, before)):
         passed.add(before)

@@ -1,1 +1,1 @@
-"""Run again what was recorded, and compare."""
+"""Repeat recorded runs and compare the results."""

@@ -1,4 +1,4 @@
-"""Which difference moves the metric: run `a` again with one factor at a time taken from `b`."""
+"""Find out which difference changes a metric: repeat run `a` with one factor at a time taken from run `b`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,20 @@ from provenance.reproduce.reproduce import RECORDED, ReplayOptions, location_of,
 from provenance.reproduce.verdict import Verdict
 
 CONTROL = "nothing: a again"
-WORKERS = (DifferenceKind.PLACEMENT, "workers")  # can be taken from b; where the inputs lie or an engine runs cannot
+WORKERS = (
+    DifferenceKind.PLACEMENT,
+    "workers",
+)  # the only placement parameter that can be taken from b: other machines have other locations and engines
 
 
 @dataclass(frozen=True)
 class Factor:
-    """One thing to take from b: parameters, the source of external inputs, the code, the lock, environment variables.
+    """What is taken from b: parameters, the location of external inputs, the code, the lock or environment variables.
 
-    `name` is for people.
+    name: a description for people.
+    changes: parameter -> value.
+    source, code, lock: whether external inputs, code or lock are taken from b.
+    variables: environment variable -> value; None removes it.
     """
 
     name: str
@@ -39,7 +45,7 @@ class Factor:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one factor did: the verdict on a's steps with it."""
+    """The effect of one factor: the verdict on the steps of a, repeated with it."""
 
     factor: Factor
     verdict: Verdict
@@ -47,7 +53,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Effect:
-    """What one factor did to a metric: its value in a, in b and in a with the factor."""
+    """The effect of one factor on a metric: its value in a, in b, and now in a with the factor."""
 
     step: str
     metric: str
@@ -57,13 +63,13 @@ class Effect:
 
     @property
     def share(self) -> float | None:
-        """The part of the whole difference that the factor alone makes; None when there is no difference."""
+        """The share of the whole difference that the factor alone makes; None if there is no difference."""
         whole = self.in_b - self.in_a
         return (self.now - self.in_a) / whole if whole else None
 
 
 def factors(comparison: Comparison, b: list[RecordedRun]) -> tuple[list[Factor], list[RankedDifference]]:
-    """What can be tried, in the order of the causes, and the causes that cannot be tried on this machine."""
+    """The factors to try, in the order of the differences, and the differences that cannot be tried on this machine."""
     wanted: list[Factor] = []
     untried: list[RankedDifference] = []
     located = any(original.external for original in b)
@@ -77,9 +83,9 @@ def factors(comparison: Comparison, b: list[RecordedRun]) -> tuple[list[Factor],
 
 
 def _factor(difference: Difference, modules: list[str], located: bool) -> Factor | None:
-    """How to take `difference` from b; None when that cannot be done here.
+    """The factor that takes `difference` from b; None if that is not possible on this machine.
 
-    modules: paths of all the code that differs. located: whether b's record says where its external inputs lie.
+    modules: paths of all code that differs. located: whether the record of b gives a location of external inputs.
     """
     name, value = difference.subject, difference.after
     parameter = difference.kind is DifferenceKind.PARAMETER or (difference.kind, name) == WORKERS
@@ -97,7 +103,7 @@ def _factor(difference: Difference, modules: list[str], located: bool) -> Factor
 
 
 def effect(verdict: Verdict, comparison: Comparison) -> Effect | None:
-    """What one factor did to the first metric that differs between a and b; None when there is no such metric."""
+    """The effect of one factor on the first metric that differs between a and b; None if there is no such metric."""
     rows = comparison.metrics or [(step.step, *row) for step in reversed(verdict.steps) for row in step.metrics][:1]
     made = {(step.step, name): now for step in verdict.steps for name, _, now in step.metrics}
     for step, metric, in_a, in_b in rows:
@@ -109,7 +115,7 @@ def effect(verdict: Verdict, comparison: Comparison) -> Effect | None:
 
 def prove(session: Session, a: list[RecordedRun], b: list[RecordedRun], code: RecordedCode, options: ReplayOptions,
           wanted: list[Factor]) -> list[Outcome]:  # fmt: skip
-    """Each factor's outcome, the control first: what `a` gives again with nothing changed."""
+    """Try each factor, and return the outcomes. The first one is the control: `a` repeated without any change."""
     outcomes = []
     for factor in [Factor(CONTROL), *wanted]:
         session.say(f"a with {factor.name}")
@@ -125,7 +131,7 @@ def prove(session: Session, a: list[RecordedRun], b: list[RecordedRun], code: Re
 
 
 class _Mixed:
-    """a's code, or that of the same step of b; a's lock, or b's."""
+    """The projects of a, with the code or the lock of the same step of b if the factor says so."""
 
     def __init__(self, code: RecordedCode, b: list[RecordedRun], factor: Factor):
         self._code, self._factor = code, factor

@@ -1,7 +1,7 @@
-"""Read a bundle: the file from which a run can be repeated without a server. bundle_writer.py writes it.
+"""Read a bundle: a file from which a run can be repeated without a server. bundle_writer.py writes it.
 
-A zip with manifest.json, which lists every other member with its size and SHA-256. A bundle is code of
-its author: its form is checked, its intent cannot be.
+A bundle is a zip file. Its manifest.json lists all other members with size and SHA-256. A bundle contains code of its
+author. Only its form can be checked, so open only bundles of authors that you trust.
 """
 
 from __future__ import annotations
@@ -27,40 +27,43 @@ from runtime.progress import counted
 SCHEMA = 1
 MANIFEST = "manifest.json"
 RECORDS, PATCHES, CODE, LOCKS = "records", "patches", "code", "locks"
-TEXT_BYTES = 50_000_000  # a record or manifest above this is none
-MOST_SHRUNK = 20  # times smaller that packing makes a whole bundle, at the very most
+TEXT_BYTES = 50_000_000  # a larger record or manifest is refused
+MOST_SHRUNK = 20  # the highest ratio of unpacked to packed size; more is a zip bomb
 BLOCK = 1 << 20  # bytes
 
 
 class BundleError(ValueError):
-    """A file that is no bundle, was altered, or cannot be made."""
+    """A file is not a bundle or was altered, or a bundle cannot be made."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A read bundle, its members extracted and checked below `folder`."""
+    """An open bundle, whose members were checked and extracted to `folder`.
+
+    wanted: ids of the runs that the bundle was made for. originals: run id -> record, of these and all upstream runs.
+    """
 
     folder: Path
     wanted: tuple[str, ...]
     originals: Mapping[str, RecordedRun]
-    external: Path | None = None  # the folder of external inputs, when the bundle carries them
+    external: Path | None = None  # the folder of external inputs, if the bundle has them
 
     def original(self, run_id: str) -> RecordedRun:
-        """The record of a run. Raises BundleError when the bundle does not hold it."""
+        """The record of a run. Raises BundleError if the bundle does not contain it."""
         if run_id not in self.originals:
-            raise BundleError(f"the bundle does not hold run {run_id!r:.40}, which others were made from\n"
+            raise BundleError(f"the bundle does not hold run {run_id!r:.40}, from which others were made\n"
                               " Make the bundle again.")  # fmt: skip
         return self.originals[run_id]
 
     def code(self, commit: str, folder: Path) -> Path:
-        """Check out `commit` in `folder`, which is new. Raises BundleError, CodeSourceError."""
+        """Check out `commit` in the new folder `folder`. Raises BundleError or CodeSourceError."""
         member = self.folder / CODE / f"{check_commit(commit)}.bundle"
         if not member.is_file():
             raise BundleError(f"the bundle has no code of commit {commit}\n Make the bundle again.")
         folder.mkdir(parents=True)
         sha256 = ["--object-format=sha256"] if len(commit) == 64 else []
         git("init", "-q", "--template=", *sha256, cwd=folder)
-        (folder / ".git" / "shallow").write_text(commit + "\n")  # the commit may come without its history
+        (folder / ".git" / "shallow").write_text(commit + "\n")  # the bundle may lack the history of the commit
         git("bundle", "unbundle", "--", str(member), cwd=folder)
         git("-c", "advice.detachedHead=false", "checkout", "-q", "--detach", commit, "--", cwd=folder)
         return folder
@@ -68,7 +71,10 @@ class Bundle:
 
 @contextlib.contextmanager
 def open_bundle(path: Path, pipeline: Pipeline) -> Iterator[Bundle]:
-    """The bundle at `path`, extracted while open. Raises BundleError before anything of it is used."""
+    """Open the bundle at `path`. It stays extracted until the block ends.
+
+    Raises BundleError before any of its content is used.
+    """
     carried = {step.external.folder for step in pipeline.steps if step.external}
     with tempfile.TemporaryDirectory(prefix="bundle-") as name:
         folder = Path(name)
@@ -123,7 +129,7 @@ def _manifest(archive: zipfile.ZipFile, carried: set[str]) -> JsonObject:
 
 
 def _extract(archive: zipfile.ZipFile, member: str, target: Path, size: int, sha256: str) -> None:
-    """Write one member, never more bytes than the manifest says, and check its digest."""
+    """Write one member, at most the `size` bytes in the manifest, and check its digest. Raises BundleError."""
     if member.endswith((".json", ".diff", ".lock", ".yaml")) and size > 4 * TEXT_BYTES:
         raise BundleError(f"the bundle's {member} is too large for what it is\n It was altered: get it again.")
     target.parent.mkdir(parents=True, exist_ok=True)

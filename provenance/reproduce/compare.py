@@ -1,4 +1,7 @@
-"""Why two runs differ: their chains step by step, only what differs, the likeliest cause first. Pure."""
+"""Compare two runs and the runs before them, step by step. Only differences are shown, the most likely cause first.
+
+The functions here are pure: they read no store.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,17 @@ from provenance.record.difference import Difference, DifferenceKind
 from provenance.reproduce.recorded_run import RecordedRun
 from provenance.reproduce.verdict import StepVerdict, judge
 
-# Code of either kind: what its lines say goes into the report.
+# The two kinds of code. The report shows their lines that differ.
 MODULES = (DifferenceKind.CODE, DifferenceKind.CODE_BESIDE_THE_KEY)
 
 
 class NotComparable(ValueError):
-    """Two runs that do not make the same things."""
+    """Two runs consist of different steps."""
 
 
 @dataclass(frozen=True)
 class RankedDifference:
-    """One cause and the steps whose records show it."""
+    """One difference and the steps whose records show it."""
 
     difference: Difference
     steps: tuple[str, ...]
@@ -34,7 +37,12 @@ class RankedDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """pairs: each step of a and b, in order. found: causes, the likeliest first. headline: metrics to show first."""
+    """The comparison of two runs.
+
+    pairs: each step of a and b, in order.
+    found: the differences, the most likely cause first.
+    headline: names of the metrics to show first.
+    """
 
     pairs: tuple[StepVerdict, ...]
     found: tuple[RankedDifference, ...]
@@ -42,7 +50,7 @@ class Comparison:
 
     @property
     def metrics(self) -> list[tuple[str, str, float | None, float | None]]:
-        """(step, metric, a, b) of every metric that differs, the last step and the headline metrics first."""
+        """(step, metric, value in a, value in b) of each metric that differs, the last step and the headline first."""
         rows = [
             (pair.step, name, before, after)
             for pair in reversed(self.pairs)
@@ -53,7 +61,7 @@ class Comparison:
 
     @property
     def outputs(self) -> list[tuple[str, str, str | None, str | None]]:
-        """(step, output, a, b) of every output that differs."""
+        """(step, output, digest in a, digest in b) of each output that differs."""
         return [(pair.step, *row) for pair in self.pairs for row in pair.outputs if row[1] != row[2]]
 
     @property
@@ -66,7 +74,25 @@ class Comparison:
 
 
 def compare(a: list[RecordedRun], b: list[RecordedRun], pipeline: Pipeline) -> Comparison:
-    """Compare two chains, each with everything upstream. Raises NotComparable when they are of different steps."""
+    """Compare two runs and all runs from which they were made.
+
+    Parameters
+    ----------
+    a, b : list of RecordedRun
+        The two runs, each after the runs from which it was made; see `recorded_run.in_order`.
+    pipeline : Pipeline
+        The project's declaration.
+
+    Returns
+    -------
+    Comparison
+        The differences in code, data, parameters and environment, and those in metrics and outputs.
+
+    Raises
+    ------
+    NotComparable
+        If the two consist of different steps.
+    """
     steps = [original.lineage.step for original in a]
     if steps != [original.lineage.step for original in b]:
         others = ", ".join(original.lineage.step for original in b)
@@ -78,7 +104,7 @@ def compare(a: list[RecordedRun], b: list[RecordedRun], pipeline: Pipeline) -> C
             if not _explained(cause, left, right):
                 shown.setdefault(cause, []).append(pair.step)
     found = [RankedDifference(cause, tuple(where)) for cause, where in shown.items()]
-    # Stable: within one category, the steps and the ranking inside each step stay in order.
+    # The sort is stable: within one category the order of steps, and the order inside each step, do not change.
     found.sort(key=lambda item: item.difference.category.rank)
     return Comparison(pairs, tuple(found), tuple(metric.name for metric in pipeline.headline))
 
@@ -88,5 +114,5 @@ def _damage(which: str, original: RecordedRun) -> list[Difference]:
 
 
 def _explained(cause: Difference, a: RecordedRun, b: RecordedRun) -> bool:
-    """Whether the input that differs was made by steps that are compared themselves."""
+    """Whether other compared steps made the input that differs. Then the differences of those steps explain it."""
     return cause.kind is DifferenceKind.INPUT and cause.subject in a.upstream and cause.subject in b.upstream

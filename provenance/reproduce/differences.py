@@ -1,4 +1,4 @@
-"""In what two records of one step differ, the likeliest cause of another result first."""
+"""The differences between two records of one step, the most likely cause of another result first."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from provenance.record.difference import Category, Difference, DifferenceKind, c
 from provenance.record.environment import Environment, environment_differences
 from provenance.record.lineage import Input, Lineage
 
-# What computes, as opposed to what talks to servers: the first to suspect among packages.
+# Packages that compute results. They are more likely causes than packages that talk to servers.
 NUMERIC = ("numpy", "scipy", "scikit-learn", "xgboost", "hyperopt", "pandas", "pyarrow", "dask")
 
 
 def find_differences(old: Lineage, new: Lineage, pipeline: Pipeline) -> tuple[Difference, ...]:
-    """Everything in which two records of one step differ and that may change a result, the likeliest first.
+    """All differences between two records of one step that may change a result, the most likely cause first.
 
-    Where external inputs lay is no difference; their digests are.
+    Another location of external inputs is not a difference; another digest is.
     """
     found = [*_data(old, new, pipeline), *_code(old, new)]
     found += changed_values(DifferenceKind.PARAMETER, old.params, new.params)
@@ -31,7 +31,10 @@ def find_differences(old: Lineage, new: Lineage, pipeline: Pipeline) -> tuple[Di
 
 
 def _code(old: Lineage, new: Lineage) -> list[Difference]:
-    """Modules that differ; those that neither key covers apart. Of an older record no one knows which it covered."""
+    """The modules that differ. Those that are part of neither key have a kind of their own.
+
+    A record of schema 1 does not say which modules its key covers, so there all modules count as covered.
+    """
     found = code.changed(old.code, new.code)
     if not (old.engine and new.engine):
         return found
@@ -44,7 +47,7 @@ def _code(old: Lineage, new: Lineage) -> list[Difference]:
 
 
 def _data(old: Lineage, new: Lineage, pipeline: Pipeline) -> list[Difference]:
-    """Inputs with other digests, but for external ones that the parameters chose otherwise."""
+    """The inputs whose digests differ. External inputs are left out if other parameters chose other files."""
     step = pipeline.by_name.get(new.step)
     external = step.external if step else None
     made = {need.param for need in step.needs} if step else set()
@@ -68,10 +71,10 @@ def _input(kind: DifferenceKind, role: str, was: Input | None, now: Input | None
 
 
 def _chosen_otherwise(external: ExternalInputs, old: Mapping[str, str], new: Mapping[str, str], *, both: bool) -> bool:
-    """Whether the parameters ask for another input than before: one that only one record has, or another by its role.
+    """Whether changed parameters explain that an external input differs.
 
-    Where both records have the role, only a parameter counts that leaves the roles as they are and so must choose what
-    lies behind them: not one that adds or drops others.
+    If only one record has the input, any changed parameter that selects inputs explains it. If both records have it
+    (`both`), only a parameter that does not change the set of roles does: such a parameter selects the file of a role.
     """
     changed = [name for name in external.selected_by if old.get(name) != new.get(name)]
     if not both:
@@ -82,12 +85,12 @@ def _chosen_otherwise(external: ExternalInputs, old: Mapping[str, str], new: Map
 def _same_roles(external: ExternalInputs, old: Mapping[str, str], new: Mapping[str, str]) -> bool:
     try:
         return external.roles(old) == external.roles(new)
-    except (KeyError, ValueError):  # a record that lacks a parameter, or two that do not go together
+    except (KeyError, ValueError):  # a record lacks a parameter, or the parameters contradict each other
         return False
 
 
 def _unread(role: str, old: Lineage, new: Lineage) -> bool:
-    """Whether a generated input has one recipe in both records, and one of them ended before it was read."""
+    """Whether a generated input has the same recipe in both records and one run ended before it read the input."""
     recipe = old.key_inputs.get(role)
     digests = [item.digest for record in (old, new) for item in record.inputs if item.role == role]
     return recipe is not None and recipe == new.key_inputs.get(role) and recipe in digests

@@ -1,6 +1,7 @@
-"""What `main` on the embedded default gave when this commit was made: expected.json, read and written.
+"""Read and write expected.json: the results of `main`, with its default parameters, at this commit.
 
-Holds digests, metrics and what they were made of; no run ids, times, paths or names of files.
+It contains digests, metrics, and the parameters, code and environment that led to them. It contains no run ids, times
+or locations.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ SCHEMA = 1
 
 
 class ExpectedError(ValueError):
-    """An expected.json that is missing or cannot be read."""
+    """expected.json is missing or cannot be read."""
 
 
 def write(root: Path, steps: Iterable[Made], pipeline: Pipeline) -> Path:
-    """Write what `steps` made, in their order; not where their external inputs lay."""
+    """Write the results of `steps`, in this order. The location of external inputs is left out."""
     record = {"schema": SCHEMA, "steps": [_plain(made, pipeline.location) for made in steps]}
     path = root / FILE
     path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
@@ -31,7 +32,7 @@ def write(root: Path, steps: Iterable[Made], pipeline: Pipeline) -> Path:
 
 
 def read(root: Path) -> dict[str, Made]:
-    """Step -> what it made, in order. Raises ExpectedError."""
+    """Step -> its expected result, in the order of the file. Raises ExpectedError."""
     path = root / FILE
     try:
         record = json.loads(path.read_text())

@@ -1,7 +1,7 @@
-"""What MLflow runs, or is told to run, when it loads a model: compared when a run is repeated, beside the digests.
+"""The code and the settings that MLflow uses when it loads a model. They are compared when a run is repeated.
 
-An output's digest leaves out files with ids and times in them, and with them the code inside a model. A record whose
-model has other code must not be called identical for that: MLflow's `load_model` runs it.
+The digest of a model leaves out files that contain ids or times, and also the code inside the model. But MLflow's
+`load_model` runs this code, so a model with other code must not count as identical.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from provenance.record.digest import DigestError, digest_json, sha256_file
 from provenance.record.lineage import Output
 
 MODEL = "MLmodel"
-REQUIREMENTS = ("requirements.txt", "conda.yaml", "python_env.yaml")  # what is installed before a model is loaded
-MOST_BYTES = 1_000_000  # of a file that says how to load
-# Of MLmodel, what differs whenever a model is logged, and steers nothing.
+REQUIREMENTS = ("requirements.txt", "conda.yaml", "python_env.yaml")  # the packages to install before a model is loaded
+MOST_BYTES = 1_000_000  # the largest settings file that is parsed
+# Fields of MLmodel that differ each time a model is logged and that have no effect on loading.
 _OF_THE_MOMENT = ("artifact_path", "mlflow_version", "model_id", "model_size_bytes", "model_uuid", "run_id",
                   "utc_time_created")  # fmt: skip
 _BUILDERS = ("pip", "setuptools", "wheel")  # each environment manager brings its own
 
 
 class ModelFile(NamedTuple):
-    """A file of the model that is output `output` of a run."""
+    """A file, at `path`, of the model that is the output `output` of a run."""
 
     output: str
     path: str
@@ -36,9 +36,10 @@ class ModelFile(NamedTuple):
 
 
 def files(outputs: Iterable[Output]) -> dict[ModelFile, str]:
-    """The SHA-256 of every file that the digests leave out and that comes out again all the same.
+    """The SHA-256 of the files that the outputs' digests leave out but that must be the same in a repetition.
 
-    Hidden files are none of them: a model gets those of its maker's folder (.DS_Store), and no import can name them.
+    Hidden files such as .DS_Store are left out. They come from the folder of the model's author, and no import can name
+    them.
     """
     return {
         ModelFile(output.name, path): output.files[path][1]
@@ -50,7 +51,7 @@ def files(outputs: Iterable[Output]) -> dict[ModelFile, str]:
 
 
 def settings(outputs: Iterable[Output]) -> dict[ModelFile, str]:
-    """The digest of what each file says without ids, times and places, where the file can be had."""
+    """The digest of each settings file without ids, times and locations. Outputs that cannot be read are left out."""
     found = {}
     for output in outputs:
         if MODEL in output.volatile:
@@ -63,15 +64,15 @@ def settings(outputs: Iterable[Output]) -> dict[ModelFile, str]:
                     compiled = _bytecode(folder, at_home)
                     found |= {ModelFile(output.name, path): digest for path, digest in compiled.items()}
             except (ArtifactError, DigestError, OSError):
-                continue  # said where its damage is
+                continue  # `artifacts.problems` reports it
     return found
 
 
 def _bytecode(folder: Path, at_home: bool) -> dict[str, str]:
-    """Compiled code that Python did not leave there itself, path -> SHA-256: it would run instead of its source.
+    """Path -> SHA-256 of compiled code that could run instead of its source.
 
-    Where a store is a folder, Python leaves some beside a model that is loaded from it, which says of which source it
-    is; a server has none, and none is ever of no source.
+    at_home: whether `folder` is the store itself. There Python writes compiled code next to the source, and checks it
+    against the source before it runs. Such files are left out. A server never has them.
     """
     found = {}
     for path in sorted(folder.rglob("*.pyc")):
@@ -83,11 +84,13 @@ def _bytecode(folder: Path, at_home: bool) -> dict[str, str]:
 
 
 def _digest(name: str, content: bytes) -> str:
-    """Of something that is not what MLflow writes, the digest of its text."""
+    """The digest of a settings file. A file that MLflow cannot have written is compared by its text."""
     if name != "requirements.txt" and len(content) <= MOST_BYTES:
         try:
             text = content.decode()
-            if not any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):  # which can grow without end
+            if not any(
+                isinstance(token, yaml.AliasToken) for token in yaml.scan(text)
+            ):  # aliases can grow without limit
                 said = yaml.safe_load(text)
                 return digest_json(_model(said) if name == MODEL else _environment(said))
         except (yaml.YAMLError, LookupError, AttributeError, TypeError, ValueError, RecursionError):
@@ -96,26 +99,26 @@ def _digest(name: str, content: bytes) -> str:
 
 
 def _model(said: Mapping[str, Any]) -> dict[str, Any]:
-    """MLmodel: the flavors with all that they name, the signature, whatever else there is."""
+    """The content of MLmodel without the fields that differ each time a model is logged."""
     kept = without_places({name: value for name, value in said.items() if name not in _OF_THE_MOMENT})
     kept["flavors"]["python_function"].pop("cloudpickle_version", None)
     return kept
 
 
 def without_places(said: Mapping[str, Any]) -> dict[str, Any]:
-    """What MLmodel says, but for where code and artifacts lay when the model was logged: MLflow follows neither."""
+    """The content of MLmodel without the locations of code and artifacts at logging time. MLflow does not use them."""
     function = dict(said["flavors"]["python_function"])
     artifacts = function.get("artifacts", {})
     function["artifacts"] = {
         name: {key: None if key == "uri" else value for key, value in said.items()} for name, said in artifacts.items()
     }
-    if "model_code_path" in function:  # MLflow takes its last part alone
+    if "model_code_path" in function:  # MLflow uses only the last part
         function["model_code_path"] = PurePath(function["model_code_path"]).name
     return {**said, "flavors": {**said["flavors"], "python_function": function}}
 
 
 def _environment(said: Mapping[str, Any]) -> dict[str, Any]:
-    """conda.yaml or python_env.yaml without the versions of what only installs."""
+    """conda.yaml or python_env.yaml without pip, setuptools and wheel: each environment manager brings its own."""
 
     def without(packages: list[Any]) -> list[Any]:
         return [item for item in packages if not (isinstance(item, str) and _is_builder(item))]

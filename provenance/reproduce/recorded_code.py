@@ -1,7 +1,7 @@
-"""The code of recorded runs, checked out: whom to fetch it from, and whether the record may be believed.
+"""Check out the code of recorded runs, and decide whether it may be fetched and run.
 
-A record comes from a server and is hostile until checked. Re-executing a run runs its author's code, so the code comes
-from this checkout's own repository or from one that the user names, never from where a record says.
+A record comes from a server and may be hostile. To repeat a run means to run its author's code. So the code is fetched
+from this checkout's own repository or from one that the user names, and never from an address in a record.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from provenance.reproduce.recorded_run import RecordedRun
 
 
 class CodeRefused(ValueError):
-    """Code that is not fetched or not run: foreign, altered, or a patch that was not allowed."""
+    """Code is not fetched or not run: it is foreign or altered, or the user did not allow its patch."""
 
 
 class RecordedCode:
     """Checkouts of recorded commits in `folder`, one for each commit and patch.
 
-    repo: the repository that the user named; None: only this checkout's own. patch: whether the user allows patches.
-    bundle: the file that the user named instead, which brings the code.
+    repo: the repository that the user named; None allows only this checkout's own.
+    patch: whether the user allows patches.
+    bundle: the bundle that the user named, which contains the code.
     """
 
     def __init__(self, session: Session, folder: Path, repo: str | None = None, patch: bool = False,
@@ -39,7 +40,7 @@ class RecordedCode:
         self._made: dict[tuple[str, str | None], Path] = {}
 
     def project(self, original: RecordedRun) -> Path:
-        """The folder with the MLproject that `original` ran. Raises CodeRefused, CodeSourceError."""
+        """The folder with the MLproject that `original` ran. Raises CodeRefused or CodeSourceError."""
         recorded = Source.from_dict(original.lineage.source)
         if recorded.commit is None:
             return self._plain_folder(original)
@@ -76,9 +77,10 @@ class RecordedCode:
         return folder
 
     def _remote(self, recorded: Source, commit: str) -> str:
-        """Where to fetch the commit: what the user named, else this checkout or its remote, when the commit is theirs.
+        """The repository from which to fetch the commit: the user's choice, or this checkout or its remote.
 
-        That a commit lies in this checkout says nothing: a fetched pull request lies there too.
+        Without a choice of the user the commit must be on a branch of this checkout or of its remote. It is not enough
+        that the checkout contains the commit: it also contains each fetched pull request.
         """
         if self._repo:
             return source.check_remote(self._repo, None)
@@ -105,16 +107,16 @@ class RecordedCode:
             ) from error
         if not published:
             raise CodeRefused(
-                f"commit {commit} is on no branch or tag of {source.clean_remote(remote)}: it may be anybody's"
+                f"commit {commit} is on no branch or tag of {source.clean_remote(remote)}: its author is unknown"
                 f"\n If you trust its author, pass -P repo= with that remote{_or_here(top)}."
             )
         return str(top) if top and _has(top, commit) else remote
 
     @staticmethod
     def _is_own(top: Path, commit: str) -> bool:
-        """Whether `commit` is on a local branch of the checkout at `top`, or what is checked out there.
+        """Whether `commit` is on a local branch of the checkout at `top`, or is checked out there.
 
-        Tags count where there is no remote: git takes those of every remote it fetches from.
+        Tags count only if there is no remote, because git also fetches the tags of remotes.
         """
         heads = ["refs/heads"] if git("remote", cwd=top).strip() else ["refs/heads", "refs/tags"]
         head = git("rev-parse", "HEAD", cwd=top).decode().strip()
@@ -139,7 +141,7 @@ class RecordedCode:
 
 
 def summarised(patch: bytes) -> list[str]:
-    """One line for each path a patch touches. Raises CodeSourceError for a patch that would not be applied."""
+    """One line for each path that a patch changes. Raises CodeSourceError for a patch that is not allowed."""
     return [
         f"  {path}  {what}" + ("" if plus is None else f"  +{plus} -{minus}")
         for path, what, plus, minus in source.patch_summary(patch)
@@ -147,9 +149,9 @@ def summarised(patch: bytes) -> list[str]:
 
 
 def inside(top: Path, folder: str) -> Path:
-    """The project in `folder` of a clone, when that is a folder of the clone and holds an MLproject.
+    """The project in `folder` of the clone `top`.
 
-    Raises CodeRefused.
+    Raises CodeRefused if it is outside the clone or has no MLproject.
     """
     if folder:
         try:

@@ -1,4 +1,4 @@
-"""The run to repeat, as its record has it, and the runs upstream of it; nothing of it is trusted yet."""
+"""Read the record of a run to repeat, and the records of the runs upstream of it. They are not trusted yet."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from provenance.reproduce.verdict import Made
 
 _RUN_OUTPUT = re.compile(r"runs:/([0-9a-f]{32})/([\w-]+)")
 _GIT_COMMIT = "mlflow.source.git.commit"
-_PATCH_BYTES = 200_000_000  # a larger one is data; provenance.git.patch refuses it as well
+_PATCH_BYTES = 200_000_000  # the largest patch; provenance.git.patch has the same limit
 
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """One recorded step.
+    """The record of one step's run.
 
-    logged: parameters as MLflow logged them (shell-quoted). patch: the difference of the tree from its commit.
-    damage: artifacts that are no longer what the record says. gone: those that are not there to be checked, so that the
-    record can still be repeated and judged.
+    logged: parameters as MLflow logged them, quoted for a shell.
+    patch: the uncommitted changes.
+    damage: artifacts that differ from the record.
+    gone: artifacts that are missing. The run can still be repeated and judged.
     """
 
     made: Made
@@ -34,9 +35,9 @@ class RecordedRun:
     patch: bytes | None = None
     damage: tuple[Problem, ...] = ()
     gone: tuple[Problem, ...] = ()
-    # Inputs that a run made, role -> (run id, output name) of the recorded run that made it.
+    # For inputs that a recorded run made: role -> (run id, output name) of that run.
     upstream: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    external: tuple[Input, ...] = ()  # what no step made
+    external: tuple[Input, ...] = ()  # the inputs that no step made
 
     @property
     def run_id(self) -> str:
@@ -48,17 +49,17 @@ class RecordedRun:
 
     @property
     def location(self) -> str:
-        """Where the record says that the external inputs lay."""
+        """The location of the external inputs, according to the record; "" if there are none."""
         return self.external[0].uri if self.external else ""
 
     @property
     def of_steps(self) -> tuple[Input, ...]:
-        """Inputs that steps are to have made."""
+        """The inputs that steps made."""
         return tuple(item for item in self.lineage.inputs if item not in self.external)
 
 
 def external_of(pipeline: Pipeline, lineage: Lineage) -> tuple[Input, ...]:
-    """The inputs of a record that no step made, by what its step declares."""
+    """The inputs of a record that no step made, according to the declaration of its step."""
     step = pipeline.by_name.get(lineage.step)
     if step is None or step.external is None:
         return ()
@@ -67,11 +68,12 @@ def external_of(pipeline: Pipeline, lineage: Lineage) -> tuple[Input, ...]:
 
 
 def step_runs(session: Session, run_id: str) -> list[str]:
-    """The run itself when it is a step's, the one it reused, or the runs of the chain (`main`, `course`) it is.
+    """The ids of the step runs that `run_id` stands for.
 
-    Raises RunError.
+    For a run of a step that is the run itself or the run that it reused. For a run of a chain such as `main` these are
+    the runs of its steps. Raises RunError if the run cannot be repeated.
     """
-    run_id = run_id.removeprefix("runs:/").strip("/")  # as MLflow's pages name it
+    run_id = run_id.removeprefix("runs:/").strip("/")  # the form in which MLflow's pages name a run
     repeatable.check(session, run_id)
     hit = session.hit(run_id)
     if hit.lineage.step in session.pipeline.by_name:
@@ -85,7 +87,7 @@ def step_runs(session: Session, run_id: str) -> list[str]:
 
 
 def read(session: Session, run_id: str) -> RecordedRun:
-    """The record of a finished step run. Raises RunError, LineageError."""
+    """The record of a finished run of a step. Raises RunError, LineageError or ArtifactError."""
     hit = session.hit(run_id)
     if hit.lineage.step not in session.pipeline.by_name:
         steps = ", ".join(session.pipeline.names)
@@ -105,7 +107,7 @@ def read(session: Session, run_id: str) -> RecordedRun:
 
 
 def _check_tags(run_id: str, lineage: Lineage, tags: Mapping[str, str]) -> None:
-    """A run says everything twice; who changed one of them changed what would be repeated, or shown as repeated."""
+    """Raise RunError if a tag of the run differs from its record: then one of them was altered."""
     recorded = lineage.tags()
     recorded |= {_GIT_COMMIT: recorded[names.COMMIT]} if _GIT_COMMIT in tags and names.COMMIT in recorded else {}
     for name in sorted({*recorded, names.COMMIT, names.REMOTE, names.BRANCH, names.PATCH}):
@@ -117,20 +119,24 @@ def _check_tags(run_id: str, lineage: Lineage, tags: Mapping[str, str]) -> None:
 
 
 def upstream(lineage: Lineage) -> dict[str, tuple[str, str]]:
-    """Role -> (run id, output name), of the inputs that a run made."""
+    """For the inputs that a run made: role -> (run id, output name)."""
     found = {item.role: _RUN_OUTPUT.fullmatch(item.uri) for item in lineage.inputs}
     return {role: (match[1], match[2]) for role, match in found.items() if match}
 
 
 def in_order(wanted: list[str], read_one: Callable[[str], RecordedRun], everything: bool) -> list[RecordedRun]:
-    """The wanted runs, each after those it was made from; with `everything`, those too."""
+    """The records of the wanted runs, each after the runs from which it was made. Raises RunError for a cycle.
+
+    read_one: reads the record of a run. everything: whether to add all upstream runs.
+    """
     found: dict[str, RecordedRun] = {}
 
     def add(run_id: str, below: tuple[str, ...]) -> None:
         if run_id in found:
             return
         if run_id in below:
-            raise RunError(f"run {run_id} was made from itself, says its record, which was altered\n Do not use it.")
+            raise RunError(f"run {run_id} was made from itself, according to its record: it was altered\n"
+                           " Do not use it.")  # fmt: skip
         original = read_one(run_id)
         for above, _ in original.upstream.values():
             if everything or above in wanted:

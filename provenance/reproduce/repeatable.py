@@ -1,4 +1,4 @@
-"""Whether a run is one that can be repeated at all, and if not, which to give instead."""
+"""Check whether a run can be repeated, and if not, say which run to give instead."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from mlflow.exceptions import MlflowException
 from provenance.pipeline.session import RunError, Session
 from provenance.record import names
 
-OWN = ("reproduce", "compare", "bundle", "verify", "plan", "gc")  # entry points that ask and make nothing
+OWN = ("reproduce", "compare", "bundle", "verify", "plan", "gc")  # entry points that make no outputs
 
 
 def check(session: Session, run_id: str) -> None:
-    """Raise RunError unless the run has finished and left, or reused, outputs."""
+    """Raise RunError unless the run has finished and has made or reused outputs."""
     try:
         run = session.client.get_run(run_id)
     except MlflowException as error:
@@ -46,7 +46,7 @@ def _why_not(session: Session, run: Run) -> str | None:
 
 
 def _entry_point(session: Session, run_id: str) -> str | None:
-    """What a run was started as; None when nobody can say."""
+    """The entry point of a run; None if it cannot be read."""
     try:
         return session.client.get_run(run_id).data.tags.get(names.ENTRY_POINT)
     except MlflowException:

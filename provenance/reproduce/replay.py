@@ -1,4 +1,4 @@
-"""Run a recorded step again through `mlflow run`: with its parameters, without the cache, beside the registry."""
+"""Run a recorded step again with `mlflow run`: with its parameters, without reuse, and with a temporary registry."""
 
 from __future__ import annotations
 
@@ -25,17 +25,22 @@ from provenance.reuse import cache
 from provenance.store.paging import every
 
 MANAGERS = ("uv", "conda", "virtualenv", "local")
-CUT = 6000  # characters MLflow keeps of a parameter
+CUT = 6000  # characters that MLflow keeps of a parameter
 _REGISTRY = "MLFLOW_REGISTRY_URI"
 
 
 class ReplayError(ValueError):
-    """A record from which a step cannot be started again."""
+    """A step cannot be started again from its record."""
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """A re-executed step: what it made, or, when it failed, why, with the record it started with if it got so far."""
+    """A repeated step.
+
+    made: its result; None if it failed.
+    error: why it failed.
+    tried: the record with which a failed step started, if it came so far.
+    """
 
     run_id: str | None
     made: Made | None
@@ -44,10 +49,10 @@ class Replayed:
 
 
 def parameters(project: Path, original: RecordedRun, changes: Mapping[str, str]) -> dict[str, str]:
-    """What `mlflow run -e STEP` was given, unquoted, with `changes` where the step takes them; the cache is off.
+    """The parameters for `mlflow run -e STEP`: the recorded ones with `changes`, and with reuse=false.
 
-    Only parameters that the recorded MLproject declares: a step logs others, and a server may add some.
-    Raises ReplayError.
+    Only parameters that the recorded MLproject declares are taken: a step also logs others, and a server can add some.
+    Raises ReplayError if MLproject has no such step or a parameter cannot be read.
     """
     step = original.lineage.step
     try:
@@ -55,17 +60,17 @@ def parameters(project: Path, original: RecordedRun, changes: Mapping[str, str])
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise ReplayError(f"the recorded commit's MLproject has no entry point {step} ({error!r})") from error
     given = {name: unquoted(name, text) for name, text in original.logged.items() if name in declared}
-    # The record has the content of a parameter file; its URI may hold something else by now.
+    # If a parameter names a JSON file, the record has the file's content: the file may have changed since then.
     for name, text in original.lineage.params.items():
         if text.startswith("{") and not given.get(name, "{").lstrip().startswith("{"):
             given[name] = text
-    # An engine's address is the other machine's, and where trials run never changes the result.
+    # The recorded engine may be on another machine. The engine never changes the result.
     changes = {"engine": "local", "reuse": "false", **changes}
     return given | {name: text for name, text in changes.items() if name in declared}
 
 
 def unquoted(name: str, logged: str) -> str:
-    """A parameter's value from what MLflow logged of it, which is quoted for a shell. Raises ReplayError."""
+    """A parameter's value. MLflow logged it quoted for a shell. Raises ReplayError if it was cut or altered."""
     if len(logged) >= CUT:
         raise ReplayError(f"parameter {name} is longer than the {CUT:,} characters that MLflow keeps\n"
                           " Such a run cannot be repeated from its record.")  # fmt: skip
@@ -80,7 +85,7 @@ def unquoted(name: str, logged: str) -> str:
 
 
 def manager(original: RecordedRun, asked: str) -> str:
-    """The environment manager to use: the recorded one for "auto". Raises ReplayError."""
+    """The environment manager to use; `asked` = "auto" stands for the recorded one. Raises ReplayError."""
     wanted = original.lineage.environment.get("manager") if asked == "auto" else asked
     if wanted not in MANAGERS:
         raise ReplayError(f"the recorded environment manager {wanted!r:.40} is none of {', '.join(MANAGERS)}\n"
@@ -90,9 +95,9 @@ def manager(original: RecordedRun, asked: str) -> str:
 
 @contextlib.contextmanager
 def scratch_registry(folder: Path) -> Iterator[None]:
-    """While open, steps started from here register in an empty registry of their own."""
+    """While it is open, steps that this process starts use an empty registry in `folder`."""
     wanted = {_REGISTRY: f"sqlite:///{folder}/registry.db", names.THROWAWAY_REGISTRY: "true"}
-    # Makes its tables, which takes seconds.
+    # The first query creates the tables, which takes seconds.
     next(every(MlflowClient(registry_uri=wanted[_REGISTRY]).search_registered_models), None)
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
@@ -107,7 +112,7 @@ def scratch_registry(folder: Path) -> Iterator[None]:
 
 
 def launch(session: Session, project: Path, step: str, given: Mapping[str, str], env_manager: str) -> Replayed:
-    """Run `step` of the project in `project` as a child of the session's run and wait for it."""
+    """Run `step` of the project in the folder `project` as a child of the session's run, and wait for it."""
     run_id, error = started(session, project, step, given, env_manager)
     if run_id and not error:
         try:
@@ -123,4 +128,4 @@ def _tried(run_id: str) -> Lineage | None:
         lineage = cache.read(run_id)
     except (ArtifactError, LineageError, MlflowException):
         return None
-    return lineage if lineage.inputs else None  # it failed before it knew them
+    return lineage if lineage.inputs else None  # without inputs it failed before it knew them

@@ -1,4 +1,4 @@
-"""A verdict, or a comparison, in words: lines for a terminal, and the report's Markdown."""
+"""Describe a verdict or a comparison: as lines for a terminal and as Markdown for a report."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MEANING = {
 
 
 def result(verdict: Verdict) -> str:
-    """The grade and what it means in one line, for the top of a page; below identical where it went wrong and why."""
+    """One line for the top of a page: the grade, its meaning and, if not identical, where and why it differs first."""
     first = verdict.first
     where = f", first at {first.step}: {cell(first.explanations[0])}" if first else ""
     return f"**{verdict.grade}**{where}. {MEANING[verdict.grade]}"
@@ -38,7 +38,10 @@ def markdown(verdict: Verdict, title: str, facts: Mapping[str, str]) -> str:
 
 
 def table(verdict: Verdict, facts: Mapping[str, str], original: Shown, repeated: Shown) -> str:
-    """What stands below `result` on a page: each step with what differs; the ids of its two runs as they are shown."""
+    """The part of a page below `result`: the facts, and for each step the differences.
+
+    original, repeated: turn the id of the recorded and of the repeated run into Markdown.
+    """
     lines: list[str] = []
     lines += ["| | |", "| --- | --- |", *(f"| {name} | {cell(text)} |" for name, text in facts.items()), ""]
     lines += ["| step | grade | outputs equal | metrics equal | recorded | repeated |", "| --- " * 6 + "|"]
@@ -52,7 +55,7 @@ def table(verdict: Verdict, facts: Mapping[str, str], original: Shown, repeated:
 
 
 def _run(run_id: str | None, shown: Shown) -> str:
-    """An id as `shown`; what is none, as text: a record may hold anything."""
+    """A run's id as `shown` writes it. Text that is not an id is only quoted, because a record may contain any text."""
     return shown(run_id) if run_id and _RUN_ID.fullmatch(run_id) else code(run_id or "none")
 
 
@@ -72,7 +75,7 @@ def _section(step: StepVerdict) -> list[str]:
 
 
 def _apart(before: float | str | None, after: float | str | None) -> str:
-    """The relative distance of two metrics; digests have none."""
+    """The relative distance of two metrics; "" for digests."""
     return f"{relative(before, after):.2g}" if isinstance(before, float) and isinstance(after, float) else ""
 
 
@@ -81,7 +84,7 @@ def _equal(rows: Sequence[tuple[str, float | str | None, float | str | None]]) -
 
 
 def comparison_lines(comparison: Comparison) -> list[str]:
-    """The causes ranked, then what they did to metrics and outputs."""
+    """The differences, the most likely cause first, and then the metrics and outputs that differ."""
     if not comparison.found and not comparison.metrics and not comparison.outputs:
         return [NO_DIFFERENCE]
     lines = [f"{number}. {line}" for number, line in enumerate(_causes(comparison), 1)] or [NO_CAUSE]
@@ -93,7 +96,7 @@ def comparison_lines(comparison: Comparison) -> list[str]:
 
 
 def _causes(comparison: Comparison) -> list[str]:
-    """A line for each cause with its steps; modules that no key covers share one, since no result comes of them."""
+    """One line for each difference, with its steps. All modules that are not part of a key share one line."""
     beside = Category.CODE_BESIDE_THE_KEY
     lines = [str(item) for item in comparison.found if item.difference.category is not beside]
     modules = (item.difference for item in comparison.found if item.difference.category is beside)
@@ -107,13 +110,13 @@ def _moved(before: float | None, after: float | None) -> str:
 def ablation_lines(
     outcomes: Iterable[Outcome], untried: Iterable[RankedDifference], comparison: Comparison
 ) -> list[str]:
-    """What cannot be tried on this machine, then what each factor did."""
+    """The differences that cannot be tried on this machine, and then the effect of each factor."""
     lines = [f"not tried here: {item}" for item in untried]
     return lines + [f"a with {one.factor.name}: {effect_line(one.verdict, comparison)}" for one in outcomes]
 
 
 def effect_line(verdict: Verdict, comparison: Comparison) -> str:
-    """What one factor did to the first metric that differs, and how much of the whole distance that is."""
+    """The effect of one factor on the first metric that differs, and its share of the whole difference."""
     broken = next((step for step in verdict.steps if step.error), None)
     if broken:
         return f"{broken.step} failed: {broken.error}"
@@ -128,7 +131,7 @@ def effect_line(verdict: Verdict, comparison: Comparison) -> str:
 
 
 def comparison_markdown(a: str, b: str, lines: Iterable[str], diff: str) -> str:
-    """The report on runs `a` and `b`; diff: of their code, as git shows it, or ""."""
+    """The report on runs `a` and `b`. diff: the difference of their code as git shows it, or ""."""
     text = [f"# Runs {cell(a)} and {cell(b)}", "", *(f"- {cell(line)}" for line in lines)]
     if diff:
         text += ["", "## Code", "", "````diff", diff.replace("````", "` ` ` `"), "````"]

@@ -1,4 +1,4 @@
-"""Repeat recorded steps in order, each from the outputs that the steps before it should have, and judge each."""
+"""Repeat recorded steps in order, and judge each. A step reads the outputs of the repeated steps before it."""
 
 from __future__ import annotations
 
@@ -26,32 +26,69 @@ RECORDED = "recorded"
 
 
 class ReproductionError(ValueError):
-    """A repetition that could not even be tried, so that there is no verdict."""
+    """A repetition could not be started, so there is no verdict."""
 
 
 @dataclass(frozen=True)
 class ReplayOptions:
-    """How to repeat: where external inputs lie and how many workers there are here, manager, metrics' tolerance."""
+    """How to repeat a run.
+
+    location: where the external inputs are, or RECORDED.
+    workers: number of trials at once; 0 for all cores.
+    env_manager: the environment manager, or "auto" for the recorded one.
+    tolerance: relative distance of metrics that still counts as close.
+    changes: parameters to replace, for an ablation.
+    other_code: whether the code differs from the recorded code, in an ablation.
+    own: whether the records come from a store to which only this user writes.
+    """
 
     location: str = RECORDED
     workers: int = 0
     env_manager: str = "auto"
     tolerance: float = 0.0
-    changes: Mapping[str, str] = field(default_factory=dict)  # parameters to replace, for experiments
-    other_code: bool = False  # than the recorded one, for experiments
-    own: bool = False  # the records are of one's own store
+    changes: Mapping[str, str] = field(default_factory=dict)
+    other_code: bool = False
+    own: bool = False
 
 
 class Projects(Protocol):
-    """Where the code of recorded runs lies: RecordedCode, or code with something taken from another run."""
+    """Gives the code of recorded runs. It is a RecordedCode, or code in which a part is taken from another run."""
 
-    def project(self, original: RecordedRun) -> Path: ...
+    def project(self, original: RecordedRun) -> Path:
+        """The project folder for `original`. Raises CodeRefused or CodeSourceError."""
+        ...
 
 
 def reproduce(session: Session, originals: list[RecordedRun], code: Projects, options: ReplayOptions) -> Verdict:
-    """Repeat `originals`, given in an order in which each comes after those it was made from; stop where it breaks.
+    """Repeat recorded runs, and judge each repetition. It stops at the first step that fails.
 
-    Repeated runs are children of the session's run; afterwards nobody can reuse them, and the registry is as it was.
+    The repeated runs are children of the session's run. They cannot be reused, and the registry does not change.
+
+    Parameters
+    ----------
+    session : Session
+        The session of the open run.
+    originals : list of RecordedRun
+        The runs to repeat, each after the runs from which it was made.
+    code : Projects
+        Gives the code of each run.
+    options : ReplayOptions
+        How to repeat.
+
+    Returns
+    -------
+    Verdict
+        The verdicts on the steps, in order.
+
+    Raises
+    ------
+    ReproductionError
+        If a step could not be started: an input was made by no run, external inputs are not found, or its environment
+        could not be built.
+    ReplayError
+        If the record does not allow to start a step.
+    CodeRefused, CodeSourceError
+        If the code of a run is foreign or altered, or cannot be fetched.
     """
     for original in originals:  # refuse before anything runs
         check_inputs(original)
@@ -81,7 +118,7 @@ def _step(
 ) -> StepVerdict:
     changes = {"workers": str(options.workers), "quiet": str(session.quiet).lower(), **options.changes}
     if external := session.pipeline.external(original.lineage.step):
-        # Not what MLflow logged of it, which is another text that nothing was compared with.
+        # The location comes from the checked record, not from the parameter that MLflow logged.
         changes[external.location] = original.location if options.location == RECORDED else options.location
     for item in original.of_steps:
         above, output = original.upstream.get(item.role, (None, None))
@@ -109,7 +146,7 @@ def _step(
 
 
 def input_damage(session: Session, original: RecordedRun, role: str) -> tuple[Problem, ...]:
-    """How an input artifact is not what it was when `original` read it."""
+    """How an input artifact differs from the one that `original` read."""
     item = next(item for item in original.lineage.inputs if item.role == role)
     above, output_name = original.upstream[role]
     try:
@@ -123,37 +160,38 @@ def input_damage(session: Session, original: RecordedRun, role: str) -> tuple[Pr
 
 
 def check_inputs(original: RecordedRun) -> None:
-    """Raise ReproductionError when a step was given anything else than the output of a run.
+    """Raise ReproductionError if a step read an input that no run made.
 
-    A record is followed to the tracking store alone: a folder or an address in it may be one of the reader's.
+    A record comes from a stranger, so only artifacts of the tracking store are opened, and no folder or address.
     """
     for item in original.of_steps:
         if item.role not in original.upstream:
             raise ReproductionError(
                 f"run {original.run_id} read its {item.role} at {item.uri:.200}, which no run made\n"
-                " No record is followed there: make the run again from a run of the step before."
+                " Such an address in a record is not opened: make the run again from a run of the step before."
             )
 
 
 def location_of(external: ExternalInputs, original: RecordedRun, options: ReplayOptions) -> str:
-    """Where external inputs are looked for: as the user says, else as recorded.
+    """The location of external inputs: the one that the user gave, or the recorded one.
 
-    A record of one's `own` is followed anywhere, another only where it could send nobody. Raises ReproductionError.
+    A recorded location is used only if the record comes from the user's own store (`options.own`) or if the location
+    means the same on each machine. Raises ReproductionError otherwise.
     """
     if options.location != RECORDED:
         return options.location
     if options.own or external.same_for_everybody(original.location):
         return original.location
     raise ReproductionError(
-        f"run {original.run_id} read each {external.noun} at {original.location:.200}, says its record, which may send "
-        f"you anywhere\n Say yourself where they are: {external.remedy}."
+        f"run {original.run_id} read each {external.noun} at {original.location:.200}, according to its record, which "
+        f"may be untrue\n Say where they are: {external.remedy}."
     )
 
 
 def check_external(session: Session, original: RecordedRun, options: ReplayOptions) -> None:
-    """Say before anything runs which external inputs cannot be had, or are not the recorded ones.
+    """Check the external inputs before any step runs, and print those that differ from the record.
 
-    Raises ReproductionError.
+    Raises ReproductionError if they are not found.
     """
     external = session.pipeline.external(original.lineage.step)
     if external is None:
@@ -162,7 +200,7 @@ def check_external(session: Session, original: RecordedRun, options: ReplayOptio
     try:
         found = external.digests(location, original.lineage.params, sorted(wanted))
         if external.made_by_code(location):
-            return  # digested when it is read
+            return  # the digest of a generated file is known only after it was read
     except ValueError as error:
         first = str(error).splitlines()[0]
         raise ReproductionError(
@@ -175,4 +213,5 @@ def check_external(session: Session, original: RecordedRun, options: ReplayOptio
 
 
 def passes(verdict: Verdict, require: str) -> bool:
+    """Whether the grade is `require` or better. `require` is one of GRADES."""
     return verdict.grade >= Grade[require.upper()]

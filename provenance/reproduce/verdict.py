@@ -1,6 +1,6 @@
-"""Judge a repetition: two records and their metrics to a grade, the first step that differs, and its likeliest causes.
+"""Judge a repetition: give it a grade, and name the first step that differs and its most likely causes.
 
-Pure: reads no store, starts nothing.
+The functions here are pure: they read no store and start no process.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ NO_CAUSE = "nothing that is recorded differs: look for randomness without a seed
 
 
 class Grade(IntEnum):
-    """How much of a run a repetition gave again, the worst first."""
+    """How well a repetition agrees with the recorded run, the worst grade first."""
 
-    DIVERGED = 0
+    DIVERGED = 0  # a metric is outside the tolerance, or something could not be compared
     CLOSE = 1  # every metric within the tolerance
-    METRICS = 2  # every metric bit for bit, but some output's bytes differ
-    IDENTICAL = 3  # every output and metric, bit for bit
+    METRICS = 2  # each metric is equal, bit for bit, but the bytes of an output differ
+    IDENTICAL = 3  # each output and metric is equal, bit for bit
 
     def __str__(self) -> str:
         return self.name.lower()
 
-    def __format__(self, form: str) -> str:  # else that of int
+    def __format__(self, form: str) -> str:  # the format of int would show a number
         return format(str(self), form)
 
 
-# What is compared, as recorded and as repeated; None on the side that has none.
+# (name, recorded value, repeated value); None if a run lacks the value.
 DigestRow = tuple[str, str | None, str | None]
 LoadedRow = tuple[ModelFile, str | None, str | None]
 MetricRow = tuple[str, float | None, float | None]
@@ -50,7 +50,10 @@ GRADES = tuple(str(grade) for grade in reversed(Grade))
 
 @dataclass(frozen=True)
 class Made:
-    """What one run left: its record and its metrics; of its models, as `loading.settings` gives it, how they load."""
+    """The result of one run: its record and its metrics.
+
+    settings: how MLflow loads its models, as `model_loading.settings` returns it.
+    """
 
     run_id: str
     lineage: Lineage
@@ -59,7 +62,7 @@ class Made:
 
 
 class Row(TypedDict):
-    """One output, file or metric in JSON; a metric that JSON has no number for is text."""
+    """One output, file or metric in JSON. A metric that is NaN or infinite is text."""
 
     name: str
     recorded: float | str | None
@@ -67,7 +70,7 @@ class Row(TypedDict):
 
 
 class StepReport(TypedDict):
-    """A step's verdict in JSON. `causes` are sentences; `differences` and `damage` say the same as data."""
+    """A step's verdict in JSON. `causes` are sentences; `differences` and `damage` are the same facts as data."""
 
     step: str
     grade: str
@@ -84,11 +87,13 @@ class StepReport(TypedDict):
 
 @dataclass(frozen=True)
 class StepVerdict:
-    """One step, as recorded and as repeated.
+    """The comparison of one recorded step with its repetition.
 
-    outputs: (name, recorded digest or None, repeated digest or None). metrics: (name, recorded or None, repeated or
-    None). damage: how artifacts of the recorded run, or that it read, are no longer what its record says. error: why
-    there is no repetition. loaded: of its models, what MLflow runs when it loads them and no output's digest covers.
+    outputs: (name, recorded digest or None, repeated digest or None).
+    metrics: (name, recorded value or None, repeated value or None).
+    damage: how artifacts of the recorded run, or its inputs, differ from its record.
+    error: why there is no repetition.
+    loaded: files that MLflow uses to load a model and that the model's digest does not cover.
     """
 
     step: str
@@ -109,18 +114,18 @@ class StepVerdict:
         apart = [relative(before, after) for _, before, after in self.metrics]
         if not any(apart) and all(before == after for _, before, after in self.outputs):
             return Grade.IDENTICAL
-        if not apart:  # no metric vouches for an output that differs
+        if not apart:  # an output differs, and there is no metric to compare
             return Grade.DIVERGED
         return Grade.METRICS if not any(apart) else Grade.CLOSE if max(apart) <= self.tolerance else Grade.DIVERGED
 
     @property
     def other_code(self) -> tuple[LoadedRow, ...]:
-        """What MLflow loads a recorded model with, where it is not what was made again."""
+        """The rows of `loaded` that differ."""
         return tuple(row for row in self.loaded if row[1] != row[2])
 
     @property
     def explanations(self) -> tuple[str, ...]:
-        """Why it is not identical, the likeliest first; empty when it is."""
+        """Why the step is not identical, the most likely cause first; empty if it is identical."""
         if self.grade is Grade.IDENTICAL:
             return ()
         lines = [f"data: {problem.of_record()}" for problem in self.damage]
@@ -146,7 +151,7 @@ class StepVerdict:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All steps in the order they ran: as good as the worst of them."""
+    """The verdicts on all steps, in the order in which they ran. The grade is that of the worst step."""
 
     steps: tuple[StepVerdict, ...]
 
@@ -156,11 +161,11 @@ class Verdict:
 
     @property
     def first(self) -> StepVerdict | None:
-        """The first step that is not identical: those after it had other inputs."""
+        """The first step that is not identical, or None. The steps after it had other inputs."""
         return next((step for step in self.steps if step.grade is not Grade.IDENTICAL), None)
 
     def line(self) -> str:
-        """The grade and, below identical, where it went wrong and why, as one line."""
+        """One line: the grade and, if it is not identical, the first step that differs and its most likely cause."""
         if self.first is None:
             return f"grade {self.grade}"
         return f"grade {self.grade}  first at {self.first.step}: {one_line(self.first.explanations[0])}"
@@ -168,9 +173,27 @@ class Verdict:
 
 def judge(original: Made, repeated: Made, pipeline: Pipeline, tolerance: float = 0.0,
           damage: tuple[Problem, ...] = (), same_code: bool = False) -> StepVerdict:  # fmt: skip
-    """Compare every output by digest and every metric by its bits.
+    """Compare two runs of one step: each output by its digest and each metric by its bits.
 
-    With `same_code`, where the one is a repetition of the other by its code, also how their models load.
+    Parameters
+    ----------
+    original : Made
+        The recorded run.
+    repeated : Made
+        Its repetition, or another run of the step.
+    pipeline : Pipeline
+        The project's declaration.
+    tolerance : float, optional
+        Relative distance of metrics that still counts as close.
+    damage : tuple of Problem, optional
+        How artifacts of the recorded run differ from its record. Damage makes the grade DIVERGED.
+    same_code : bool, optional
+        Whether `repeated` ran the code of `original`. Then the files with which MLflow loads a model are also compared.
+
+    Returns
+    -------
+    StepVerdict
+        The compared values and the differences between the records.
     """
     before: dict[str, str | None] = {output.name: output.digest for output in original.lineage.outputs}
     after: dict[str, str | None] = {output.name: output.digest for output in repeated.lineage.outputs}
@@ -192,9 +215,9 @@ def judge(original: Made, repeated: Made, pipeline: Pipeline, tolerance: float =
 
 
 def how_loaded(original: Made, repeated: Made) -> tuple[LoadedPairs, LoadedPairs]:
-    """File -> (recorded, repeated) of what runs when a model is loaded, and of what is installed before.
+    """Two tables of file -> (recorded, repeated) digest: the files that load a model, and the lists of its packages.
 
-    Only of outputs whose files both records list, and of settings that both had at hand.
+    They contain only outputs whose files both records list, and settings that could be read for both.
     """
     listed = [{output.name: output for output in made.lineage.outputs if output.files} for made in (original, repeated)]
     both = [name for name in listed[0] if name in listed[1]]
@@ -209,20 +232,20 @@ def how_loaded(original: Made, repeated: Made) -> tuple[LoadedPairs, LoadedPairs
 
 def failed(original: Made, error: str, damage: tuple[Problem, ...] = (), differences: tuple[Difference, ...] = (),
            repeated: str | None = None) -> StepVerdict:  # fmt: skip
-    """The verdict on a step that could not be repeated; `differences` are those of what the repetition started with."""
+    """The verdict on a step that could not be repeated.
+
+    differences: those between the record and the record with which the repetition started.
+    """
     return StepVerdict(original.lineage.step, original.run_id, repeated, (), (), differences, damage, one_line(error))
 
 
 def measured(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Metrics of the result: what was measured of the machine, or against the champion of the day, is none.
-
-    Nor are curves, the way to the result: runs of earlier code have none.
-    """
+    """The metrics that are part of the result. Those in `names.NOT_JUDGED` are left out."""
     return {name: value for name, value in metrics.items() if not name.startswith(names.NOT_JUDGED)}
 
 
 def relative(before: float | None, after: float | None) -> float:
-    """How far apart two metrics are, relative to the larger; 0.0 for the same bits, infinite when one is missing."""
+    """The distance of two metrics relative to the larger; 0.0 for the same bits, infinite if one is missing."""
     if before is None or after is None:
         return math.inf
     if struct.pack("<d", before) == struct.pack("<d", after) or (math.isnan(before) and math.isnan(after)):
@@ -238,13 +261,13 @@ def _row(name: str, recorded: float | str | None, repeated: float | str | None) 
 
 
 def _loads_otherwise(file: ModelFile, recorded: str | None, made: str | None) -> str:
-    """One of the causes, as a line."""
+    """A line that names a file with which MLflow would load the recorded model in another way."""
     digests = f"sha256 {short(recorded)}, made again {short(made)}"
     return one_line(f"model: {file} is not what the recorded code makes: {digests}")
 
 
 def short(digest: str | None) -> str:
-    """A digest as a person is shown it."""
+    """The first characters of a digest, for a message."""
     return digest[:12] if digest else "absent"
 
 

@@ -178,8 +178,8 @@ def test_a_version_made_since_the_chain_was_asked_for_is_what_it_asked_for(proje
     assert project.chain(asked=1) == set()
 
 
-FIRST = ["preprocess runs first, and what it makes decides"]
-SEARCH_FIRST = ["hpo runs first, and what it makes decides"]
+FIRST = ["preprocess runs first, and its output decides"]
+SEARCH_FIRST = ["hpo runs first, and its output decides"]
 BEHIND = {"train": FIRST, "hpo": FIRST, "register": SEARCH_FIRST}
 REASONS: dict[str, tuple[Callable[[Project], object] | None, dict[str, str], dict[str, list[str]]]] = {
     "nothing": (None, {}, {}),
