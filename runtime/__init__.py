@@ -1,1 +1,1 @@
-"""The machine: its errors, memory, cores, scratch folders, files, progress. Knows no other package."""
+"""The machine: its errors, memory, cores, scratch folders, files and progress. It imports no other package of ours."""

@@ -1,4 +1,4 @@
-"""Files: their digests, and giving one its name when it is whole."""
+"""Files: compute digests, and replace a file in one operation."""
 
 import hashlib
 import json
@@ -8,14 +8,14 @@ from typing import Any
 
 
 def replace_file(beside: Path, path: Path) -> None:
-    """Give a file written beside its name, once its bytes are on the disk."""
+    """Rename the complete file `beside` to `path`, after its bytes are on the disk. So `path` is never half-written."""
     with open(beside, "rb") as file:
         os.fsync(file.fileno())
     os.replace(beside, path)
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of the bytes in hex. Raises OSError when they cannot be read."""
+    """SHA-256 of a file's bytes, hex. Raises OSError if the file cannot be read."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

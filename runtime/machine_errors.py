@@ -1,4 +1,4 @@
-"""What the machine did and no code got wrong: a full disk, too little memory; known however a library wraps it."""
+"""Recognize errors of the machine, such as a full disk or too little memory, even if a library wraps them."""
 
 import errno
 import re
@@ -11,7 +11,7 @@ AGAIN = "and run again: what is finished is reused."
 
 @dataclass(frozen=True)
 class MachineErrorKind:
-    """A kind of trouble: how the system numbers it, how libraries tell of it, what helps."""
+    """A kind of error: its error numbers, the words that libraries use for it, and the remedy."""
 
     name: str
     numbers: tuple[int, ...]
@@ -23,7 +23,7 @@ _KINDS = (
     MachineErrorKind(
         "no space left",
         (errno.ENOSPC, errno.EDQUOT),
-        # The system; git; sqlite; XGBoost; numpy, which does not say why so little was written.
+        # Words of the system, git, sqlite, XGBoost and numpy. numpy only says that it wrote too little.
         re.compile(
             r"no space left on device|disk quota exceeded|out of diskspace|database or disk is full|"
             r"FileStream.Write incomplete|\d requested and \d+ written",
@@ -69,7 +69,7 @@ _KINDS = (
 
 
 def machine_error(error: BaseException) -> str | None:
-    """What the machine did, where, and what helps, when that is behind `error`; None when it is something else."""
+    """The message for an error of the machine: what happened, where, and the remedy. None for any other error."""
     for link in exception_chain(error):
         for kind in _KINDS:
             if _is(kind, link):
@@ -78,7 +78,7 @@ def machine_error(error: BaseException) -> str | None:
 
 
 def exception_chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what it came of, and so on; a library often tells the reason only there."""
+    """The error, its cause, the cause of that, and so on. With many libraries only a cause tells the reason."""
     seen: list[BaseException] = []
     while error is not None and error not in seen:
         seen.append(error)
@@ -93,7 +93,7 @@ def _is(kind: MachineErrorKind, error: BaseException) -> bool:
 
 
 def _where(error: BaseException) -> str:
-    """The path, where the error tells it; else where this process writes what is temporary, the likeliest."""
+    """The path in the error, or else the folder for temporary files, which is the most likely place."""
     if not isinstance(error, OSError):
         return ""
     name = error.filename2 or error.filename

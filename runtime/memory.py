@@ -1,18 +1,18 @@
-"""Memory: how much is free for this process, also in a container, and how many workers it holds."""
+"""How much memory is free for this process, also in a container, and how many workers fit into it."""
 
 from pathlib import Path
 
-# Where a container's limit and use are written; version 2 of control groups, then version 1.
+# Files with a container's limit and use: of control groups version 2, then version 1.
 GROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
 
 
 def affordable(each: int) -> int:
-    """Processes of `each` bytes that memory holds side by side, one at least."""
+    """The number of processes of `each` bytes that fit into the free memory; at least 1."""
     return max(1, available() // max(each, 1))
 
 
 def available(groups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Free bytes: the machine's, or what the container's limit leaves if that is less."""
+    """Free memory in bytes: that of the machine, or that of the container if it is less."""
     import psutil
 
     free = [psutil.virtual_memory().available]

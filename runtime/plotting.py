@@ -1,4 +1,4 @@
-"""Figures as PNG files: matplotlib's Figure alone, no global state, no display."""
+"""Figures as PNG files. Only matplotlib's Figure is used, so there is no global state and no display."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-SIZE_INCHES, DOTS_PER_INCH = (6.4, 4.0), 140  # letters large enough for a telephone
+SIZE_INCHES, DOTS_PER_INCH = (6.4, 4.0), 140  # the text is readable on a telephone
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9701a", "#8a8a8a"
 
 

@@ -1,4 +1,4 @@
-"""Progress of long work on stderr: a bar on a terminal, else a line every tenth."""
+"""Show progress of long work on stderr: a bar on a terminal, otherwise one line for each tenth."""
 
 import sys
 import threading
@@ -11,19 +11,19 @@ from typing import Protocol, TypeVar
 Item = TypeVar("Item")
 
 SILENT_SECONDS = 2  # shorter work needs no progress
-LOOK_SECONDS = 0.5  # between two looks at a folder that another process fills
+LOOK_SECONDS = 0.5  # between two checks of a folder that another process fills
 
 _wanted = True
 
 
 def show(wanted: bool) -> None:
-    """Whether this process shows any progress from now on; it does until told otherwise."""
+    """Turn the progress of this process on or off. At the start it is on."""
     global _wanted
     _wanted = wanted
 
 
 class Bar(Protocol):
-    """What shows how far some work is: tqdm's bar or `Lines`."""
+    """Shows the progress of some work: tqdm's bar or `Lines`."""
 
     def update(self, n: int) -> bool | None: ...
 
@@ -31,7 +31,7 @@ class Bar(Protocol):
 
 
 def bar(what: str, total: int | None, unit: str, shown: bool = True) -> Bar:
-    """tqdm's bar, or `Lines` where nobody watches."""
+    """tqdm's bar on a terminal, otherwise `Lines`."""
     shown = shown and _wanted
     if not shown or not sys.stderr.isatty():
         return Lines(what, total, unit, shown)
@@ -41,7 +41,7 @@ def bar(what: str, total: int | None, unit: str, shown: bool = True) -> Bar:
 
 
 class Lines:
-    """As much of tqdm as a log can bear."""
+    """Like tqdm's bar, but it prints a line for each tenth of the work, which suits a log file."""
 
     def __init__(self, what: str, total: int | None, unit: str, shown: bool = True) -> None:
         self.what, self.total, self.unit, self.shown = what, total, unit, shown and _wanted
@@ -65,7 +65,7 @@ class Lines:
 
 @contextmanager
 def following(what: str, unit: str, shown: bool = True) -> Iterator[Callable[[int, int], None]]:
-    """A function (done, total) to call as work goes on, for work that counts itself."""
+    """Give a function (done, total) that shows the progress, for work that counts by itself."""
     drawn: Bar | None = None
     before = 0
 
@@ -90,9 +90,9 @@ def counted(
     size: Callable[[Item], int] = lambda item: 1,
     live: bool = True,
 ) -> Iterator[Item]:
-    """The same items, the bar as far as the `size` of those that were used already.
+    """Yield the items, and advance a bar by the `size` of each item after it was used.
 
-    live=False where what is done with an item shows progress of its own: lines only, also on a terminal.
+    live: False if the work on an item shows its own progress. Then lines are printed, also on a terminal.
     """
     with closing(bar(what, total, unit) if live else Lines(what, total, unit)) as drawn:
         for item in items:
@@ -102,7 +102,7 @@ def counted(
 
 @contextmanager
 def growing(what: str, folder: Path, total: Callable[[], int]) -> Iterator[None]:
-    """Bytes as they come into `folder`, from any process; `total` is asked only once it takes a while."""
+    """Show the number of bytes in `folder` while any process fills it. `total()` is called only if it takes longer."""
     over = threading.Event()
     watch = threading.Thread(target=_watch, args=(what, folder, total, over), daemon=True, name="progress")
     watch.start()
@@ -116,7 +116,7 @@ def growing(what: str, folder: Path, total: Callable[[], int]) -> Iterator[None]
 def _watch(what: str, folder: Path, total: Callable[[], int], over: threading.Event) -> None:
     if over.wait(SILENT_SECONDS):
         return
-    with suppress(Exception):  # who cannot be asked is nobody's trouble: there is no bar then
+    with suppress(Exception):  # without a total there is no bar; the work itself goes on
         done = 0
         with closing(bar(what, total(), "B")) as drawn:
             while not over.wait(LOOK_SECONDS):

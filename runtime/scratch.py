@@ -1,4 +1,4 @@
-"""Scratch folders that are gone after their process, also when kill -9 ended it: the next one to need one clears up."""
+"""Scratch folders that are deleted after their process, even after kill -9: the next process deletes them then."""
 
 import fcntl
 import glob
@@ -9,20 +9,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-LOCK = "lock"  # held while the process that made the folder lives; the kernel lets go of it whatever ends the process
+LOCK = "lock"  # locked while the owner of the folder lives; the kernel unlocks it when the process ends in any way
 
 
 @contextmanager
 def scratch_folder(prefix: str, place: Path | None = None) -> Iterator[Path]:
-    """An empty folder in `place` (the system's temporary one), gone after the block; those of dead owners go first."""
+    """An empty folder in `place` (default: the system's temporary folder), which is deleted after the block.
+
+    Folders with this prefix whose process has ended are deleted first.
+    """
     _clear(prefix, place or Path(tempfile.gettempdir()))
     with (
         tempfile.TemporaryDirectory(prefix=f"{prefix}-", dir=place) as folder,
         tempfile.NamedTemporaryFile(dir=folder, delete=False) as lock,
     ):
-        with suppress(OSError):  # a file system without locks: nobody will take the folder for a dead one's
+        with suppress(OSError):  # a file system without locks: then the folder has no lock and is never deleted early
             fcntl.flock(lock, fcntl.LOCK_EX)
-            os.replace(lock.name, Path(folder, LOCK))  # there only once it is held
+            os.replace(lock.name, Path(folder, LOCK))  # the name appears only after the file is locked
         content = Path(folder, "content")
         content.mkdir()
         yield content
@@ -35,4 +38,4 @@ def _clear(prefix: str, place: Path) -> None:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(lock.parent, ignore_errors=True)
         except OSError:
-            continue  # its owner lives, or it is another user's, or just gone
+            continue  # the owner lives, or the folder belongs to another user or was just deleted

@@ -1,4 +1,4 @@
-"""What a server did: it does not answer, or it refuses what it should keep; known however MLflow wraps it."""
+"""Recognize errors of a server, which does not answer or refuses a request, even if MLflow wraps them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ import requests
 
 from runtime.machine_errors import exception_chain
 
-_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"  # MLflow's own: 7 by default, which is four minutes for each call
+_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"  # a variable of MLflow; the default of 7 takes four minutes for each call
 _SILENT = (requests.ConnectionError, requests.Timeout)
-_BROKEN_OFF = requests.exceptions.ChunkedEncodingError  # MLflow asks again where no answer comes, not after half one
+_BROKEN_OFF = (
+    requests.exceptions.ChunkedEncodingError
+)  # MLflow retries a request without answer, but not after half an answer
 _REUSED = "what is finished is reused."
 
 
 def server_error(error: BaseException) -> str | None:
-    """Which server did what, and what helps, when that is behind `error`; None when it is something else."""
+    """The message for an error of a server: which server, what happened, and the remedy. None for any other error."""
     for cause in exception_chain(error):
-        if isinstance(cause, _BROKEN_OFF):  # which knows of no request
+        if isinstance(cause, _BROKEN_OFF):  # this error does not contain the request
             return f"the server went away in the middle of an answer\n Run again when it answers: {_REUSED}"
         if not isinstance(cause, requests.RequestException) or not isinstance(cause.request, requests.PreparedRequest):
             continue
@@ -37,7 +39,7 @@ def server_error(error: BaseException) -> str | None:
 
 
 def server_unavailable(error: BaseException) -> bool:
-    """Whether a server that does not answer, or is not well, is behind `error`: what it holds may be as it was."""
+    """Whether `error` comes from a server that does not answer or fails. Then its content may still be in order."""
     for cause in exception_chain(error):
         if isinstance(cause, (*_SILENT, _BROKEN_OFF, requests.exceptions.RetryError)):
             return True
@@ -47,12 +49,12 @@ def server_unavailable(error: BaseException) -> bool:
 
 
 def answer_cut_off(error: BaseException) -> bool:
-    """Whether an answer ended in its middle: who asks again gets all of it, if the server is there."""
+    """Whether an answer ended before it was complete. Another request may get all of it."""
     return any(isinstance(cause, _BROKEN_OFF) for cause in exception_chain(error))
 
 
 def stop_retrying(error: BaseException | None) -> None:
-    """After a server that does not answer: what is still to be told it may take a second, not minutes for each call."""
+    """If `error` says that the server does not answer, turn off MLflow's long retries for the remaining calls."""
     if any(isinstance(cause, _SILENT) for cause in exception_chain(error)):
         os.environ[_RETRIES] = "1"
 

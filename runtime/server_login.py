@@ -1,4 +1,4 @@
-"""User and password, or token, for the tracking server: as MLflow's own clients take them from the environment."""
+"""User and password, or token, for the tracking server, from the same variables that MLflow's clients read."""
 
 import base64
 import os
@@ -8,7 +8,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def authorization(url: str) -> str | None:
-    """The header `Authorization` for `url`; None for any server but the one that MLFLOW_TRACKING_URI names."""
+    """The header `Authorization` for `url`; None if `url` is not on the server that MLFLOW_TRACKING_URI names."""
     if _origin(url) != _origin(os.environ.get("MLFLOW_TRACKING_URI", "")):
         return None
     user, token = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_TOKEN")

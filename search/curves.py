@@ -1,17 +1,18 @@
-"""A curve of a fit, round by round, in few points."""
+"""Curves of a fit by round, reduced to few points."""
 
 from collections.abc import Sequence
 
 Curve = list[tuple[int, float]]  # (round, value); rounds count from 1
 
-TRIAL_POINTS = 25  # of each curve of a trial: a search writes them while others wait for their turn
-FIT_POINTS = 100  # of each curve of a fit by itself
+TRIAL_POINTS = 25  # points of each curve of a trial; few, because the search waits while they are written
+FIT_POINTS = 100  # points of each curve of a single fit
 
 
 def thinned(values: Sequence[float], best: int, most: int) -> Curve:
-    """At most `most` points of a curve that has a value each round, 3 or more, evenly spread over all rounds.
+    """At most `most` points of a curve, evenly spread over its rounds.
 
-    The first round, the last and the one of index `best` are among them.
+    values: one value for each round. best: index of the best round. most: 3 or more.
+    The first round, the last round and the best round are among the points.
     """
     last = len(values) - 1
     kept = set(range(len(values)))

@@ -1,18 +1,30 @@
-"""One axis of a search space, and a whole one as people read it."""
+"""One dimension of a search space, and tables and warnings about a whole space."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-Space: TypeAlias = dict[str, Any]  # parameter -> hyperopt's expression, a class of a library without types
+Space: TypeAlias = dict[str, Any]  # parameter -> hyperopt's expression; hyperopt has no types
 
-EDGE = 0.02  # share of an axis
+EDGE = 0.02  # share of a dimension's range that counts as its end
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """One axis of a search space. `scale` is linear or log; whole numbers where `low` is an int."""
+    """One dimension of a search space: a parameter and its range.
+
+    Parameters
+    ----------
+    name : str
+        Name of the parameter.
+    low, high : float
+        The ends of the range, both included. If `low` is an int, only whole numbers are tried.
+    scale : str, optional
+        "linear" or "log".
+    unit : str, optional
+        Unit of the parameter; an empty string means that it has none.
+    """
 
     name: str
     low: float
@@ -21,12 +33,12 @@ class Dimension:
     unit: str = ""
 
     def place(self, value: float) -> float:
-        """Where `value` lies on the axis, 0.0 at its lower end and 1.0 at its upper one."""
+        """The position of `value` in the range, on its scale: 0.0 at the lower end, 1.0 at the upper end."""
         scale = math.log if self.scale == "log" else float
         return (scale(value) - scale(self.low)) / (scale(self.high) - scale(self.low))
 
     def expression(self) -> Any:
-        """The axis as hyperopt says it, for a Space."""
+        """The dimension as hyperopt's expression, for a Space."""
         from hyperopt import hp
         from hyperopt.pyll.base import scope
 
@@ -41,10 +53,11 @@ class Dimension:
 def edges(
     dimensions: Sequence[Dimension], params: Mapping[str, Any], limits: Mapping[str, tuple[float, float]]
 ) -> list[str]:
-    """Where `params` lie at an end of the space, in words: beyond it there may be better ones.
+    """One sentence for each parameter that lies at an end of its range: beyond the end there may be better values.
 
-    A whole number lies there when it is the end, a real one within 2 % of the axis. `limits` are the lowest and the
-    highest value that there is of a parameter at all: an end that is one of these cannot be moved, and is none.
+    A whole number lies at an end if it is equal to it. A real number does if it is within 2 % of the range. `limits`
+    are the lowest and highest values that a parameter can have. An end at its limit is not reported, because the range
+    cannot be wider.
     """
     found = []
     for dimension in dimensions:
@@ -61,7 +74,7 @@ def edges(
 
 
 def space_table(dimensions: Sequence[Dimension]) -> str:
-    """Markdown: what is searched, from where to where, both ends in, on which scale, in which unit."""
+    """The search space as a Markdown table: range, scale and unit of each parameter. Both ends are included."""
     rows = [f"| {d.name} | {d.low:g} | {d.high:g} | {_scale(d)} | {d.unit} |" for d in dimensions]
     return "\n".join(["| searched | from | to | scale | unit |", "| --- | ---: | ---: | --- | --- |", *rows])
 

@@ -1,4 +1,4 @@
-"""What a search looks for: where, by which metric, and what a trial does. Knows nothing of runs."""
+"""A study: search space, metric and objective of a search. It does not use MLflow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from search.trials_table import write_trials
 
 @dataclass(frozen=True)
 class Settings:
-    """The numbers of a search, as `tpe.search` and people know them. stop_after 0: never stop early."""
+    """The numbers that control a search; see `tpe.search`. top_n: how many of the best trials keep their model."""
 
     max_evals: int
     batch: int = 4
@@ -26,16 +26,16 @@ class Settings:
 
     @classmethod
     def of(cls, params: Mapping[str, object]) -> Settings:
-        """Those among the parameters of a step; what it has none of is left at its default."""
+        """The settings in the parameters of a step. A setting that the step does not have keeps its default."""
         return cls(**{name: int(str(params[name])) for name in cls.__dataclass_fields__ if name in params})
 
 
 @dataclass(frozen=True)
 class Study:
-    """The search space, the metric by which trials are compared, and what each of them does.
+    """The search space, the metric by which trials are compared, and the objective that each trial runs.
 
-    What data the objective takes is between it and the engine: Any here. limits: the lowest and the highest value that
-    there is of a parameter at all, where the space could not be made wider.
+    The study does not look at the objective's data, so its type is Any. limits: parameter -> the lowest and the highest
+    value that it can have at all.
     """
 
     dimensions: Sequence[Dimension]
@@ -45,7 +45,7 @@ class Study:
 
     @property
     def space(self) -> Space:
-        """As hyperopt takes it: parameter name -> expression."""
+        """The search space for hyperopt: parameter name -> expression."""
         return {dimension.name: dimension.expression() for dimension in self.dimensions}
 
     def search(
@@ -77,7 +77,7 @@ class Study:
         return tpe.best(results, top)
 
     def edges(self, results: list[TrialResult]) -> list[str]:
-        """Where the best trial lies at an end of the space that could be moved, in words."""
+        """One sentence for each parameter of the best trial that lies at an end of its range; see `space.edges`."""
         return [where for best in self.best(results) for where in edges(self.dimensions, best.params, self.limits)]
 
     def write(self, results: Sequence[TrialResult], path: Path) -> None:

@@ -1,12 +1,13 @@
-"""The search: TPE with a fixed lag, so that any number of workers gives the same trials, bit for bit.
+"""The search: TPE with a fixed lag. Any number of workers gives the same trials, bit for bit.
 
-Trial n is suggested from the results of trials 0 .. n - batch, in order of their numbers whatever the order in which
-they finish, from the points that the trials between are trying, and with the n-th draw of `default_rng(seed)` as its
-seed. `batch=1` is hyperopt's sequential `fmin`.
+The parameters of trial n depend on three things: the results of trials 0 .. n - batch, in order of their numbers; the
+parameters of the trials between, which may still run; and the n-th draw of `default_rng(seed)` as seed. The order in
+which trials finish does not matter. `batch=1` is hyperopt's sequential `fmin`.
 
-No pruner: it does not pay. On the curves of eight searches of real data (benchmarks/pruning.py) the median rule
-saves 40 % of the rounds and stops the best trial in six of them; the most lenient one, worse than all before at the
-same round, saves 13 % and stops the best in two.
+There is no pruner, because it stops the best trial too often. On the curves of eight searches of real data
+(benchmarks/pruning.py) the median rule saves 40 % of the rounds and stops the best trial in six searches. The most
+lenient rule stops a trial that is worse than all earlier ones at the same round: it saves 13 % and stops the best trial
+in two searches.
 """
 
 from collections import deque
@@ -26,16 +27,17 @@ Submit = Callable[[int, Params], Future[TrialResult]]
 
 
 class SearchError(ValueError):
-    """A number that a search cannot work with."""
+    """A parameter of a search is out of range."""
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """How TPE learns. startup: results known before it begins, drawn at random. gamma: how many count as good ones.
+    """How TPE learns.
 
-    Of n trials ceil(gamma * sqrt(n)) count as good: with hyperopt's 0.25 that is one or two of twenty.
-    digits: of a suggested real number, None for all. The last ones differ from CPU to CPU: numpy has its own logarithm
-    for some. Six are more than any parameter needs, and the same everywhere.
+    startup: number of results that TPE waits for. Until then parameters are random.
+    gamma: of n trials ceil(gamma * sqrt(n)) count as good. With hyperopt's 0.25 these are one or two of twenty.
+    digits: significant digits of a suggested real number; None keeps all. The last digits differ between CPUs, because
+        numpy has a special logarithm for some of them. Six digits are enough and the same on each CPU.
     """
 
     startup: int
@@ -43,18 +45,18 @@ class Tuning:
     digits: int | None = None
 
 
-HYPEROPT = Tuning(startup=20, gamma=0.25)  # its defaults: a search of twenty trials is random
-# Best of 14 on eight bowls, scored on the same bowls. On real data better than random search after forty trials,
-# and as good as hyperopt's and Optuna's within the noise: benchmarks/RESULTS.md.
+HYPEROPT = Tuning(startup=20, gamma=0.25)  # hyperopt's defaults: the first twenty trials are random
+# The best of 14 settings on eight quadratic test functions, judged on the same functions. On real data it is better
+# than random search after forty trials, and as good as hyperopt and Optuna within the noise: benchmarks/RESULTS.md.
 OURS = Tuning(startup=5, gamma=1.0, digits=6)
 
 
 class Suggestions:
-    """The parameters of trial 0, 1, 2, ..., each from the results told so far.
+    """Suggests the parameters of trials 0, 1, 2, ... from the results that `tell` received so far.
 
-    hyperopt's public pieces, without its loop: `tpe.suggest` asks a `Domain` (the space) and a `Trials` whose
-    documents have a result or not yet; `space_eval` turns its answer (choices as indices) into values. A trial without
-    a result counts as a bad one, in hyperopt itself too, so that trials side by side do not all try the same spot.
+    It uses hyperopt's public functions without hyperopt's loop. `tpe.suggest` reads a `Domain` (the space) and a
+    `Trials`, whose documents may lack a result. `space_eval` turns its answer (choices as indices) into values. A trial
+    without a result counts as bad, as in hyperopt itself. So trials that run at the same time try different points.
     """
 
     def __init__(self, space: Space, seed: int, tuning: Tuning) -> None:
@@ -81,9 +83,9 @@ class Suggestions:
         return {name: _plain(value, self._tuning.digits) for name, value in params.items()}
 
     def tell(self, result: TrialResult) -> None:
-        """The result of the oldest trial not yet told. A failed trial counts as a known one, worse than any other.
+        """Give the next result, in order of trial numbers. A failed trial counts as worse than all others.
 
-        Raises RuntimeError.
+        Raises RuntimeError for a result out of order.
         """
         if result.number != self._told:
             raise RuntimeError(f"results come in order: trial {self._told} is next, not {result.number}")
@@ -109,15 +111,50 @@ def search(
     on_finished: Callable[[TrialResult], None] = lambda result: None,
     on_told: Callable[[TrialResult], None] = lambda result: None,
 ) -> list[TrialResult]:
-    """The trials by number: `max_evals` of them, or up to the one that makes `stop_after` in a row without a new best.
+    """Run a search. Its trials depend only on seed, batch, tuning and the results of trials.
 
-    `submit(number, params)` starts a trial and returns its Future; at most min(workers, batch) run at once. `known`
-    trials (of an interrupted or a shorter search) are not run again where they had what is suggested; one that had not
-    is given to `on_unlike` and run. `on_finished` gets every new result as soon as there is one, in whatever order, so
-    that it can be kept: it alone gets the saved model. `on_told` gets every result, known ones too, in order of number,
-    before anything is suggested from it. All three are called by this thread. `tuning` is hyperopt's at batch=1, so
-    that it is plain `fmin`, and ours above 1. The answer depends on seed, batch, tuning and the results alone;
-    max_evals and stop_after only cut it off. Raises SearchError.
+    Parameters
+    ----------
+    space : Space
+        Parameter name to hyperopt's expression.
+    submit : callable
+        ``submit(number, params)`` starts a trial and returns its Future.
+    max_evals : int
+        Number of trials.
+    batch : int, optional
+        The lag: a trial does not wait for the `batch` - 1 trials before it. 1 is hyperopt's sequential `fmin`.
+    seed : int, optional
+        Seed of all suggestions.
+    workers : int, optional
+        Number of trials at once; more than `batch` are of no use.
+    tuning : Tuning, optional
+        How TPE learns. The default is HYPEROPT for ``batch=1``, else OURS.
+    stop_after : int, optional
+        Stop after this number of trials in a row without a new best. 0 never stops early.
+    known : mapping of int to TrialResult, optional
+        Results of earlier trials by number. A known trial does not run if its parameters are those that are suggested.
+    on_unlike : callable, optional
+        Receives a known result whose parameters are not those that are suggested. The trial then runs.
+    on_finished : callable, optional
+        Receives each new result as soon as its trial ends, in any order. Only this result has the files of the model.
+    on_told : callable, optional
+        Receives each result, also a known one, in order of numbers, before TPE learns from it.
+
+    Returns
+    -------
+    list of TrialResult
+        The results by number, without the files of models.
+
+    Raises
+    ------
+    SearchError
+        If a parameter is out of range.
+    EngineError
+        If the engine fails.
+
+    Notes
+    -----
+    All callbacks are called by the thread that called `search`.
     """
     if max_evals < 1 or batch < 1 or workers < 1 or stop_after < 0:
         raise SearchError(
@@ -126,9 +163,9 @@ def search(
         )
     known = known or {}
     suggestions = Suggestions(space, seed, tuning or (HYPEROPT if batch == 1 else OURS))
-    ready: deque[tuple[int, Params]] = deque()  # suggested, waiting for a free worker
+    ready: deque[tuple[int, Params]] = deque()  # suggested trials that wait for a free worker
     running: dict[Future[TrialResult], int] = {}
-    finished: dict[int, TrialResult] = {}  # not yet told: an earlier trial still runs
+    finished: dict[int, TrialResult] = {}  # results that wait for an earlier trial
     told: list[TrialResult] = []
     suggested = 0
 
@@ -140,7 +177,7 @@ def search(
     def take_in() -> None:
         done = wait(running, return_when=FIRST_COMPLETED).done
         landed = {running.pop(future): future for future in sorted(done, key=running.__getitem__)}
-        start()  # before anything slow: the free worker does not wait for on_finished
+        start()  # first, so that a free worker does not wait for on_finished
         for future in landed.values():
             if not future.exception():
                 on_finished(future.result())
@@ -174,7 +211,7 @@ def search(
 
 
 def best(results: list[TrialResult], top: int = 1) -> list[TrialResult]:
-    """The `top` finished trials with the lowest loss, best first; of equals the earlier."""
+    """The `top` successful trials with the lowest loss, best first. Of equal trials the earlier comes first."""
     return sorted((r for r in results if r.status == "ok"), key=lambda r: (r.known_loss, r.number))[:top]
 
 
@@ -186,6 +223,6 @@ def _stalled(told: list[TrialResult], stop_after: int) -> bool:
 
 
 def _plain(value: Any, digits: int | None) -> Any:
-    """A suggested value, of whatever type, as Python's own: a real number with as many digits."""
+    """A suggested value as a plain Python value. A real number is rounded to `digits` significant digits."""
     plain = value.item() if isinstance(value, np.generic) else value
     return float(f"{plain:.{digits}g}") if digits and isinstance(plain, float) else plain

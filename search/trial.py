@@ -1,4 +1,4 @@
-"""One trial: its result, as numbers and as the files of the saved model."""
+"""One trial: its result, as numbers and as files of the saved model."""
 
 import hashlib
 import json
@@ -17,21 +17,48 @@ from runtime.machine_errors import machine_error
 from search.curves import Curve
 from search.engines.error import EngineError
 
-Params: TypeAlias = dict[str, Any]  # numbers and words by hyperparameter; hyperopt has no type for its values
+Params: TypeAlias = dict[str, Any]  # hyperparameter -> number or text; hyperopt has no type for its values
 Data = TypeVar("Data", contravariant=True)
 
 DIED = "the worker died in every attempt (killed, out of memory, or the process ended itself)"
-NOT_KEPT = frozenset({"files", "extra", "curves"})  # what no result has that was read from a record
-ERROR_CHARS = 500  # longest error text kept: a line or two; the traceback says the rest
+NOT_KEPT = frozenset({"files", "extra", "curves"})  # fields that are not part of the JSON record
+ERROR_CHARS = 500  # characters of an error that are kept; the traceback has all of them
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What is known of a finished trial. Equal whenever the trial is: times, tracebacks, files and curves do not count.
+    """The result of a finished trial.
 
-    loss: what a search makes small (see `loss_of`), None if the trial failed. metrics: all that was measured, by name.
-    model_digest: SHA-256 over names and bytes of `files`, the saved estimator. seconds: fitting, scoring and saving.
-    extra, curves: more numbers for the trial's page, and how its fit went, by name.
+    Two results of the same trial are equal: seconds, traceback, files, extra and curves are not compared.
+
+    Parameters
+    ----------
+    number : int
+        Number of the trial in its search, from 0.
+    params : dict of str to Any
+        Its hyperparameters.
+    status : {"ok", "fail"}
+        Whether it succeeded.
+    loss : float, optional
+        The value that the search minimizes (see `loss_of`). None if the trial failed.
+    metrics : dict of str to float, optional
+        All metrics by name.
+    best_iteration : int, optional
+        The best boosting round, for estimators that have rounds.
+    model_digest : str, optional
+        SHA-256, hex, of the names and contents of `files`.
+    error : str, optional
+        Why the trial failed, in one line.
+    seconds : float, optional
+        Time to fit, score and save, in seconds.
+    traceback : str, optional
+        The traceback of the error.
+    files : dict of str to bytes, optional
+        The files of the saved estimator, by relative path.
+    extra : dict of str to float, optional
+        Further numbers for the trial's page.
+    curves : dict of str to Curve, optional
+        Curves of the fit, by name.
     """
 
     number: int
@@ -50,25 +77,25 @@ class TrialResult:
 
     @property
     def known_loss(self) -> float:
-        """The loss of a finished trial. Raises ValueError for a failed one, which has none."""
+        """The loss of a successful trial. Raises ValueError for a failed trial, because it has no loss."""
         if self.loss is None:
             raise ValueError(f"trial {self.number} failed: it has no loss")
         return self.loss
 
     @property
     def logged(self) -> dict[str, float]:
-        """Numbers by name that belong on the trial's page."""
+        """The numbers for the trial's page, by name."""
         rounds = {} if self.best_iteration is None else {"best_iteration": float(self.best_iteration)}
         return {**self.metrics, **self.extra, **rounds}
 
     def to_json(self) -> str:
-        """All but the files and what only its page shows; floats survive exactly."""
+        """The result as JSON, without files, extra and curves. Floats are kept exactly."""
         kept = {name: value for name, value in asdict(self).items() if name not in NOT_KEPT}
         return json.dumps(kept, sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Raises ValueError for anything but what `to_json` gives: the text may come from anybody."""
+        """Read what `to_json` returned. Raises ValueError for any other text: it may come from a stranger."""
         try:
             given = json.loads(text)
             if isinstance(given, dict) and given.keys() & NOT_KEPT:
@@ -85,17 +112,17 @@ class TrialResult:
 
 
 def _is_finite(value: float | None) -> bool:
-    """Of what JSON gave: a number, neither true nor false, and not infinite."""
+    """Whether a JSON value is a finite number. A boolean is not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def failed(number: int, params: Params, error: str, seconds: float = 0.0, trace: str | None = None) -> TrialResult:
-    """A trial without a result, and why."""
+    """The result of a trial that failed with `error`."""
     return TrialResult(number, params, "fail", error=error, seconds=seconds, traceback=trace)
 
 
 def over_time(timeout: float) -> str:
-    """What a trial that took more than `timeout` seconds is recorded with, whether the fit or the engine stopped it."""
+    """The error of a trial that took more than `timeout` seconds, whether the fit or the engine stopped it."""
     return f"over trial_timeout={timeout:g} s"
 
 
@@ -115,23 +142,25 @@ class Metric(Protocol):
 
 
 def loss_of(metric: Metric, value: float) -> float:
-    """What a search makes small, from the metric's value: an error itself, a score with its sign turned. And back."""
+    """The loss for a metric's value: the value itself for an error, its negative for a score. It is its own inverse."""
     return -value if metric.greater_is_better else value
 
 
 class Objective(Protocol[Data]):
-    """What every trial of a search does with its number and parameters, on data that is opened once for many.
+    """Runs one trial: ``objective(data, number, params)``. Each worker opens `data` once for many trials.
 
-    An engine also looks for `timeout`, seconds that a trial may take, and for `modules` to import in advance.
+    An engine also reads two optional attributes: `timeout`, the seconds that a trial may take, and `modules`, the
+    modules to import in advance.
     """
 
     def __call__(self, data: Data, number: int, params: Params, /) -> TrialResult: ...
 
 
 def run_trial(objective: Objective[Data], data: Data, number: int, params: Params) -> TrialResult:
-    """`objective(data, number, params)`; what it raises is a failed trial, not the end of the search.
+    """Call `objective(data, number, params)`. If it raises an exception, the result is that of a failed trial.
 
-    What the machine did is no result: it would be another one elsewhere, so it ends the search. Raises EngineError.
+    Raises EngineError if the machine failed (disk, memory): another machine would give another result, so the search
+    must end.
     """
     start = time.monotonic()
     try:
@@ -145,7 +174,7 @@ def run_trial(objective: Objective[Data], data: Data, number: int, params: Param
 
 
 def one_thread() -> AbstractContextManager[None]:
-    """A context in which BLAS and OpenMP use one thread: trials run side by side, never more threads than cores."""
+    """A context in which BLAS and OpenMP use one thread, so that parallel trials do not use more threads than cores."""
     from search.engines.thread_pools import POOLS  # once the libraries of the objective are loaded
 
     limited: AbstractContextManager[None] = POOLS.limit(limits=1)
@@ -153,13 +182,13 @@ def one_thread() -> AbstractContextManager[None]:
 
 
 class Savable(Protocol):
-    """An estimator that can be written."""
+    """An estimator that can be saved."""
 
     def save(self, folder: Path) -> None: ...
 
 
 def saved_files(estimator: Savable) -> dict[str, bytes]:
-    """The files that `estimator.save` writes, by name."""
+    """Relative path -> content of the files that `estimator.save` writes."""
     with tempfile.TemporaryDirectory() as folder:
         estimator.save(Path(folder))
         paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
@@ -168,7 +197,7 @@ def saved_files(estimator: Savable) -> dict[str, bytes]:
 
 @contextmanager
 def estimator_folder(files: dict[str, bytes]) -> Iterator[Path]:
-    """A folder with `files`, from which `load` takes the estimator that was saved."""
+    """A temporary folder with `files`, from which a saved estimator can be loaded."""
     with tempfile.TemporaryDirectory(prefix="estimator-") as folder:
         for name, content in files.items():
             path = Path(folder, name)
@@ -178,13 +207,13 @@ def estimator_folder(files: dict[str, bytes]) -> Iterator[Path]:
 
 
 def files_digest(files: dict[str, bytes]) -> str:
-    """SHA-256 (hex) over the names and contents of `files`, whatever their order."""
+    """SHA-256, hex, of the names and contents of `files`. Their order does not matter."""
     lines = (f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def error_line(error: Exception) -> str:
-    """Type and first line, without the clock and the addresses that XGBoost adds: the same on every machine."""
+    """Type and first line of an error. The times and addresses that XGBoost adds are removed, as they always differ."""
     text = next(iter(str(error).strip().splitlines()), "")
     text = re.sub(r"^\[\d\d:\d\d:\d\d\] ", "", text)
     return f"{type(error).__name__}: {re.sub(r'0x[0-9a-f]+', '0x', text)}"[:ERROR_CHARS]

@@ -1,4 +1,4 @@
-"""The trials of a search as one table: what was tried and what came of it, no times and no run ids."""
+"""The trials of a search as one table, without times and run ids."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from search.trial import TrialResult
 
 
 def trials_table(results: Sequence[TrialResult]) -> pa.Table:
-    """One row a trial, by number: `params.<name>`, `metrics.<name>`, rounds, the model's digest, the error if any."""
+    """One row for each trial: number, status, `params.<name>`, `metrics.<name>`, rounds, model digest and error."""
     params = sorted({name for result in results for name in result.params})
     metrics = sorted({name for result in results for name in result.metrics})
     return pa.table(

@@ -24,8 +24,8 @@ from provenance.store.project_identity import is_ours
 from runtime.server_errors import stop_retrying
 
 HEARTBEAT_SECONDS = 20
-# Of a run on another machine only the heartbeat is known. A run counts as dead after seven missed heartbeats. This also
-# allows for clocks that differ a little.
+# Of a run on another machine only the heartbeat is known. The run counts as dead after six missed heartbeats; the rest
+# of the time allows for clocks that differ.
 SILENT_SECONDS = 150
 # How long to wait for a run in an experiment that is not trusted. One comparison at the gate takes less.
 STRANGER_SECONDS = 300

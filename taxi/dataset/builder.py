@@ -1,7 +1,7 @@
-"""Making a dataset: the valid trips of each month, and the features fitted on the training months, in one pass.
+"""Build a dataset: the valid trips of each month, and the features fitted on the training months, in one pass.
 
-What is kept of a trip is what features are made of, not the features: a quarter of the bytes, and every model sees
-the same columns from `FeatureMap.transform` that a served trip gets.
+A dataset keeps the raw columns of a trip, not its features. That takes a quarter of the bytes. And each model gets its
+features from `FeatureMap.transform`, in training and in serving.
 """
 
 import threading
@@ -26,7 +26,7 @@ Progress = Callable[[int, int], None]
 
 
 class DatasetError(ValueError):
-    """A folder that is not a whole dataset of this version, or months that cannot make one."""
+    """A folder is not a complete dataset of this version, or no dataset can be made from these months."""
 
 
 def build(
