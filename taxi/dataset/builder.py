@@ -36,11 +36,14 @@ def build(
     progress: Progress = lambda done, total: None,
     written: Callable[[Month, Path], Written] | None = None,
 ) -> Manifest:
-    """Write a dataset into the empty `folder`; `progress` is told rows read and rows to read.
+    """Write a dataset into the empty `folder`. Memory does not grow with months or rows.
 
-    `written(month, path)` puts in place a month that was written elsewhere; of `month` only taxi and name are needed
-    then. Memory does not grow with months or rows. Raises SchemaError, FeatureError, or DatasetError for months that
-    overlap; what was written by then has no manifest, so is no dataset.
+    progress: receives (rows read, rows to read).
+    written: ``written(month, path)`` gives a month that was written elsewhere. Then only taxi and name of `month` are
+        used.
+
+    Raises DatasetError for months that overlap, SchemaError for a bad raw file and FeatureError for bad features. After
+    an error the folder has no manifest, so it is not a dataset.
     """
     splits = {split: list(splits[split]) for split in SPLITS if splits.get(split)}
     _check_months(splits)
@@ -54,25 +57,20 @@ def build(
         learning.add(month, batch, last)
         reading.told(month, kept)
 
-    months: dict[str, Any] = {}
-    files: dict[Path, dict[str, Any]] = {}
+    parts: dict[Month, Written] = {}
     with nullcontext(written) if written else months_here(paths, feature_set.in_month, seen) as month_written:
-        for split, wanted in splits.items():
-            for month in wanted:
-                part = month_written(month, paths[month])
-                if written and split == "train":
-                    with pq.ParquetFile(paths[month]) as file:
-                        for batch, last in marked(file.iter_batches(ROW_GROUP, use_threads=False)):
-                            learning.add(month, batch, last)
-                files[paths[month]] = {"sha256": part.sha256, "bytes": part.size}
-                read = part.kept + sum(part.dropped.values())
-                months[month.name] = {"sha256": part.digest, "read": read, "kept": part.kept, "dropped": part.dropped}
-                reading.told(month, read)
-            if split == "train":
-                features, warnings = learning.result()
+        for month in splits["train"]:
+            parts[month] = month_written(month, paths[month])
+            if written:
+                learning.add_file(month, paths[month])
+            reading.told(month, _rows_read(parts[month]))
+        features, warnings = learning.result()
+        for month in (month for split, months in splits.items() if split != "train" for month in months):
+            parts[month] = month_written(month, paths[month])
+            reading.told(month, _rows_read(parts[month]))
     features.save(folder / "features")
-    for path in (folder / "features").iterdir():
-        files[path] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+    files = {paths[month]: (part.sha256, part.size) for month, part in parts.items()}
+    files |= {path: (sha256_file(path), path.stat().st_size) for path in (folder / "features").iterdir()}
     manifest = Manifest(
         {
             "schema": SCHEMA_VERSION,
@@ -82,12 +80,25 @@ def build(
             "columns": [asdict(column) for column in feature_set.columns],
             "warnings": warnings,
             "splits": {split: [month.name for month in wanted] for split, wanted in splits.items()},
-            "months": months,
-            "files": {path.relative_to(folder).as_posix(): files[path] for path in sorted(files)},
+            "months": {month.name: _month_record(part) for month, part in parts.items()},
+            "files": {
+                path.relative_to(folder).as_posix(): {"sha256": sha256, "bytes": size}
+                for path, (sha256, size) in sorted(files.items())
+            },
         }
     )
     manifest.save(folder)
     return manifest
+
+
+def _month_record(part: Written) -> dict[str, Any]:
+    """What the manifest says of a month."""
+    return {"sha256": part.digest, "read": _rows_read(part), "kept": part.kept, "dropped": part.dropped}
+
+
+def _rows_read(part: Written) -> int:
+    """Number of raw trips of a month."""
+    return part.kept + sum(part.dropped.values())
 
 
 def _check_months(splits: Mapping[str, Sequence[Month]]) -> None:
@@ -108,13 +119,13 @@ def _raw_rows(month: Month) -> int:
     try:
         return pq.read_metadata(month.path).num_rows
     except (pa.ArrowException, OSError, UnicodeDecodeError):
-        return 0  # reading the month says what is wrong with it
+        return 0  # the error is raised when the month is read
 
 
 class _Learning:
-    """What the training months teach, of batches in any order, a thread at a time.
+    """Learns the features from the training months: batches in any order, added by one thread at a time.
 
-    It is worked out in a thread of its own once the last of them was added, while months are written.
+    After the last batch of the last month a thread of its own fits the features, while other months are written.
     """
 
     def __init__(self, feature_set: FeatureSet, months: Sequence[Month]) -> None:
@@ -123,7 +134,7 @@ class _Learning:
         self._sample: pa.RecordBatch | None = None
 
     def add(self, month: Month, batch: pa.RecordBatch, last: bool) -> None:
-        """`last`: of this month."""
+        """Add a batch of a month. `last`: whether it is the last one of this month."""
         if month not in self._awaited:
             return
         self._fitting.add(batch)
@@ -136,8 +147,17 @@ class _Learning:
                 self._learned = thread.submit(self._learn)
                 thread.shutdown(wait=False)
 
+    def add_file(self, month: Month, path: Path) -> None:
+        """Add all batches of a month that is already written."""
+        with pq.ParquetFile(path) as file:
+            for batch, last in marked(file.iter_batches(ROW_GROUP, use_threads=False)):
+                self.add(month, batch, last)
+
     def result(self) -> tuple[FeatureMap, list[str]]:
-        """The features, and warnings of those that know the answer; refuses what breaks its declaration."""
+        """The features, and warnings about features that predict the duration too well.
+
+        Raises FeatureError if a feature uses a field that it does not declare.
+        """
         return self._learned.result()
 
     def _learn(self) -> tuple[FeatureMap, list[str]]:
@@ -153,7 +173,7 @@ class _Learning:
 
 
 class _Reading:
-    """Progress of months that are read side by side."""
+    """The progress of months that are read in parallel."""
 
     def __init__(self, progress: Progress, months: Iterable[Month], total: int) -> None:
         self._progress, self._total, self._turn = progress, total, threading.Lock()
