@@ -53,7 +53,7 @@ def prepared(params: dict) -> dict:
 
 
 def summary(session, made: dict) -> list[str]:
-    """What the user came for: the version, how good it is, against what, and where to look."""
+    """The lines at the end: the version, its metrics, the comparison with the champion, and where to look."""
     from provenance.registry.aliases import version_of
     from steps.pages.look import look
 

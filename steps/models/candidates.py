@@ -1,4 +1,4 @@
-"""What an hpo run offers to register: the best trials, their models, and the dataset they were made of."""
+"""The candidates of an hpo run: the best trials, their models and their dataset."""
 
 from __future__ import annotations
 

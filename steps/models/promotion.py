@@ -1,4 +1,4 @@
-"""A registered version at the gate: judged against the champion on the same rows, promoted or not, and why recorded."""
+"""Decide on a registered version: compare it with the champion on the same rows, promote it or not, record the reason."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def decide_on(
     thresholds: Thresholds = THRESHOLDS,
     publish: Callable[[Decision], None] = lambda decision: None,
 ) -> tuple[Decision, dict[str, float]]:
-    """Make the contender champion if the gate opens for it. The decision, and metrics of it.
+    """Make the contender champion if the promotion rule allows it. Returns the decision and its metrics.
 
-    Who comes at the same time waits, and then meets the champion that this one left. The decision and its reason are
+    Another run at the same time waits, and is then compared with the new champion. The decision and its reason are
     tags of the version, too; they and what `publish` writes are there before the alias moves, so that no champion is
     without them, whenever its run is killed.
     """

@@ -118,7 +118,7 @@ def _recorded(session: Session, uri: str, model_id: str, logged_by: str, by: str
 
 
 def _wait_for_record(client: MlflowClient, run: Run) -> None:
-    """A version may become champion seconds before the run that registered it writes its record and ends."""
+    """Wait for the record of a run: a version may become champion seconds before its run writes the record."""
     last, watch = time.monotonic() + RECORD_SECONDS, SilenceWatch(client)
     while run.info.status == "RUNNING" and run.data.tags.get(names.STEP) == "register" and time.monotonic() < last:
         if watch.is_dead(run):

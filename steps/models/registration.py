@@ -1,4 +1,4 @@
-"""From the candidates of a search to a model version that has met the champion."""
+"""Register a model: choose a candidate of a search, register it, and compare it with the champion."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from taxi.models.predictor import Predictor
 
 
 class RegisterError(ValueError):
-    """An hpo run from which nothing can be registered."""
+    """No model of an hpo run can be registered."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def enter(step: StepRun, made: Registration, output: Output, facts: dict[str, st
 
 
 def decide(step: StepRun, made: Registration, version: ModelVersion, output: Output) -> None:
-    """Let the version meet the champion; write what came of it on the run and, as the model card, on the version.
+    """Compare the version with the champion. Write the decision to the run and, as model card, to the version.
 
     The alias `candidate` is set last: a version that holds it has a card and a decision.
     """

@@ -1,4 +1,4 @@
-"""A logged model, asked in a process of its own where nothing of the project can be imported: as a server has it."""
+"""Test a logged model in a process that cannot import the project's code, as on a server."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ sys.stdout.write("\\n" + json.dumps({name: [float(x) for x in answers[name]] for
 
 
 class ServingError(ValueError):
-    """A model that was logged and does not answer as it did before."""
+    """A logged model gives other answers than before it was logged."""
 
 
 class Served:

@@ -1,4 +1,4 @@
-"""Plots of a model's errors and of what its answers are made of. Each has one pair of axes, or panels apart."""
+"""Plots of a model's errors and of the causes of its answers. Each has one pair of axes, or panels apart."""
 
 from __future__ import annotations
 

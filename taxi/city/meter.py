@@ -1,4 +1,4 @@
-"""What the meters made of the rides: clocks and distances with the defects that TLC's files have.
+"""The meters' records of the rides: times and distances with the defects that TLC's files have.
 
 Rates are per ride and near those of the green files of 2023; docs/data.md compares.
 """

@@ -1,4 +1,4 @@
-"""Honest rides through the city, drawn chunk by chunk, and what could be known of their length.
+"""Rides through the made-up city, without defects, drawn in chunks, and the best possible forecast of their duration.
 
 A ride's mean minutes follow from the route, the traffic and the detour its distance shows. What it takes beyond or
 below them is lights: waits of `WAIT_MINUTES` on average, so its minutes are gamma distributed, and the best that any

@@ -173,7 +173,7 @@ def _check_manifest(manifest: Manifest, files: Mapping[str, str]) -> None:
 
 
 def _check_rows(folder: Path, manifest: Manifest) -> None:
-    """A forged count would have memory taken for trips that are not there."""
+    """Check the recorded number of trips. A forged number would reserve memory for trips that do not exist."""
     for split in manifest.splits:
         try:
             there = [pq.read_metadata(folder / name).num_rows for name in manifest.files(split)]

@@ -1,4 +1,4 @@
-"""What a dataset says of itself: manifest.json, of contents alone: no paths, no times."""
+"""The manifest of a dataset: manifest.json. It describes contents only, without absolute paths and times."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""One split of a dataset: what models are fitted and judged on."""
+"""One split of a dataset: the trips on which models are fitted or judged."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

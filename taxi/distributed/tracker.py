@@ -1,4 +1,4 @@
-"""Where the members of one shared fit find each other: XGBoost's tracker, on this machine or a cluster's scheduler."""
+"""XGBoost's tracker, through which the members of a shared fit connect: on this machine or a cluster's scheduler."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""How sure an RMSE is, and whether one model's is below another's: bootstrap over days of the test months.
+"""Uncertainty of an RMSE, and of the difference between two models: bootstrap over the days of the test months.
 
 Whole days are drawn, not trips: snow, a marathon or a closed bridge makes all trips of a day err together, and trips
 drawn one by one would pretend to know far more. Sums in a fixed order and whole-number draws: the same bits anywhere.

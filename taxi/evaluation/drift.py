@@ -1,4 +1,4 @@
-"""How trips of new months differ from those a model learned from: counts in fixed bins, and how far apart they are."""
+"""Drift: compare trips of new months with the training trips, by counts in fixed bins."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field

@@ -1,4 +1,4 @@
-"""A model on new months: what moved against its training months, and what that did to its error, as a report."""
+"""The drift report: how new months differ from a model's training months, and how that changes the model's error."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Where a model's error went between two sets of months: by slices of the trips whose parts add up to the whole."""
+"""Explain the change of a model's error between two sets of months by slices, whose contributions add up to it."""
 
 from dataclasses import dataclass, field
 from typing import Any

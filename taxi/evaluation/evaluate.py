@@ -1,4 +1,4 @@
-"""One model on test trips: its metrics, its worst slices, and what the gate looks at."""
+"""Evaluate one model on test trips: its metrics, its worst slices, and the figures for the promotion rule."""
 
 import time
 from collections.abc import Iterable

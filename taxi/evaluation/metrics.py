@@ -1,4 +1,4 @@
-"""How far predicted minutes are from measured ones."""
+"""Metrics: the distance between predicted and measured minutes."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING

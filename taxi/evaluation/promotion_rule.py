@@ -1,4 +1,4 @@
-"""The gate: whether a candidate may take the champion's place. Figures in, a decision with its reasons out."""
+"""The promotion rule: decide from the figures of two models whether a candidate replaces the champion, and why."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from taxi.models.intervals import LEVEL
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What every champion must meet, whatever the champion before it was like.
+    """The conditions that each champion must meet, independent of the champion before it.
 
     MLflow's validate_evaluation_results compares numbers, too; it cannot say units, slices or why a bound is there.
     """

@@ -1,4 +1,7 @@
-"""Fitted features: from trips to columns, the same bits for a dataset's rows and for one served trip. Data, no code."""
+"""Fitted features: they turn trips into columns. A dataset's row and a served trip get the same bits.
+
+Saved features are data and contain no code.
+"""
 
 import json
 from abc import ABC, abstractmethod
@@ -23,7 +26,7 @@ ZONE_IDS = 266  # TLC's ids 1..265, and 0 for any other: unknown
 
 
 class Learner(Protocol):
-    """What is learned of training trips, in one pass: batches in any order and of any size give the same result."""
+    """Learns from training trips in one pass. The order and the size of the batches do not change the result."""
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Valid trips."""

@@ -1,4 +1,4 @@
-"""Leaks: columns made of what they say they do not use, and columns that know the answer too well."""
+"""Find leaks: columns that use a field that they do not declare, and columns that predict the duration too well."""
 
 from collections.abc import Sequence
 from itertools import combinations

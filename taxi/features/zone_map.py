@@ -1,4 +1,4 @@
-"""A map of the zones, drawn from metered distances alone: near on the map is near by taxi.
+"""A map of the zones, computed from metered distances only: two zones are near on it if the taxi ride is short.
 
 No table of coordinates is needed, so that any city works, also one with rivers: the map has more than two dimensions,
 and what a bridge adds to the way becomes height. What is learned of past trips is one sum for each pair of zones, of

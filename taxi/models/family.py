@@ -1,4 +1,4 @@
-"""What every model family has: typed parameters, a search space that says its units, a deadline."""
+"""The common parts of model families: typed parameters, a search space with units, and a deadline."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Prediction intervals: how far a trip may last from what is predicted, learned of errors on rows not fitted to.
+"""Prediction intervals for the duration of a trip, learned from the errors on rows that the model was not fitted to.
 
 Split conformal prediction (Vovk, Gammerman, Shafer, 2005; Lei et al., 2018), separately for bins of predicted minutes
 (Mondrian): long trips miss by more, so their intervals are wider. Of trips like those it learned of, at least `level`

@@ -1,4 +1,4 @@
-"""What every trial of a search does: fit a family with given parameters and score it."""
+"""The objective of a search: fit a family of models with given parameters, and score the model."""
 
 import math
 import time

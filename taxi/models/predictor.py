@@ -1,4 +1,4 @@
-"""What is registered and served: fitted features and a fitted estimator, from raw trips to minutes."""
+"""The predictor that is registered and served: fitted features and a fitted estimator turn raw trips into minutes."""
 
 import json
 from collections.abc import Iterable

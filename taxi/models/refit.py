@@ -1,4 +1,4 @@
-"""The last fit: what was chosen and judged, fitted again on validation trips, too, before it is registered."""
+"""The final fit: the chosen parameters are fitted again on training and validation trips before registration."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Which months are trained on, chosen on and judged on."""
+"""The months of each split: training, validation (to choose a model) and test (to judge it)."""
 
 from __future__ import annotations
 
