@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -21,6 +22,10 @@ if TYPE_CHECKING:  # seconds, which not every test has
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCHER = Path(sys.executable).parent / "mlflow"
 REAL_MONTHS = ROOT.parent / "shared" / "tlc"  # beside a checkout; never part of the project
+# A warning as Python prints it, of a file of ours: they are errors in a process that is started, too.
+OWN_WARNING = re.compile(
+    r"(?m)^(?!.*/site-packages/).*/(?:steps|taxi|provenance|search|runtime)/.*\.py:\d+: \w*Warning: .*$"
+)
 # Small enough for a step to take mostly its start-up, large enough to fit something.
 SMALL = {"source": "sample:3000", "max_evals": "4"}
 
@@ -96,6 +101,7 @@ def mlflow_run(entry_point: str = "main", uri: str | Path = ROOT, env_manager: s
 def finished(command: list[str], folder: Path, variables: dict[str, str]) -> Result:
     """`command`, run in `folder` to its end."""
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=1200, check=False)
+    assert not (own := OWN_WARNING.findall(done.stderr)), own
     return Result(done.returncode, done.stdout, done.stderr)
 
 
