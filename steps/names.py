@@ -2,6 +2,10 @@
 
 # To filter and sort runs by in the UI.
 FEATURES = "features"
+
+# On a logged model: the trial it comes of, and the splits it was fitted on.
+TRIAL = "trial"
+REFIT = "refit"
 TAXI = "taxi"
 TRAIN_MONTHS = "train_months"
 VAL_MONTHS = "val_months"

@@ -77,6 +77,7 @@ def work(step: StepRun) -> None:
     from runtime.progress import bar, following
     from runtime.scratch import scratch_folder
     from search.curves import FIT_POINTS, thinned
+    from steps import names as trip_names
     from steps.models import logged_model
     from steps.pages import results
     from steps.pages.split_inputs import log_splits
@@ -116,7 +117,7 @@ def work(step: StepRun) -> None:
         points += [Metric(names.BY_ROUND + name, value, 0, number) for number, value in curve]
     params = [Param(name, str(value)) for name, value in fitted_with.items()]
     step.client.log_batch(step.run_id, params=params, metrics=points)
-    tags = {"family": family.name, "features": manifest.feature_set}
+    tags = {names.FAMILY: family.name, trip_names.FEATURES: manifest.feature_set}
     name = logged_model.model_name(predictor, manifest.months("train"))
     about = results.fitted(family.name, manifest.taxi, manifest.month_span("train"), scores, run_link(step.run_id))
     _, output = logged_model.log(predictor, step.run_id, name, fitted_with, scores, tags, manifest, about)

@@ -37,6 +37,7 @@ REUSED = PREFIX + "reused"
 SEARCH_KEY = PREFIX + "search_key"
 TRIAL = PREFIX + "trial"
 TRIAL_RESULT = PREFIX + "trial_result"
+ERROR = "error"  # of a trial that failed
 
 # The process of a RUNNING run, its last heartbeat, and its place in the queue of runs with the same key.
 HOST = "alive.host"
@@ -75,6 +76,7 @@ MODEL = "model"
 SEARCH = "search"
 ESTIMATOR = "estimator"
 TRIALS_FILE = "trials.parquet"
+TRACEBACK_FILE = "traceback.txt"
 BEST_PARAMS_FILE = "best_params.json"
 SPACE_FILE = "search_space.json"
 CANDIDATES_FILE = "candidates.json"
@@ -96,6 +98,9 @@ NOT_JUDGED = OF_THE_MOMENT + CURVES
 # PROMOTION, with a number, is on a registered model: its promotions. The others are on a version: the last decision.
 PROMOTION = "promotion."
 DECISION = "decision"
+# On a version: the run that registered it, and that of the search it came from.
+REGISTERED_BY = "run_id"
+SEARCH_RUN = "search_run_id"
 REASON = "reason"
 PROMOTED_AT = "promoted_at"
 PROMOTED_OVER = "promoted_over"

@@ -200,7 +200,7 @@ def unfinished(client: MlflowClient, model_name: str, key: str, project: str) ->
 
 def _is_unfinished(client: MlflowClient, version: ModelVersion, project: str) -> bool:
     try:
-        run = client.get_run(version.tags.get("run_id", ""))
+        run = client.get_run(version.tags.get(names.REGISTERED_BY, ""))
     except MlflowException:
         return False  # the run cannot be read
     return (

@@ -57,7 +57,7 @@ def write(out: Path, wanted: Iterable[str], originals: Iterable[RecordedRun], pr
 
 def _add_run(members: dict[str, Path], work: Path, original: RecordedRun, project: Path) -> None:
     """Write record, patch, locks and code of one run to the folder `work`, and add them to `members`."""
-    record = {"lineage": original.lineage.to_json(), "metrics": original.made.metrics, "logged": original.logged}
+    record: Json = {"lineage": original.lineage.to_json(), "metrics": original.made.metrics, "logged": original.logged}
     texts = {f"{RECORDS}/{original.run_id}.json": _json(record)}
     if original.patch is not None:
         texts[f"{PATCHES}/{original.run_id}.diff"] = original.patch
@@ -78,7 +78,9 @@ def _add_run(members: dict[str, Path], work: Path, original: RecordedRun, projec
 
 def _manifest(wanted: Iterable[str], members: Mapping[str, Path]) -> Json:
     """What manifest.json says: the wanted runs, and size and SHA-256 of each member."""
-    listed = {member: [path.stat().st_size, sha256_file(path)] for member, path in sorted(members.items())}
+    listed: dict[str, Json] = {
+        member: [path.stat().st_size, sha256_file(path)] for member, path in sorted(members.items())
+    }
     return {"schema": SCHEMA, "wanted": list(wanted), "members": listed}
 
 

@@ -197,7 +197,7 @@ def registered_runs(client: MlflowClient, ours: Iterable[Run]) -> set[str]:
 
 
 def _runs_of(client: MlflowClient, version: ModelVersion) -> set[str]:
-    found = {version.run_id or "", version.tags.get("run_id", ""), version.tags.get("search_run_id", "")}
+    found = {version.run_id or "", version.tags.get(names.REGISTERED_BY, ""), version.tags.get(names.SEARCH_RUN, "")}
     if match := _MODEL_IN_URI.match(version.source or ""):
         found.add(_source_run(client, match[1]))
     return found

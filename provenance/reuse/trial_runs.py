@@ -288,9 +288,9 @@ class TrialRuns:
         if files:
             self._log_files(run_id, files)
             self._files_in[result.number] = run_id
-        notes = [RunTag("error", result.error)] if result.error else []
+        notes = [RunTag(names.ERROR, result.error)] if result.error else []
         if result.traceback:
-            client.log_text(run_id, result.traceback, "traceback.txt")
+            client.log_text(run_id, result.traceback, names.TRACEBACK_FILE)
         # One call writes the result, after the files: a trial without a result is ignored.
         client.log_batch(
             run_id,

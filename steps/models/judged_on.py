@@ -80,7 +80,7 @@ def _span(bounds: tuple[int, int]) -> str:
 def judged_on_by(session: Session, version: ModelVersion) -> JudgedOn:
     """What `version` says of its test trips; of one that is older than that, what its run leads to."""
     tags = version.tags
-    city = tags.get(trip_names.CITY) or _city_behind(session, tags.get("run_id", ""))
+    city = tags.get(trip_names.CITY) or _city_behind(session, tags.get(names.REGISTERED_BY, ""))
     rest = (trip_names.TAXI, trip_names.TEST_MONTHS, trip_names.TRIPS_KEPT, trip_names.TEST_DATA)
     return JudgedOn(city, *(tags.get(name, "") for name in rest))
 

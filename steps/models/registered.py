@@ -21,6 +21,7 @@ from provenance.registry import aliases
 from provenance.registry.model_files import VOLATILE
 from provenance.reuse.consistency import PREDICTOR, is_of
 from provenance.reuse.heartbeat import SilenceWatch
+from steps import names as trip_names
 from taxi.models.predictor import Predictor
 
 _MODEL_ID = re.compile(r"models:/(m-[0-9a-f]{32})/?")
@@ -65,7 +66,7 @@ def registered(session: Session, given: str) -> Registered:
         logged = session.client.get_logged_model(model_id)
     except MlflowException as error:
         raise ModelUriError(f"{given!r:.200}: {error.message}\n Give the URI of a model that register made.") from error
-    learned = tuple(logged.tags.get("refit", "train").split("+"))
+    learned = tuple(logged.tags.get(trip_names.REFIT, "train").split("+"))
     run_id, output = _recorded(session, uri, model_id, logged.source_run_id or "", by)
     with open_verified(output) as folder:
         digest = output_record(folder, names.MODEL, uri, VOLATILE).digest
@@ -87,7 +88,7 @@ def _pinned(client: MlflowClient, given: str) -> tuple[str, str, str | None]:
     source = _MODEL_ID.fullmatch(version.source or "")
     if not source:
         raise ModelUriError(f"{given!r:.200} was not registered by this project\n Give a model that register made.")
-    return f"models:/{name}/{version.version}", source[1], version.tags.get("run_id")
+    return f"models:/{name}/{version.version}", source[1], version.tags.get(names.REGISTERED_BY)
 
 
 def _recorded(session: Session, uri: str, model_id: str, logged_by: str, by: str | None) -> tuple[str, Output]:

@@ -109,8 +109,8 @@ def log(step: StepRun, made: Registration) -> tuple[dict[str, str], Output]:
     tags = {
         names.FAMILY: search.family,
         trip_names.FEATURES: search.features,
-        "trial": str(chosen.trial),
-        "refit": str(step.params["refit"]),
+        trip_names.TRIAL: str(chosen.trial),
+        trip_names.REFIT: str(step.params["refit"]),
     }
     fitted_with = made.predictor.estimator.params.as_dict()
     spans = " and ".join(manifest.month_span(split) for split in made.learned)
@@ -123,8 +123,8 @@ def log(step: StepRun, made: Registration) -> tuple[dict[str, str], Output]:
     facts = {
         **tags,
         names.KEY: step.lineage.key,
-        "run_id": step.run_id,
-        "search_run_id": search.run_id,
+        names.REGISTERED_BY: step.run_id,
+        names.SEARCH_RUN: search.run_id,
         **{metric: f"{value:.6f}" for metric, value in {**chosen.metrics, **test_scores, **scores}.items()},
         trip_names.LEARNED_MONTHS: ",".join(made.learned_months),
         **made.on.tags(),
@@ -188,5 +188,5 @@ def decide(step: StepRun, made: Registration, version: ModelVersion, output: Out
     }
     step.client.log_batch(step.run_id, metrics=[Metric(name, value, 0, 0) for name, value in measured.items()])
     step.say(f"{'promoted' if decision.promote else 'not promoted'}: {decision.reason}")
-    set_tags(step.client, step.run_id, {"decision": f"{decision.word}: {decision.reason}"})
+    set_tags(step.client, step.run_id, {names.DECISION: f"{decision.word}: {decision.reason}"})
     step.note = became(decision)

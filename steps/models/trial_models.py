@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from provenance.record import names
 from provenance.record.lineage import Output
 from search.trial import TrialResult, estimator_folder
+from steps import names as trip_names
 from taxi.dataset.dataset import Dataset
 from taxi.dataset.stored_split import StoredSplit
 from taxi.models.objective import Objective
@@ -48,7 +50,11 @@ class TripModels:
         manifest = self.dataset.manifest
         with estimator_folder(files) as folder:
             predictor = Predictor(manifest.taxi, self.dataset.features, load(self.family, folder))
-            tags = {"family": self.family, "features": manifest.feature_set, "trial": str(result.number)}
+            tags = {
+                names.FAMILY: self.family,
+                trip_names.FEATURES: manifest.feature_set,
+                trip_names.TRIAL: str(result.number),
+            }
             name = f"{logged_model.model_name(predictor, manifest.months('train'))}-trial-{result.number}"
             made_by = f"{run_link(run_id, f'trial {result.number}')} of {run_link(self.run_id)}"
             about = results.fitted(self.family, manifest.taxi, manifest.month_span("train"), result.metrics, made_by)
