@@ -79,7 +79,7 @@ class Scratch:
         return {"GIT_INDEX_FILE": str(self.folder / "index")}
 
     def run(self, *arguments: str, stdin: bytes = b"", cwd: Path | None = None) -> bytes:
-        """One git command here, with nobody's configuration."""
+        """Run one git command in this repository, without the user's configuration."""
         variables = {"GIT_DIR": str(self.folder), "GIT_OBJECT_DIRECTORY": str(self.objects), **self.index}
         return git(*arguments, cwd=cwd or self.folder, own_config=False, variables=variables, stdin=stdin)
 

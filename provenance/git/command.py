@@ -1,4 +1,4 @@
-"""Run git as a plain subprocess that asks nothing, runs no hook and is not led elsewhere by the caller's variables."""
+"""Run git as a subprocess that asks no questions, runs no hooks and ignores the caller's GIT_* variables."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SECONDS = 120  # for anything that stays on this machine; fetching gives its own
 
 
 class CodeSourceError(ValueError):
-    """Code that cannot be read, recorded, fetched or restored, or that asks for what is not allowed."""
+    """Code cannot be read, recorded, fetched or restored, or would do something that is not allowed."""
 
 
 class GitMissing(CodeSourceError):

@@ -1,1 +1,1 @@
-"""What people look at of any project's runs: pictures of a search. Nothing here is an output."""
+"""Pages and pictures of any project's runs. They are not outputs, so an edit here changes no result."""

@@ -1,4 +1,4 @@
-"""A search as the work of a step: its trials as runs, ``search/`` and the best trials' models as outputs, its page."""
+"""Run a search as the work of a step. Its trials are runs; its outputs are ``search/`` and the models of the best."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ from search.space import space_table
 from search.study import Settings, Study
 from search.trial import TrialResult
 
-ENDS = ("max_evals", "stop_after", "top_n")  # parameters that only say where a search ends or what it keeps
+ENDS = ("max_evals", "stop_after", "top_n")  # parameters that only limit the number of trials or of kept models
 
 
 class SearchFailed(ValueError):
-    """A search none of whose trials finished."""
+    """No trial of a search succeeded, or a trial cannot be repeated."""
 
 
 class TrialModels(Protocol):
     """What a project does with the models of its trials."""
 
     def verify(self, result: TrialResult, files: dict[str, bytes]) -> bool:
-        """Whether the files, which may come from anybody, are a model that has the scores that the result states."""
+        """Whether the files are a model that has the scores in the result. The files may come from a stranger."""
         ...
 
     def fit_again(self, result: TrialResult) -> TrialResult:
-        """The trial run once more, for a model that was not kept."""
+        """Run the trial again, because its model was not kept."""
         ...
 
     def log(self, result: TrialResult, files: dict[str, bytes], run_id: str) -> Output:
-        """Log the model whose data are `files` as one of the trial's run `run_id`."""
+        """Log the model with the data `files` in the trial's run `run_id`, and return its record."""
         ...
 
 
@@ -59,9 +59,27 @@ def run_search(
     models: TrialModels,
     facts: Mapping[str, str] | None = None,
 ) -> None:
-    """Search on `engine`, taking up the trials of earlier searches with the same key, and keep what came of it.
+    """Run a search, continue earlier searches with the same key, and keep its outputs.
 
-    `facts` stand beside the candidates in ``candidates.json``. Raises SearchFailed, EngineError.
+    Parameters
+    ----------
+    step : StepRun
+        The step that is running. Its parameters hold the `Settings`.
+    study : Study
+        Search space, metric and objective.
+    engine : context manager of Engine
+        Runs the trials.
+    models : TrialModels
+        Checks, fits and logs the models of trials.
+    facts : mapping of str to str, optional
+        Further fields of ``candidates.json``.
+
+    Raises
+    ------
+    SearchFailed
+        If no trial succeeded, or a repeated trial gave another model.
+    EngineError
+        If the engine fails.
     """
     settings, key = Settings.of(step.params), search_key(step.lineage, ENDS)
     set_tags(step.client, step.run_id, {names.SEARCH_KEY: key})
@@ -90,7 +108,7 @@ def run_search(
 
 
 def taken_up(step: StepRun, runs: TrialRuns, max_evals: int) -> dict[int, TrialResult]:
-    """Trials that earlier searches ran; see TrialRuns.known for what is believed of whom."""
+    """The trials of earlier searches that can be reused; see `TrialRuns.known`."""
     session = step.session
     known = runs.known(max_evals, session.trusted_experiments, session.own_experiments, step.say)
     if known:
@@ -99,19 +117,19 @@ def taken_up(step: StepRun, runs: TrialRuns, max_evals: int) -> dict[int, TrialR
 
 
 def unlike(step: StepRun, runs: TrialRuns, result: TrialResult) -> None:
-    """A known trial whose parameters this search does not suggest: its result was altered, or another's before it."""
+    """Forget a known trial whose parameters are not those that are suggested: it or an earlier one was altered."""
     step.say(f"trial {result.number} is run again: the earlier one had other parameters than this search suggests")
     runs.forget(result)
 
 
 def needed_at_the_end() -> None:
-    """A second of imports."""
+    """Import modules that are needed after the search. This takes a second."""
     from provenance.pages import search_page  # noqa: F401
     from provenance.registry import logged_model  # noqa: F401
 
 
 def warn_of_edges(step: StepRun, study: Study, results: list[TrialResult]) -> None:
-    """Say on stderr and on the page where the best trial lies at an end of the search space."""
+    """Warn on stderr and on the page if the best trial lies at an end of the search space."""
     if found := study.edges(results):
         where = f"the best trial lies at the edge of the search space: {', '.join(found)}"
         line = f"{where}; a wider space may have a better one"
@@ -121,7 +139,7 @@ def warn_of_edges(step: StepRun, study: Study, results: list[TrialResult]) -> No
 
 def keep(step: StepRun, study: Study, models: TrialModels, results: list[TrialResult], runs: TrialRuns, top_n: int,
          facts: Mapping[str, str]) -> None:  # fmt: skip
-    """Write ``search/``, log the best trials' models and the plots, keep all of them as outputs."""
+    """Write ``search/``, log the models of the best trials and the plots, and keep the outputs. Raises SearchFailed."""
     from provenance.pages.search_page import log_search_plots
 
     best = study.best(results, top_n)
@@ -147,10 +165,10 @@ def keep(step: StepRun, study: Study, models: TrialModels, results: list[TrialRe
 
 
 def log_candidate(step: StepRun, models: TrialModels, result: TrialResult, runs: TrialRuns) -> Output:
-    """One of the best trials as a logged model of its nested run."""
+    """Log the model of one of the best trials in its nested run. Raises SearchFailed if it cannot be repeated."""
     files = runs.files(result)
     if files is None:
-        # Known from a search that kept fewer models: the same trial gives the same bytes.
+        # An earlier search kept fewer models. The same trial gives the same bytes.
         step.say(f"fitting trial {result.number} again: its model was not kept")
         again = models.fit_again(result)
         if again.model_digest != result.model_digest:
@@ -162,7 +180,7 @@ def log_candidate(step: StepRun, models: TrialModels, result: TrialResult, runs:
 
 
 def report_search(session: Session, hit: Hit) -> list[str]:
-    """The best trial and where the search lies: what a step of searching prints last."""
+    """The lines that a searching step prints at its end: the best trial and the URI of the search."""
     metric = next(metric for metric in session.pipeline.headline if metric.name in hit.metrics)
     output = hit.outputs[names.SEARCH]
     best = candidates(output)["candidates"][0]

@@ -1,1 +1,1 @@
-"""The tracking store: its pages, where artifacts lie, whose runs are ours."""
+"""The tracking store: paging, locations of artifacts, and which runs belong to this project."""

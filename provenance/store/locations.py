@@ -28,7 +28,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class LocationError(ValueError):
-    """A URI that leads where no record and no experiment may send a reader."""
+    """A URI names a location that a record or an experiment may not name."""
 
 
 def is_stored(uri: str) -> bool:
@@ -64,7 +64,7 @@ def of_stored(uri: str) -> str:
 
 
 def of_given(uri: str) -> str:
-    """Where an artifact lies that the user named: his own folder or bucket, too. Raises LocationError."""
+    """The location of an artifact that the user named. It may be a folder or a bucket. Raises LocationError."""
     if is_stored(uri):
         return of_stored(uri)
     if ":/" not in uri:

@@ -1,4 +1,4 @@
-"""Every answer of one of MLflow's searches, which come page by page."""
+"""Read all results of an MLflow search, which sends them in pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decide on a registered version: compare it with the champion on the same rows, promote it or not, record the reason."""
+"""Decide on a registered version: compare it with the champion on the same rows, promote it or not, and say why."""
 
 from __future__ import annotations
 
