@@ -1,6 +1,7 @@
-"""Log a model as data beside code: signature, example, pinned requirements, the lock; no pickle, no inference.
+"""Log a model as data and code, with signature, example, pinned requirements and the lock. It contains no pickle.
 
-Its source is a file of the project's (MLflow's models-from-code), which loads the data from ``artifacts/predictor``.
+The source of the model is a file of the project (MLflow's models-from-code). It loads the data from
+``artifacts/predictor``.
 """
 
 from __future__ import annotations
@@ -51,11 +52,11 @@ class ModelSource:
 
     @property
     def pins(self) -> list[str]:
-        """As installed here: MLflow warns whoever loads the model beside other versions."""
+        """The installed versions. MLflow warns if the model is loaded with other versions."""
         return [f"{name}=={importlib.metadata.version(name)}" for name in self.requirements]
 
     def copy_code(self, folder: Path) -> list[Path]:
-        """The packages below `folder`, as far as the model reads them: what else lies beside the code stays here."""
+        """Copy the modules that the model imports to `folder`, and return the packages. Other files are not copied."""
         for path in closure(self.root, self.module):
             if path.partition("/")[0] in self.packages:
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -64,10 +65,10 @@ class ModelSource:
 
 
 class LockedPyfunc:
-    """MLflow's pyfunc flavor, whose environment is the project's lock: every package, each file by its hash.
+    """MLflow's pyfunc flavor with the project's lock as environment: all packages, with the hash of each file.
 
-    MLflow's own files name direct dependencies alone; what those pull in would be resolved anew wherever the model
-    is served.
+    MLflow's own requirements name only direct dependencies. The versions of all others would be chosen again on each
+    machine that serves the model.
     """
 
     __name__ = "mlflow.pyfunc"
@@ -109,7 +110,7 @@ class Described:
     measured: Callable[[str, Mapping[str, Metric]], list[Metric]] | None = None
 
     def of_model(self, model_id: str, last: Mapping[str, Metric]) -> list[Metric]:
-        """The metrics; one that the run has already keeps its time, so that its history gets no second point."""
+        """The metrics. A metric that the run already has keeps its time, so its history gets no second point."""
         if self.measured:
             return self.measured(model_id, last)
         at = {name: (last[name].timestamp, last[name].step) if name in last else (0, 0) for name in self.metrics}

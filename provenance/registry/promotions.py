@@ -219,7 +219,7 @@ def versions(client: MlflowClient, model_name: str) -> list[ModelVersion]:
 def why_champion(client: MlflowClient, model_name: str, version: str) -> str:
     """The reason for the last promotion of `version`, from the history."""
     whys = [entry.why for entry in history(client, model_name) if entry.version == version]
-    return whys[-1] if whys else "somebody set the alias by hand"
+    return whys[-1] if whys else "the alias was set by hand"
 
 
 def promoted_before(client: MlflowClient, one: ModelVersion) -> str | None:

@@ -1,7 +1,7 @@
-"""Where an artifact really lies, and whether a reader may go there: MLflow's clients send credentials to any address.
+"""The location of an artifact, and whether it may be opened. MLflow's clients send credentials to any address.
 
-Everybody who may make an experiment chooses where its artifacts lie: `http://` anywhere, or a folder of the reader's.
-What is followed is what the tracking store itself named by an id of its own, and credentials go to its server alone.
+The creator of an experiment chooses the location of its artifacts: any `http://` address, or a folder of the reader. So
+only artifacts with an id of the tracking store are opened, and credentials are sent only to its server.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Which project a run belongs to: its MLproject's name, its repository, and the folder in it.
+"""The identity of the project of a run: the name in MLproject, the repository, and the folder in it.
 
-A tracking store holds the runs of many projects, also of forks of this one. What carries this identity (the tag
-`names.PROJECT`, written with a run's first tags) is ours; only that may be ended, changed or deleted.
+A tracking store contains runs of many projects, also of forks of this one. The tag `names.PROJECT` holds the identity
+and is written with a run's first tags. Only runs with the identity of this project may be ended, changed or deleted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PLAIN = "/:.@+~ ()-_"  # what needs no escape; the quotes of MLflow's filters d
 
 
 def is_ours(run: Run, project: str) -> bool:
-    """Whether `run` says that it is of `project`."""
+    """Whether `run` has the tag of `project`."""
     return run.data.tags.get(names.PROJECT) == project
 
 

@@ -1,8 +1,8 @@
-"""The store a step is about to open, looked at without MLflow: whose version made it, where its artifacts lie.
+"""Check a tracking store before MLflow opens it: which version made it, and where its artifacts are.
 
-MLflow converts the tables of an older store as it opens it, unasked, and writes artifacts to wherever the store says,
-be it a folder of another machine. So this looks first and changes nothing. It needs the standard library alone.
-`python -m store_check FILE` tells a store that was moved together with its artifacts where they lie now.
+MLflow converts the tables of an older store without a question. It also writes artifacts to the location in the store,
+even if that is a folder of another machine. So this module looks first, and changes nothing. It needs only the standard
+library. `python -m store_check FILE` corrects the locations in a store that was moved together with its artifacts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ADDRESSES = {
 
 
 class StoreError(ValueError):
-    """A store that this project must not open as it is."""
+    """This project must not open the store in its present state."""
 
 
 def check(uri: str, run_id: str = "", experiment: str = "0", made_by: str = "") -> None:

@@ -39,7 +39,7 @@ class DistanceSums:
         a, b = pickup_zone[usable], dropoff_zone[usable]
         pairs = np.minimum(a, b) * ZONE_IDS + np.maximum(a, b)
         self.trips += np.bincount(pairs, minlength=ZONE_IDS * ZONE_IDS)
-        # A batch's sum in float64 is far below 2**53, hence exact.
+        # A batch's sum in float64 is far below 2**53, so it is exact.
         self.centimiles += np.bincount(pairs, centimiles[usable], minlength=ZONE_IDS * ZONE_IDS).astype(np.int64)
 
     def result(self) -> np.ndarray:

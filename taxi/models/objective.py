@@ -88,7 +88,7 @@ class Objective:
 def rescored(family: str, files: dict[str, bytes], val: AnySplit) -> tuple[dict[str, float], int | None] | None:
     """(metrics, best iteration) of a saved estimator on `val`, to the last bit those of the trial that saved it.
 
-    The files may come from anybody: None for what is no estimator of the family, or does not fit the split.
+    The files may come from a stranger. None if they are not an estimator of the family or do not fit the split.
     """
     from taxi.evaluation.metrics import measured, metrics
     from taxi.models.families import load
