@@ -19,14 +19,18 @@ setup: .venv/ready ## the launcher: .venv/bin/mlflow, with uv beside it
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { \
 	echo "Error: make needs Python 3.11 or newer, and $(or $(PYTHON),python3) is none." \
 	"Install one (with its venv), or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
-	$(PYTHON) -m venv --clear .venv
-	grep -A100 '^uv==' requirements-dev.lock | awk 'NR > 1 && !/^ / {exit} {print}' > .venv/uv.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock requirements-dev.lock
-	site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
+	@echo "setup 1 of 4: an empty environment in .venv, and uv" >&2
+	@"$(PYTHON)" -m venv --clear .venv
+	@grep -A100 '^uv==' requirements-dev.lock | awk 'NR > 1 && !/^ / {exit} {print}' > .venv/uv.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock
+	@echo "setup 2 of 4: $$(grep -hc '^[a-z].*==' requirements.lock) packages of requirements.lock and what the tests need" >&2
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock requirements-dev.lock
+	@echo "setup 3 of 4: the start-up of .venv/bin/mlflow" >&2
+	@site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
 	cp provenance/bootstrap/first_use_lock.py "$$site/mlflow_first_use_lock.py" && cp launcher.pth "$$site"
-	$(BIN)/python -c 'from provenance.bootstrap.environment_check import compile_environment; compile_environment()'
-	touch $@
+	@echo "setup 4 of 4: check and compile every package" >&2
+	@$(BIN)/python -c 'from provenance.bootstrap.environment_check import compile_environment; compile_environment()'
+	@touch $@
 
 run: setup ## the whole chain on the embedded default, in its own pinned environment
 	$(BIN)/mlflow run . --env-manager uv

@@ -2,8 +2,8 @@
 
 It looks whether they are there and then makes them, without a lock. Of two that begin together one fails, and then
 deletes the environment that the other is installing into. `lock_first_use` puts a lock around looking and making.
-It also has MLflow leave a database of another version as it is, end the run of a launch that failed, and say both in
-a line. The launcher has a copy of this file: it needs the standard library alone.
+It also has MLflow leave a database of another version as it is, end the run of a launch that failed, say both in a
+line, and use uv where there is no conda. The launcher has a copy of this file: it needs the standard library alone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import hashlib
 import inspect
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -74,7 +75,10 @@ def holding_lock(path: Path, what: str) -> Iterator[None]:
 
 
 def environments(module: Module) -> None:
-    """MLflow's builder, with uv or virtualenv, under the lock of the environment that it is asked for."""
+    """MLflow's builder, with uv or virtualenv, under the lock of the environment that it is asked for.
+
+    It prints a line before and after; the installer's own hundred lines only when it fails.
+    """
     from mlflow.exceptions import ExecutionException
     from mlflow.utils.process import ShellCommandException
 
@@ -82,13 +86,21 @@ def environments(module: Module) -> None:
 
     @functools.wraps(create)
     def alone(*args: Any, **kwargs: Any) -> Any:
-        given = inspect.signature(create).bind(*args, **kwargs).arguments
-        folder = given["env_dir"]
+        given = inspect.signature(create).bind(*args, **kwargs)
+        folder, manager = Path(given.arguments["env_dir"]), given.arguments["env_manager"]
+        given.arguments["capture_output"] = True
         with holding_lock(lock_of(folder), f"builds the environment {folder}"):
+            if folder.exists():
+                return create(*given.args, **given.kwargs)
+            print(f"{manager} builds the environment, once, in a minute or two: {folder}", file=sys.stderr, flush=True)
+            started = time.monotonic()
             try:
-                return create(*args, **kwargs)
+                made = create(*given.args, **given.kwargs)
             except ShellCommandException as error:
-                raise ExecutionException(unbuilt(given["python_env"].python, given["env_manager"])) from error
+                print(error, file=sys.stderr, flush=True)
+                raise ExecutionException(unbuilt(given.arguments["python_env"].python, manager)) from error
+            print(f"the environment is built, in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+            return made
 
     module._create_virtualenv = alone
 
@@ -107,6 +119,33 @@ def unbuilt(python: str, manager: str) -> str:
         f"the environment could not be built: the words of {manager} stand above\n"
         " It needs 2 GB of disk and the package index that your pip or uv is set to use. Then run again."
     )
+
+
+def uv_without_conda(module: Module) -> None:
+    """MLflow's choice for a project with a conda.yaml: uv, and a line that says so, where this machine has no conda."""
+    choose = module._env_type_to_env_manager
+
+    @functools.wraps(choose)
+    def chosen(env_typ: Any) -> Any:
+        manager = choose(env_typ)
+        if manager != "conda" or _has_conda() or not shutil.which("uv"):
+            return manager
+        print("there is no conda here: the environment is uv's, as with --env-manager uv", file=sys.stderr, flush=True)
+        return "uv"
+
+    module._env_type_to_env_manager = chosen
+
+
+def _has_conda() -> bool:
+    """Whether MLflow would find conda. A place that the user named counts, also a wrong one: MLflow then says so."""
+    at = os.environ.get("CONDA_EXE")
+    return "MLFLOW_CONDA_HOME" in os.environ or bool(shutil.which(Path(at).with_name("conda") if at else "conda"))
+
+
+def local_backend(module: Module) -> None:
+    """Both of what is changed of MLflow's local backend."""
+    uv_without_conda(module)
+    launches(module)
 
 
 def launches(module: Module) -> None:
@@ -254,7 +293,7 @@ def _has(module: ModuleType, name: str, parameters: tuple[str, ...]) -> bool:
 CHANGES = {
     "mlflow.utils.virtualenv": Change(
         environments,
-        {"_create_virtualenv": ("python_env", "env_dir", "env_manager")},
+        {"_create_virtualenv": ("python_env", "env_dir", "env_manager", "capture_output")},
         "two first runs at once may build one environment, and one of them fail: begin with one run",
     ),
     "mlflow.utils.conda": Change(
@@ -263,13 +302,14 @@ CHANGES = {
         "two first runs at once may build one conda environment, and one of them fail: begin with one run",
     ),
     "mlflow.projects.backend.local": Change(
-        launches,
+        local_backend,
         {
+            "_env_type_to_env_manager": ("env_typ",),
             "LocalBackend.run": ("self",),
             "get_or_create_run": (),
             "tracking.MlflowClient.set_terminated": ("run_id", "status"),
         },
-        "a run whose environment cannot be built stays RUNNING",
+        "a run whose environment cannot be built stays RUNNING, and without conda it takes --env-manager uv",
     ),
     "mlflow.store.db.utils": Change(
         databases,
