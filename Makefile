@@ -33,7 +33,7 @@ setup: .venv/ready ## the launcher: .venv/bin/mlflow, with uv beside it
 	@touch $@
 
 run: setup ## the whole chain on the embedded default, in its own pinned environment
-	$(BIN)/mlflow run . --env-manager uv
+	@$(BIN)/mlflow run . --env-manager uv
 
 test: setup ## the test suite
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
@@ -48,7 +48,7 @@ bench: setup ## every published figure; benchmarks/RESULTS.md has the last ones
 
 ui: setup ## MLflow's pages on the same store
 	@echo 'runs: http://127.0.0.1:5000/#/experiments/0/runs?workflowType=machine_learning'
-	$(BIN)/mlflow ui
+	@$(BIN)/mlflow ui
 
 pictures: setup ## docs/pictures/ anew, of the newest `make run`; needs Chromium
 	$(BIN)/python docs/pictures.py

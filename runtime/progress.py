@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -88,16 +88,28 @@ def counted(
     total: int,
     unit: str,
     size: Callable[[Item], int] = lambda item: 1,
-    live: bool = True,
 ) -> Iterator[Item]:
-    """Yield the items, and advance a bar by the `size` of each item after it was used.
-
-    live: False if the work on an item shows its own progress. Then lines are printed, also on a terminal.
-    """
-    with closing(bar(what, total, unit) if live else Lines(what, total, unit)) as drawn:
+    """Yield the items, and advance a bar by the `size` of each item after it was used."""
+    with closing(bar(what, total, unit)) as drawn:
         for item in items:
             yield item
             drawn.update(size(item))
+
+
+def numbered(items: Sequence[Item], what: str, name: Callable[[Item], str] = str) -> Iterator[Item]:
+    """The same items, a line before each: "main: step 2 of 4 (train)".
+
+    For steps that show progress of their own. They take unlike times, so there is no estimate of what is left.
+    """
+    for number, item in enumerate(items, 1):
+        if _wanted:
+            print(f"{what}: step {number} of {len(items)} ({name(item)})", file=sys.stderr, flush=True)
+        yield item
+
+
+def number_of(n: int, noun: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 @contextmanager

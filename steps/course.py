@@ -50,6 +50,7 @@ PUBLISHED = {
 def course(**params) -> None:
     """Reproduce the published answers of the course's homework on its own months."""
     from provenance.pipeline.chain_run import run_chain
+    from runtime.progress import numbered
     from steps.pipeline import PIPELINE
 
     searched = {**SEARCHED, "taxi": "green", **params}
@@ -60,10 +61,10 @@ def course(**params) -> None:
 
         graphs = {"": (Graph(session, searched), ("preprocess", "hpo", "register")),
                   "linear ": (Graph(session, linear), ("preprocess", "train"))}  # fmt: skip
+        every = [(prefix + step, step, graph) for prefix, (graph, chain) in graphs.items() for step in chain]
         return {
-            prefix + step: graph.made_by(step, reuse=params["reuse"])
-            for prefix, (graph, chain) in graphs.items()
-            for step in chain
+            name: graph.made_by(step, reuse=params["reuse"])
+            for name, step, graph in numbered(every, "course", lambda item: item[0])
         }
 
     run_chain(PIPELINE, "course", searched, steps, conclude, {"features": "course"}, about=about)

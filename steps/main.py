@@ -22,7 +22,7 @@ def main(**params) -> None:
     from provenance.pipeline.chain_run import run_chain
     from provenance.pipeline.graph import Graph
     from provenance.record import names
-    from runtime.progress import counted
+    from runtime.progress import numbered
     from steps.pages import results
     from steps.pipeline import PIPELINE
     from steps.preprocess import data_tags
@@ -31,8 +31,7 @@ def main(**params) -> None:
 
     def steps(session) -> dict:
         graph = Graph(session, params)
-        chain = counted(PIPELINE.names, "main", len(PIPELINE.names), "steps", live=False)
-        return {step: graph.made_by(step, reuse=params["reuse"]) for step in chain}
+        return {step: graph.made_by(step, reuse=params["reuse"]) for step in numbered(PIPELINE.names, "main")}
 
     def conclude(session, made: dict) -> int:
         for line in summary(session, made):

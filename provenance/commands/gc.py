@@ -45,6 +45,7 @@ def gc_command(pipeline: Pipeline) -> click.Command:
 def collect(pipeline: Pipeline, params: dict[str, Any]) -> None:
     """List what is not needed, and delete it if ``delete`` is true. Exits with 1 if a run could not be deleted."""
     from provenance.reuse import garbage
+    from runtime.progress import number_of
 
     with report_run(pipeline, "gc", params) as session:
         mine = {session.run_id}
@@ -54,8 +55,8 @@ def collect(pipeline: Pipeline, params: dict[str, Any]) -> None:
             echo(f"kept all that could be registered: {found.unknown}")
         if found.unmarked:
             echo(
-                f"left alone: {found.unmarked} runs without the tag lineage.project, made before it was written "
-                "(delete by hand those that you know: `mlflow runs delete --run-id ID`)"
+                f"left alone: {number_of(found.unmarked, 'run')} without the tag lineage.project, "
+                "made before it was written (delete by hand those that you know: `mlflow runs delete --run-id ID`)"
             )
         echo("environments (delete a folder to have it built again):")
         for folder in garbage.environments(found.ours):
@@ -74,7 +75,7 @@ def clear(session: Session, found: Garbage, delete: bool) -> int:
     from provenance.record.validation import one_line
     from provenance.reuse import garbage
     from provenance.store.paging import every
-    from runtime.progress import counted
+    from runtime.progress import counted, number_of
     from runtime.server_errors import server_unavailable
 
     experiments = {item.experiment_id: item.name for item in every(session.client.search_experiments)}
@@ -94,7 +95,10 @@ def clear(session: Session, found: Garbage, delete: bool) -> int:
                 failed += 1
                 echo(f"run {run.info.run_id} is not deleted: {one_line(str(error)):.300}", err=True)
     verb = "deleted" if delete else "could be deleted with -P delete=true"
-    echo(f"{len(found.runs) - failed - refused} runs {verb}" + (f", {failed} could not be" if failed else ""))
+    echo(
+        f"{number_of(len(found.runs) - failed - refused, 'run')} {verb}"
+        + (f", {failed} could not be" if failed else "")
+    )
     if refused:
-        echo(f"left alone: {refused} runs that this user may not delete")
+        echo(f"left alone: {number_of(refused, 'run')} that this user may not delete")
     return failed

@@ -23,7 +23,7 @@ from provenance.reuse.cache import Hit
 from provenance.reuse.consistency import candidates
 from provenance.reuse.trial_runs import TrialRuns, Trials, search_key
 from runtime.files import write_json
-from runtime.progress import counted, following
+from runtime.progress import counted, following, number_of
 from search.engines.engine import Engine
 from search.space import space_table
 from search.study import Settings, Study
@@ -88,7 +88,7 @@ def run_search(
     known = taken_up(step, runs, settings.max_evals) if step.params["reuse"] else {}
     step.explain(space_table(study.dimensions))
     with runs, following("hpo", "trials", step.session.progress) as progress, engine as running:
-        step.say(f"{running.workers} trials at once, one thread each")
+        step.say(f"{number_of(running.workers, 'trial')} at once, one thread each")
         threading.Thread(target=needed_at_the_end, daemon=True, name="imports").start()  # while others work
 
         def on_told(result: TrialResult) -> None:
@@ -112,7 +112,7 @@ def taken_up(step: StepRun, runs: TrialRuns, max_evals: int) -> dict[int, TrialR
     session = step.session
     known = runs.known(max_evals, session.trusted_experiments, session.own_experiments, step.say)
     if known:
-        step.say(f"{len(known)} trials are known from earlier searches and are not run again")
+        step.say(f"{number_of(len(known), 'trial')} of earlier searches taken up, not run again")
     return known
 
 
@@ -145,7 +145,7 @@ def keep(step: StepRun, study: Study, models: TrialModels, results: list[TrialRe
     best = study.best(results, top_n)
     if not best:
         failures = sorted({result.error for result in results if result.error})
-        raise SearchFailed(f"none of {len(results)} trials finished: {'; '.join(failures)[:300]}\n See the trial runs.")
+        raise SearchFailed(f"none of {number_of(len(results), 'trial')} finished: {'; '.join(failures)[:300]}\n See the trial runs.")
     counting = counted(best, "keep models", len(best), "models")
     logged = [log_candidate(step, models, result, runs) for result in counting]
     with tempfile.TemporaryDirectory(prefix="search-") as name:

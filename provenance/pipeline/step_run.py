@@ -200,7 +200,8 @@ def run_step(
             if isinstance(found, Hit):
                 link_reused(session, lineage, found, about(session, found))
             else:
-                for reason in found.reasons if found else ():
+                said = names.PARENT in run.data.tags  # by the chain, before it started this run
+                for reason in found.reasons if found and not said else ():
                     session.say(f"cannot reuse: {reason}")
                 upload_patch(session, lineage)
                 with contextlib.ExitStack() as folders:

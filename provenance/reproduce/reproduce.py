@@ -20,7 +20,7 @@ from provenance.reproduce.differences import find_differences
 from provenance.reproduce.recorded_run import RecordedRun
 from provenance.reproduce.verdict import Grade, StepVerdict, Verdict, failed, judge
 from provenance.reuse.revoke import revoke
-from runtime.progress import counted
+from runtime.progress import numbered
 
 RECORDED = "recorded"
 
@@ -102,7 +102,7 @@ def reproduce(session: Session, originals: list[RecordedRun], code: Projects, op
     with tempfile.TemporaryDirectory(prefix="registry-") as folder:
         try:
             with replay.scratch_registry(Path(folder)) if registers else contextlib.nullcontext():
-                for original in counted(originals, "reproduce", len(originals), "steps", live=False):
+                for original in numbered(originals, "reproduce", lambda recorded: recorded.lineage.step):
                     steps.append(_step(session, original, projects[original.run_id], options, made))
                     session.say(f"{original.lineage.step}: {steps[-1].grade}")
                     if steps[-1].error:

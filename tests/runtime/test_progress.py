@@ -44,6 +44,21 @@ def test_a_process_that_is_told_to_be_quiet_is(at_once, capsys):
     assert told(capsys) == ["weigh: 100 % of 1 kg"]
 
 
+def test_steps_are_numbered_and_not_estimated(capsys, monkeypatch):
+    """They take unlike times: of what is left nothing can be said from the first of them."""
+    monkeypatch.setattr(progress, "_wanted", True)
+    lines = [capsys.readouterr().err for _ in progress.numbered(["preprocess", "train"], "main")]
+    assert lines == ["main: step 1 of 2 (preprocess)\n", "main: step 2 of 2 (train)\n"]
+    progress.show(False)
+    assert list(progress.numbered([3, 4], "main")) == [3, 4]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("n", "text"), [(0, "0 trials"), (1, "1 trial"), (2, "2 trials"), (1200, "1,200 trials")])
+def test_one_is_no_plural(n, text):
+    assert progress.number_of(n, "trial") == text
+
+
 def test_a_folder_that_somebody_else_fills_is_watched(at_once, capsys, monkeypatch, tmp_path):
     """MLflow downloads without a word."""
     monkeypatch.setattr(progress, "LOOK_SECONDS", 0.01)

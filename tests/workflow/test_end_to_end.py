@@ -78,8 +78,8 @@ def test_a_second_main_runs_no_step_again(place, first):
     """Nothing changed: every step is reused and says by which run."""
     second = place.run(**SMALL)
     assert second.exit_code == 0, second.stderr
-    for step in ("preprocess", "train", "hpo", "register"):
-        assert f"{step}: reused run " in second.stderr
+    for number, step in enumerate(("preprocess", "train", "hpo", "register"), 1):
+        assert f"main: step {number} of 4 ({step})\n{step}: reused run " in second.stderr
     assert place.client.search_runs(["0"], f"tags.`{names.PARENT}` = '{second.run_id}'") == []
     assert [line for line in second.stdout.splitlines() if "floor" in line or "champion)  test_rmse" in line] == [
         line for line in first.stdout.splitlines() if "floor" in line or "champion)  test_rmse" in line
@@ -357,3 +357,13 @@ def test_a_dirty_tree_is_restored_from_the_runs_artifacts(tmp_path, migrated_sto
         return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
     assert tree(restored) == tree(clone)
+
+
+def test_why_a_step_is_not_reused_is_said_once(place, first):
+    """By the chain, which starts the step; the step itself would say the same again."""
+    place.client.delete_registered_model_alias(NAME, "candidate")
+    again = place.run(**SMALL)
+    assert again.exit_code == 0, again.stderr
+    assert [line.partition("reuse: ")[0] for line in again.stderr.splitlines() if "cannot reuse" in line] == [
+        "register: cannot "
+    ]

@@ -422,7 +422,7 @@ def test_gc_goes_on_where_one_cannot_be_deleted_and_says_so(client, made, tmp_pa
     assert precious.exists()
     assert f"run {odd} is not deleted: its artifacts lie at {precious.parent}" in result.output
     assert "experiment trips, user ada" in result.output
-    assert "1 runs deleted, 1 could not be" in result.output
+    assert "1 run deleted, 1 could not be" in result.output
     assert [client.get_run(run_id).info.lifecycle_stage for run_id in (odd, good)] == ["active", "deleted"]
     assert client.get_logged_model(foreign.model_id)
     with pytest.raises(MlflowException):

@@ -88,7 +88,7 @@ def test_a_colleague_registers_a_better_one(team, run, chain):
     before = versions(team)
     result = run("bob", "register", experiment=EXPERIMENT, **{**PARAMS, "max_evals": "6"})
     assert result.exit_code == 0, result.stderr
-    assert "4 trials are known from earlier searches" in result.stderr
+    assert "4 trials of earlier searches taken up" in result.stderr
     assert len(versions(team)) == len(before) + 1
 
 
