@@ -119,7 +119,7 @@ def _limits(of: Subject) -> str:
             if of.refit != "train"
             else "."
         ),
-        "A city changes: judge it again on newer months.",
+        "Re-evaluate on recent months: a city changes.",
     ]
     if of.feature_set.known == "dropoff":
         lines.insert(0, "It needs the metered distance, which is known when the trip has ended; for answers before the "
@@ -131,7 +131,7 @@ def _origin(of: Subject) -> str:
     def link(run_id: str) -> str:
         return f"[{run_id}](#/experiments/{of.experiment_id}/runs/{run_id})"
 
-    command = f"mlflow run . -e reproduce -P run_id={of.run_id} -P depth=all"
+    command = f".venv/bin/mlflow run . -e reproduce -P run_id={of.run_id} -P depth=all"
     return (
         f"Registered by run {link(of.run_id)} of search {link(of.search_run_id)}. To make it again from the raw months "
         f"and compare every bit:\n\n```\n{command}\n```"

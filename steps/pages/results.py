@@ -37,7 +37,7 @@ def hpo(session: Session, hit: Hit) -> tuple[str, ...]:
     params = f"{hit.outputs[names.SEARCH].uri}/{names.BEST_PARAMS_FILE}"
     return (
         f"Validation RMSE **{best:.4f} minutes** ({family}): trial {hit.metrics['best_trial']:.0f}, the best.",
-        f"To fit it alone: `mlflow run . -e train --env-manager uv -P model={family} -P params={params}`",
+        f"To fit it alone: `.venv/bin/mlflow run . -e train -P model={family} -P params={params}`",
     )
 
 

@@ -28,6 +28,33 @@ def test_commands_name_entry_points_and_parameters_that_there_are(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
+def test_commands_work_with_and_without_conda(page):
+    """By the launcher of `make setup`, which finds out itself; any other `mlflow run` has to name its manager."""
+    text = page.read_text().replace("\\\n", " ")
+    for block in re.findall(r"```(?:console|sh)\n(.*?)```", text, re.S):
+        for line in block.splitlines():
+            if "mlflow run " in line:
+                assert ".venv/bin/mlflow run " in line or "--env-manager " in line, line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_the_pinned_mlflow_is_the_one_that_is_named(page):
+    """`pip install mlflow==...` is the version that conda.yaml pins."""
+    pinned = re.findall(r"#: mlflow==(\S+)", (ROOT / "conda.yaml").read_text())
+    assert set(re.findall(r"pip install mlflow==([\w.]+)", page.read_text())) <= set(pinned)
+
+
+def test_zones_of_examples_are_in_the_embedded_city():
+    """A trip between other zones is answered without knowing where they lie: the same for any distance."""
+    from taxi.city.streets import city
+
+    zones = set(city().zone_ids.tolist())
+    for page in ("README.md", "docs/use.md", "docs/tutorial.md"):
+        asked = re.findall(r'"(?:PU|DO)LocationID": \[?(\d+)', (ROOT / page).read_text())
+        assert asked and set(map(int, asked)) <= zones, page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_make_targets_are_there(page):
     """`make` says "No rule to make target" to any other."""
     code = re.findall(r"```.*?```|`[^`\n]+`", page.read_text(), re.S)
