@@ -145,7 +145,8 @@ def keep(step: StepRun, study: Study, models: TrialModels, results: list[TrialRe
     best = study.best(results, top_n)
     if not best:
         failures = sorted({result.error for result in results if result.error})
-        raise SearchFailed(f"none of {number_of(len(results), 'trial')} finished: {'; '.join(failures)[:300]}\n See the trial runs.")
+        trials = number_of(len(results), "trial")
+        raise SearchFailed(f"none of {trials} finished: {'; '.join(failures)[:300]}\n See the trial runs.")
     counting = counted(best, "keep models", len(best), "models")
     logged = [log_candidate(step, models, result, runs) for result in counting]
     with tempfile.TemporaryDirectory(prefix="search-") as name:
