@@ -158,13 +158,27 @@ def candidates(checkout: Checkout, made: Scratch) -> Listing:
     """Paths from the top, below the root, that may differ from the commit."""
     # Asked with an index made from the commit: what the user has staged, or told git not to look at, hides nothing.
     # Not by diff-files: in a new index it names every file, whereas diff looks into those whose times it cannot know.
-    here = partial(git, cwd=checkout.root, variables=made.index)
-    changed = here("diff", "--name-only", "-z", "--no-relative", "--no-ext-diff", "--ignore-submodules", "--", ".")
-    others = here("ls-files", "-z", "--others", "--exclude-standard", "--full-name", "--", ".")
-    staged = git("ls-files", "-z", "--cached", "--full-name", "--", ".", cwd=checkout.root)  # also what is ignored
+    here, places = partial(git, cwd=checkout.root, variables=made.index), [".", *linked(checkout)]
+    changed = here("diff", "--name-only", "-z", "--no-relative", "--no-ext-diff", "--ignore-submodules", "--", *places)
+    others = here("ls-files", "-z", "--others", "--exclude-standard", "--full-name", "--", *places)
+    staged = git("ls-files", "-z", "--cached", "--full-name", "--", *places, cwd=checkout.root)  # also what is ignored
     known = _paths(made.run("ls-files", "-z"))
     tracked = _paths(changed) | (_paths(staged) - known)
     return Listing(tracked, _paths(others) - tracked - known, known - tracked)
+
+
+def linked(checkout: Checkout) -> list[str]:
+    """What links in the root lead to elsewhere in the work tree, such as an engine that several projects share."""
+    targets = {Path(os.path.realpath(entry)) for entry in os.scandir(checkout.root) if entry.is_symlink()}
+    return sorted(
+        str(target)
+        for target in targets
+        if target.exists() and target.is_relative_to(checkout.top) and not target.is_relative_to(checkout.root)
+        # git neither looks into itself nor, from here, into a repository inside this one
+        and not any((folder / ".git").exists() for folder in (target, *target.parents)
+                    if folder.is_relative_to(checkout.top) and folder != checkout.top)
+        and ".git" not in target.relative_to(checkout.top).parts
+    )  # fmt: skip
 
 
 def _paths(output: bytes) -> frozenset[bytes]:

@@ -8,6 +8,7 @@ not named in DATA_FILES.
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import resolve_name
 from pathlib import Path
@@ -141,9 +142,9 @@ def _choices(root: Path, path: str, source: Module) -> list[str]:
 
 
 def _data_files(root: Path, module: Path, names: tuple[str, ...]) -> dict[str, str]:
-    digests, home = {}, root.resolve()
+    digests, home = {}, Path(os.path.abspath(root))  # a package may be a link out of the project, its engine's
     for name in names:
-        file = (module.parent / name).resolve()
+        file = Path(os.path.abspath(module.parent / name))
         if not file.is_file() or not file.is_relative_to(home):
             where = module.relative_to(root).as_posix()
             raise CodeError(
