@@ -68,11 +68,8 @@ _option("train_months", "2023-01", MonthsType(), "Months to train on.")
 _option("val_months", "2023-02", MonthsType(), "Months to choose on.")
 _option("test_months", "2023-03", MonthsType(optional=True), "Months to judge on; `none` for no test split.")
 _option("features", "full", click.Choice(FEATURE_SETS), "Feature set.")
-_option("dataset", "auto", ArtifactType("auto"), "URI of a dataset artifact; auto: find it or make it.")
 _option("model", "xgboost", click.Choice(MODELS), "Model family.")
 _option("params", "default", ArtifactType("default"), "default, inline JSON, or the URI of a JSON artifact.")
-_option("max_evals", 20, POSITIVE, "Trials of the search.")
-_option("batch", 4, POSITIVE, "Lag of the search: trial n is suggested from trials 0 .. n - batch.")
 _option(
     "engine",
     "local",
@@ -82,9 +79,6 @@ _option(
 _option("fit_workers", 1, POSITIVE, "Processes or cluster workers that share the fit; another number: another model.")
 _option("trial_timeout", 0.0, click.FloatRange(min=0), "Seconds a trial may take; 0: no limit.")
 _option("stop_after", 0, click.IntRange(min=0), "End after so many trials without improvement; 0: never.")
-_option("seed", 42, click.IntRange(0, 2**31 - 1), "Seed of the search and of every fit.")
-_option("search", "auto", ArtifactType("auto"), "An hpo run's id or URI; auto: find it or make it.")
-_option("top_n", 5, POSITIVE, "How many of the best trials are candidates.")
 _option("select", "val", click.Choice(["val", "test"]), "Which split chooses among the candidates.")
 _option("refit", "train+val", click.Choice(["train", "train+val"]), "Months that the registered model is fitted on.")
 _option("model_name", "auto", ModelNameType(), "Registered model; auto: nyc-taxi-duration, for the sample ...-sample.")

@@ -129,6 +129,7 @@ def option(name: str, default: object, kind: object, text: str) -> Decorator:
 
 
 POSITIVE = click.IntRange(min=1)
+ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
 
 OPTIONS: Mapping[str, Decorator] = {
     name: option(name, default, kind, text)
@@ -146,6 +147,12 @@ OPTIONS: Mapping[str, Decorator] = {
         ("json", False, YesNoType(), "Print JSON, for machines."),
         ("keep_days", 30.0, click.FloatRange(min=0), "Days a run's outputs stay usable for reuse."),
         ("delete", False, YesNoType(), "Really delete; without it nothing is touched."),
+        ("dataset", "auto", ArtifactType("auto"), "URI of a dataset artifact; auto: find it or make it."),
+        ("max_evals", 20, POSITIVE, "Trials of the search."),
+        ("batch", 4, POSITIVE, "Lag of the search: trial n is suggested from trials 0 .. n - batch."),
+        ("seed", 42, click.IntRange(0, 2**31 - 1), "Seed of the search and of every fit."),
+        ("search", "auto", ArtifactType("auto"), "An hpo run's id or URI; auto: find it or make it."),
+        ("top_n", 5, POSITIVE, "How many of the best trials are candidates."),
         ("run_id", "none", str, "The run, by its id."),
         ("depth", "step", click.Choice(["step", "all"]), "From the recorded inputs, or from what no step made."),
         ("repo", "own", str, "Repository to fetch the code from, if you trust it; own: this checkout's."),

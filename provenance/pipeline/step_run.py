@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from provenance.pipeline.session import Session
     from provenance.record.lineage import Input, Lineage, Output
     from provenance.reuse.cache import Hit
+
+
+class ChangedWhileRead(ValueError):
+    """An external input that changed between the record and the reading of it."""
 
 
 @dataclass
@@ -101,6 +106,28 @@ class StepRun:
 
         self.note = note
         record_note(self.session, self.lineage, note=note)
+
+    @contextlib.contextmanager
+    def output_folder(self, name: str) -> Iterator[Path]:
+        """An empty folder; what is in it at the end is logged as the output `name`."""
+        from provenance.record.artifacts import log_folder
+
+        with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder:
+            yield Path(folder)
+            self.keep(log_folder(self.client, self.run_id, Path(folder), name))
+
+    def external_file(self) -> Path:
+        """The one file that the step reads and no step made. Raises ChangedWhileRead."""
+        from runtime.files import sha256_file
+
+        external = self.session.pipeline.external(self.lineage.step)
+        if external is None:
+            raise LookupError(f"step {self.lineage.step} declares no external input")
+        roles = external.roles(self.params)
+        [(role, path)] = external.files(str(self.params[external.location]), self.params, roles).items()
+        if sha256_file(path) != self.input(role).digest:
+            raise ChangedWhileRead(f"{path} was changed while this run began\n Run again when it is settled.")
+        return path
 
     def keep(self, output: Output) -> None:
         """Record an output. Other steps can use it only after this step has ended.
