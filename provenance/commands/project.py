@@ -102,12 +102,12 @@ def run_all(pipeline: Pipeline, params: dict[str, Any]) -> None:
     """The chain as one run, and what its last step reports."""
     from provenance.pipeline.chain_run import run_chain
     from provenance.pipeline.graph import Graph
-    from runtime.progress import counted
+    from runtime.progress import numbered
 
     def steps(session: Session) -> dict[str, Hit]:
         graph = Graph(session, params)
-        counting = counted(pipeline.names, pipeline.chains[0], len(pipeline.names), "steps", live=False)
-        return {name: graph.made_by(name, reuse=params["reuse"]) for name in counting}
+        numbering = numbered(pipeline.names, pipeline.chains[0])
+        return {name: graph.made_by(name, reuse=params["reuse"]) for name in numbering}
 
     def conclude(session: Session, made: dict[str, Hit]) -> int:
         for line in report(session, made[pipeline.names[-1]]):
