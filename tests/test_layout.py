@@ -86,3 +86,11 @@ def test_a_test_lies_with_what_it_tests(package):
     for path in (ROOT / "tests" / package).rglob("test_*.py"):
         packages = {module.partition(".")[0] for module in imported(path)} & KNOWN.keys()
         assert not packages or package in packages, path
+
+
+def test_the_engine_knows_no_project():
+    """It is for any: what it would have to know, a project declares."""
+    words = re.compile("taxi|month|tlc", re.I)
+    files = [path for package in ("provenance", "search", "runtime") for path in (ROOT / package).rglob("*")]
+    texts = {path: path.read_text() for path in files if path.suffix in (".py", ".html", ".json")}
+    assert {path: words.findall(text) for path, text in texts.items() if words.search(text)} == {}

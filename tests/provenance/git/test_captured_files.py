@@ -256,3 +256,20 @@ def test_the_projects_own_code_has_no_such_line():
     ]
     for path in [*files, ROOT / "MLproject", ROOT / "conda.yaml", ROOT / "expected.json"]:
         assert scan(path.name, list(enumerate(path.read_text().splitlines(), 1))) == []
+
+
+def test_an_engine_that_a_project_links_to_is_captured(tmp_path):
+    """A change behind the link, and a new file that the code reads, are in the patch and come out of it again."""
+    top = tmp_path / "repository"
+    commit(top, {"engine/run.py": b"x = 1\n", "other/note.txt": b"1\n",
+                 "examples/one/MLproject": b"name: x\n", "examples/one/engine": "../../engine"})  # fmt: skip
+    (top / "engine" / "run.py").write_bytes(b"x = 2\n")
+    write(top, {"engine/new.py": b"y = 1\n"})
+    (top / "other" / "note.txt").write_bytes(b"2\n")
+    found = WorkTree(top / "examples" / "one").captured(["engine/run.py", "engine/new.py"])
+    assert paths(found) == ["engine/new.py", "engine/run.py"]
+    assert found.source.folder == "examples/one" and found.source.note is None
+    clone = tmp_path / "clone"
+    fetch(str(top), found.source.commit, clone)
+    assert apply_patch(clone, found.patch) == found.source.tree
+    assert (clone / "examples" / "one" / "engine" / "run.py").read_bytes() == b"x = 2\n"
