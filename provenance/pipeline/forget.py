@@ -11,6 +11,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from provenance.bootstrap.project import ROOT
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -34,6 +36,7 @@ def delete_once_launched(client: "MlflowClient", run_id: str, project: str) -> N
         return  # the server is not available, or the run belongs to another user: it stays
     subprocess.Popen(
         [sys.executable, "-m", "provenance.pipeline.forget", run_id, json.dumps(mark)],
+        cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -27,7 +27,7 @@ CHANGES: dict[str, tuple[Callable[[Project], object] | None, dict[str, str], set
     # nothing that matters
     "nothing": (None, {}, set()),
     "a comment in a step": (lambda p: p.append("steps/train.py", "\n# later\n"), {}, set()),
-    "a docstring": (lambda p: p.edit("taxi/evaluation/metrics.py", '"""How far', '"""By how much'), {}, set()),
+    "a docstring": (lambda p: p.edit("taxi/evaluation/metrics.py", '"""', '"""Now: '), {}, set()),
     "formatting": (lambda p: p.append("taxi/features/fitting.py", "\n\n\n"), {}, set()),
     "the README": (lambda p: p.append("README.md", "\nMore.\n"), {}, set()),
     "a test": (lambda p: p.append("tests/provenance/record/test_lineage.py", "\nx = 1\n"), {}, set()),
