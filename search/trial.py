@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-import math
 import re
+import sys
 import tempfile
 import time
 import traceback
@@ -105,15 +105,23 @@ class TrialResult:
             raise ValueError(f"not the result of a trial ({error})") from None
         scores = result.metrics.values() if isinstance(result.metrics, dict) else [None]
         numbers = [result.seconds, *([result.loss] if result.status == "ok" else []), *scores]
-        sound = type(result.number) is int and isinstance(result.params, dict) and result.status in ("ok", "fail")
+        texts = [result.model_digest, result.error, result.traceback]
+        sound = (
+            type(result.number) is int
+            and result.number >= 0
+            and isinstance(result.params, dict)
+            and result.status in ("ok", "fail")
+            and (result.best_iteration is None or type(result.best_iteration) is int)
+            and all(text is None or isinstance(text, str) for text in texts)
+        )
         if not sound or not all(_is_finite(value) for value in numbers):
             raise ValueError("not the result of a trial")
         return result
 
 
 def _is_finite(value: float | None) -> bool:
-    """Whether a JSON value is a finite number. A boolean is not."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a JSON value is a number that a float can hold. A boolean is not; an integer may be too large."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def failed(number: int, params: Params, error: str, seconds: float = 0.0, trace: str | None = None) -> TrialResult:

@@ -156,11 +156,21 @@ class TrialRuns:
                 f"trial {doubtful.result.number} of run {doubtful.run_id} is not taken: "
                 "its model was not kept, or does not score what the run says"
             )
-        known = {number: runs[0] for number, runs in sorted(found.items()) if runs}
-        for number, one in known.items():
-            self._files_in[number] = one.run_id
+        taken = [runs[0] for _, runs in sorted(found.items()) if runs]
+        return {one.result.number: one.result for one in taken if self._take(one, say)}
+
+    def _take(self, one: Found, say: Callable[[str], None]) -> bool:
+        """Write the nested run of a known trial. False if its result has names that MLflow refuses: it was altered."""
+        number = one.result.number
+        try:
             self._write(one.result, {names.REUSED: one.run_id})
-        return {number: one.result for number, one in known.items()}
+        except MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            say(f"trial {number} of run {one.run_id} is not taken: MLflow refuses its result")
+            return False
+        self._files_in[number] = one.run_id
+        return True
 
     def _leading(self, found: Mapping[int, list[Found]]) -> list[Found]:
         """The trials that would be the candidates if no further trial ran."""

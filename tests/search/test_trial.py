@@ -141,3 +141,25 @@ def test_the_trials_table_has_a_row_a_trial_and_no_times(tmp_path):
     ]
     write_trials([ok], tmp_path / "trials.parquet")
     assert pq.read_table(tmp_path / "trials.parquet").column_names == table.column_names
+
+
+LIES = {
+    "a number that no float holds": {"loss": 10**400},
+    "a score that no float holds": {"metrics": {"val_rmse": -(10**400)}},
+    "a duration that no float holds": {"seconds": 10**400},
+    "not a number": {"loss": float("nan")},
+    "a number below zero": {"number": -1},
+    "rounds in words": {"best_iteration": "nine"},
+    "an error that is none": {"error": 3},
+    "a traceback that is none": {"traceback": ["line"]},
+    "a digest that is none": {"model_digest": 7},
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_result_that_no_trial_gives_is_refused(lie):
+    """Its text is a tag, which anybody who may write can set: it must not end another search."""
+    record = json.loads(TrialResult(3, {"depth": 2}, "ok", 5.0, {"val_rmse": 5.0}, 9, "d").to_json())
+    assert TrialResult.from_json(json.dumps(record)).number == 3
+    with pytest.raises(ValueError, match="not the result of a trial"):
+        TrialResult.from_json(json.dumps({**record, **LIES[lie]}))

@@ -295,3 +295,19 @@ def test_a_trial_of_other_parameters_is_taken_back(searching, client):
     runs.log(trial(4))
     assert runs.runs[4] != link
     assert runs.files(trial_without_files(4)) == trial(4).files
+
+
+@pytest.mark.parametrize("lie", [{"metrics": {"val_rmse": 7.0, "a\nb": 1.0}}, {"params": {"a\nb": 1}}])
+def test_a_trial_whose_names_mlflow_refuses_is_run_again(lie, searching, client):
+    """It ends no search; the others are taken up."""
+    first = searching()
+    for number in range(3):
+        first.log(trial(number))
+    altered = replace(trial_without_files(7), **lie)
+    run_id = client.create_run(client.get_experiment_by_name("trips").experiment_id).info.run_id
+    client.set_tag(run_id, names.SEARCH_KEY, "k")
+    client.set_tag(run_id, names.TRIAL_RESULT, altered.to_json())
+    again, experiments, said = searching(), cache.experiments(client), []
+    assert sorted(again.known(8, experiments, experiments, said.append)) == [0, 1, 2]
+    assert said == [f"trial 7 of run {run_id} is not taken: MLflow refuses its result"]
+    assert sorted(again.runs) == [0, 1, 2]
