@@ -52,8 +52,8 @@ class FileModels:
     def verify(self, result: TrialResult, files: Files) -> bool:
         try:
             return self.objective.score(files, self.folder) == result.metrics
-        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError):
-            return False  # no model of this project
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):
+            return False  # the files come from a stranger, and are no model of this project
 
     def fit_again(self, result: TrialResult) -> TrialResult:
         return self.objective(self.folder, result.number, result.params)

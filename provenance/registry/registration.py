@@ -28,7 +28,7 @@ def register_model(
     name = next(iter(step.session.pipeline.registered_models)) if given == aliases.AUTO else given
     facts = {
         names.KEY: step.lineage.key,
-        "run_id": step.run_id,
+        names.REGISTERED_BY: step.run_id,
         metric.name: repr(value),
         names.DECISION: promotions.UNDECIDED,
         names.REASON: f"run {step.run_id} is not through with it",
@@ -52,7 +52,7 @@ def decided(session: Session, version: ModelVersion, metric: Metric, value: floa
         return False, "a repetition, registered in a registry that is thrown away with it"
     if champion is None:
         return True, "there was no champion yet"
-    if champion.version == version.version:
+    if str(champion.version) == str(version.version):
         return True, promotions.why_champion(session.client, version.name, str(version.version))
     try:
         theirs = float(champion.tags[metric.name])
