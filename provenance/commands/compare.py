@@ -56,12 +56,13 @@ def run_compare(pipeline: Pipeline, params: dict[str, Any]) -> None:
     from provenance.record import names
     from provenance.record.run_page import run_link
     from provenance.reproduce.compare import compare
+    from provenance.reproduce.recorded_run import chain_of
     from provenance.reproduce.report import comparison_lines, comparison_markdown
 
     if "none" in (params["a"], params["b"]):
         raise Refused("Give two runs: -P a= -P b=")
     with report_run(pipeline, "compare", params) as session:
-        a, b = (recorded(session, params[side]) for side in ("a", "b"))
+        a, b = (chain_of(session, params[side]) for side in ("a", "b"))
         found = compare(a, b, pipeline)
         proved = ablation(session, params, found, a, b) if params["prove"] and found.found else []
         lines = [*comparison_lines(found), *proved]
@@ -82,13 +83,6 @@ def run_compare(pipeline: Pipeline, params: dict[str, Any]) -> None:
         page = compared_page(found, proved, diff)
         publish_report(session, report, detail, tags, result=compared_result(found), links=links, page=page)
         echo(f"run {session.run_id}")
-
-
-def recorded(session: Session, run_id: str) -> list[RecordedRun]:
-    """The records of the run and of all runs from which it was made, in order."""
-    from provenance.reproduce.recorded_run import in_order, read, step_runs
-
-    return in_order(step_runs(session, run_id), lambda above: read(session, above), True)
 
 
 def ablation(

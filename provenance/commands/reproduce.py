@@ -89,9 +89,7 @@ def read_runs(
     from provenance.reproduce import recorded_run
 
     if params["bundle"] == "none":
-        wanted = recorded_run.step_runs(session, params["run_id"])
-        everything = params["depth"] == "all"
-        return recorded_run.in_order(wanted, lambda run_id: recorded_run.read(session, run_id), everything), None
+        return recorded_run.chain_of(session, params["run_id"], everything=params["depth"] == "all"), None
     # A bundle contains no outputs of steps, so all steps are repeated.
     bundle = stack.enter_context(bundles.open_bundle(user_path(params["bundle"]), session.pipeline))
     return recorded_run.in_order(list(bundle.wanted), bundle.original, True), bundle

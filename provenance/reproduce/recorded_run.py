@@ -124,6 +124,11 @@ def upstream(lineage: Lineage) -> dict[str, tuple[str, str]]:
     return {role: (match[1], match[2]) for role, match in found.items() if match}
 
 
+def chain_of(session: Session, run_id: str, everything: bool = True) -> list[RecordedRun]:
+    """The records of the steps that a run is made of, in order; with `everything`, of all upstream runs too."""
+    return in_order(step_runs(session, run_id), lambda above: read(session, above), everything)
+
+
 def in_order(wanted: list[str], read_one: Callable[[str], RecordedRun], everything: bool) -> list[RecordedRun]:
     """The records of the wanted runs, each after the runs from which it was made. Raises RunError for a cycle.
 
