@@ -5,13 +5,14 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.support import repository
-from tests.support.project import ROOT
+from tests.support.project import ROOT, environment
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
@@ -53,3 +54,15 @@ def test_the_summary_of_a_change_says_what_it_moves(tmp_path):
     assert "**grade diverged first at train: " in report
     assert f"| val_rmse | `{old}` | `9.5` |" in report
     assert moved("0" * 40, tmp_path).endswith("has no expected.json to compare with.\n")
+
+
+@pytest.mark.slow
+def test_the_job_verifies_and_summarises(tmp_path):
+    """The whole script, in a clone: what moved, then the report of the verification."""
+    clone, summary = tmp_path / "clone", tmp_path / "summary.md"
+    subprocess.run(["git", "clone", "-q", ROOT, clone], check=True)
+    variables = {**environment(), "GITHUB_STEP_SUMMARY": str(summary)}
+    done = subprocess.run([".ci/verify", "HEAD"], cwd=clone, env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    moved_from, verified = summary.read_text().split("# Verification of this commit")
+    assert "**grade identical**" in moved_from and "**grade identical**" in verified
