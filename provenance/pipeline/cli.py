@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import click
 
+from provenance.bootstrap.project import ENGINE, ROOT
 from provenance.pipeline.shutdown import handle_shutdown, interrupted
 from runtime.machine_errors import machine_error
 
@@ -35,7 +36,6 @@ _FORBIDDEN = {
     errno.EACCES: "permission denied; choose a folder you may write to",
     errno.EPERM: "not permitted; choose a folder you may write to",
 }
-_LIBRARY = Path(os.__file__).resolve().parent  # Python's own modules
 _SQL = "\n[SQL:"  # a database's error repeats the whole statement after this
 
 
@@ -135,11 +135,9 @@ def _said(error: Exception) -> str | None:
 def _is_ours(kind: type[Exception]) -> bool:
     """Whether the engine or the project defines this error, and not an installed package or Python."""
     file: str | None = getattr(sys.modules.get(kind.__module__), "__file__", None)
-    return (
-        file is not None
-        and not Path(file).resolve().is_relative_to(_LIBRARY)
-        and "site-packages" not in Path(file).parts
-    )
+    if file is None or "site-packages" in Path(file).parts:  # .venv lies in the project
+        return False
+    return any(Path(file).resolve().is_relative_to(Path(root).resolve()) for root in (ROOT, ENGINE))
 
 
 def _check_tracking_uri() -> None:

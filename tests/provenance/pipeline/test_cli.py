@@ -1,10 +1,14 @@
 """The shell around every step: which errors are the user's, said in a line."""
 
+import importlib
+import json
 import subprocess
 import sys
 
+import numpy
 import pytest
 
+from provenance.pipeline.cli import _is_ours
 from provenance.record.artifacts import ArtifactError, open_artifact
 from tests.support.project import ROOT
 
@@ -26,3 +30,20 @@ def test_a_store_whose_client_is_not_installed_is_said_to_need_it(uri):
         open_artifact(uri, given=True),
     ):
         pass
+
+
+@pytest.mark.parametrize("kind", [json.JSONDecodeError, numpy.linalg.LinAlgError, UnicodeDecodeError])
+def test_an_error_of_python_or_of_a_package_keeps_its_traceback(kind):
+    """It says nothing that a user could do, wherever the package is installed."""
+    assert issubclass(kind, ValueError)
+    assert not _is_ours(kind)
+
+
+def test_an_error_of_a_package_outside_site_packages_is_not_ours(tmp_path, monkeypatch):
+    """Debian installs packages in dist-packages."""
+    package = tmp_path / "dist-packages" / "foreign.py"
+    package.parent.mkdir()
+    package.write_text("class Broken(ValueError):\n    pass\n")
+    monkeypatch.syspath_prepend(str(package.parent))
+    assert not _is_ours(importlib.import_module("foreign").Broken)
+    assert _is_ours(ArtifactError)
