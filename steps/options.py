@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from provenance.pipeline.declaration import RUN
 from provenance.pipeline.options import OPTIONS as ENGINE
 from provenance.pipeline.options import (
     POSITIVE,
@@ -93,4 +94,3 @@ options = chosen(OPTIONS)
 
 DATA = ("source", "taxi", "train_months", "val_months", "test_months", "features")
 TRIALS = ("max_evals", "batch", "workers", "engine", "trial_timeout", "stop_after", "seed", "top_n")
-RUN = ("trust", "reuse", "quiet")

@@ -15,8 +15,9 @@ from provenance.commands.reproduce import reproduce_command
 from provenance.commands.rollback import rollback_command
 from provenance.commands.verify import verify_command
 from provenance.pipeline.cli import checked
+from provenance.pipeline.declaration import RUN
 from provenance.pipeline.external_file import ExternalFile
-from provenance.pipeline.options import OPTIONS, ArtifactType, Decorator, StepCommand, chosen, option
+from provenance.pipeline.options import NO_OPTIONS, OPTIONS, ArtifactType, Decorator, StepCommand, chosen, option
 from provenance.pipeline.output import echo
 from provenance.pipeline.step_run import StepRun, run_step
 
@@ -25,19 +26,17 @@ if TYPE_CHECKING:
     from provenance.pipeline.session import Session
     from provenance.reuse.cache import Hit
 
-RUN = ("trust", "reuse", "quiet")
-
 
 def project_commands(
     pipeline: Pipeline, work: Sequence[Callable[[StepRun], object]], own: Mapping[str, Decorator]
 ) -> click.Group:
     """The program. `work` are the steps' functions, in their order; `own` are parameters that the project alone has."""
     options = chosen({**OPTIONS, **_locations(pipeline), **own})
-    chain = options(*_taken(pipeline, *pipeline.steps))
+    chain = options(*pipeline.parameters_of(*pipeline.steps))
     group = click.Group("project", help="The project's entry points.")
     for step, function in zip(pipeline.steps, work, strict=True):
         group.add_command(_step_command(pipeline, step, function, options))
-    where = options(pipeline.location, **{pipeline.location: "recorded"})
+    where = options(pipeline.location, **{pipeline.location: "recorded"}) if pipeline.location else NO_OPTIONS
     for command in (
         _chain_command(pipeline, chain, options(*RUN)),
         plan_command(pipeline, chain),
@@ -64,21 +63,10 @@ def _locations(pipeline: Pipeline) -> dict[str, Decorator]:
     return found
 
 
-def _taken(pipeline: Pipeline, *steps: Step) -> tuple[str, ...]:
-    """The parameters of these steps, and of all that make what they need."""
-    found: dict[str, None] = {}
-    pending = list(steps)
-    while pending:
-        step = pending.pop(0)
-        found |= dict.fromkeys((*step.params, *step.placement))
-        pending += [pipeline.step(need.step) for need in step.needs]
-    return tuple(found)
-
-
 def _step_command(pipeline: Pipeline, step: Step, work: Callable[[StepRun], object],
                   options: Callable[..., Decorator]) -> click.Command:  # fmt: skip
     @click.command(step.name, cls=StepCommand, help=(work.__doc__ or "").partition("\n")[0])
-    @options(*(need.param for need in step.needs), *_taken(pipeline, step), *RUN)
+    @options(*(need.param for need in step.needs), *pipeline.parameters_of(step), *RUN)
     @checked
     def run(**params: Any) -> None:
         run_step(pipeline, step, params, work, report)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from provenance.pipeline.session import Session
     from provenance.record.lineage import Input
 
+RUN = ("trust", "reuse", "quiet")  # parameters that every step and chain has
 Parameters = Mapping[str, Any]  # of an entry point, by name: click gives each the type of its option
 
 
@@ -248,7 +249,17 @@ class Pipeline:
     @property
     def placement(self) -> set[str]:
         """The parameters, of all steps, that cannot change a result."""
-        return {name for step in self.steps for name in step.placement} | {"trust", "reuse", "quiet"}
+        return {name for step in self.steps for name in step.placement} | set(RUN)
+
+    def parameters_of(self, *steps: Step) -> tuple[str, ...]:
+        """The parameters of `steps`, then those of all steps from which they need an output, each once."""
+        found: dict[str, None] = {}
+        pending = list(steps)
+        while pending:
+            step = pending.pop(0)
+            found |= dict.fromkeys((*step.params, *step.placement))
+            pending += [self.step(need.step) for need in step.needs]
+        return tuple(found)
 
     @property
     def repeatable(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from provenance.pipeline import launch
-from provenance.pipeline.declaration import Need, Parameters, Pipeline, Step
+from provenance.pipeline.declaration import RUN, Need, Parameters, Pipeline, Step
 from provenance.pipeline.session import RunError, Session
 from provenance.record.artifacts import ArtifactError, open_artifact, output_record, problems
 from provenance.record.digest import DigestError
@@ -22,11 +22,7 @@ class InputError(ValueError):
 
 def parameters_for(pipeline: Pipeline, step: Step, params: Parameters) -> dict[str, str]:
     """The parameters for `mlflow run -e <step>`: those of the step and, for the record, of the steps before it."""
-    wanted, makers = {"trust", "reuse", "quiet"}, [step]
-    while makers:
-        maker = makers.pop()
-        wanted |= {*maker.params, *maker.placement}
-        makers += [pipeline.step(need.step) for need in maker.needs]
+    wanted = {*RUN, *pipeline.parameters_of(step)}
     return {name: _text(params[name]) for name in sorted(wanted) if name in params}
 
 

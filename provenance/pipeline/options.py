@@ -151,7 +151,7 @@ OPTIONS: Mapping[str, Decorator] = {
         ("max_evals", 20, POSITIVE, "Trials of the search."),
         ("batch", 4, POSITIVE, "Lag of the search: trial n is suggested from trials 0 .. n - batch."),
         ("seed", 42, click.IntRange(0, 2**31 - 1), "Seed of the search and of every fit."),
-        ("search", "auto", ArtifactType("auto"), "An hpo run's id or URI; auto: find it or make it."),
+        ("search", "auto", ArtifactType("auto"), "A search run's id or URI; auto: find it or make it."),
         ("top_n", 5, POSITIVE, "How many of the best trials are candidates."),
         ("run_id", "none", str, "The run, by its id."),
         ("depth", "step", click.Choice(["step", "all"]), "From the recorded inputs, or from what no step made."),

@@ -25,9 +25,9 @@ def check(session: Session, run_id: str) -> None:
 def _why_not(session: Session, run: Run) -> str | None:
     tags, parent = run.data.tags, run.data.tags.get(names.PARENT)
     if names.TRIAL in tags:
-        return (
-            f"is trial {tags[names.TRIAL]!r:.10} of hpo run {parent!r:.50}\n Give that one: a search is repeated whole."
-        )
+        search = next((step.name for step in session.pipeline.steps if step.searches), "search")
+        trial = f"is trial {tags[names.TRIAL]!r:.10} of {search} run {parent!r:.50}"
+        return f"{trial}\n Give that one: a search is repeated whole."
     if of := tags.get(names.REPRODUCTION_OF):
         return f"is a verdict on run {of!r:.50}\n Give that one."
     if tags.get(names.ENTRY_POINT) in OWN:
