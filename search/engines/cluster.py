@@ -119,7 +119,7 @@ def _client(address: str) -> "Client":
     _check_tls_settings(tls, address)
     try:
         return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: TLS was begun after a scheduler without TLS had spoken
         start = (
             f"Start one with certificates of the same authority. {_TLS_SETTINGS}" if tls else
             "Start one: dask scheduler --host 127.0.0.1 --port 8786 --no-dashboard\n"
