@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from provenance.bootstrap.first_use_lock import holding_lock, lock_of
-from provenance.bootstrap.installed_files import altered, compiled, package_folders
+from provenance.bootstrap.installed_files import CERTIFICATES, altered, compiled, package_folders
 from provenance.bootstrap.project import ROOT
 from provenance.record.packages import normal
 
@@ -129,7 +129,8 @@ def missing_packages() -> list[str]:
 def intact(info: Path) -> bool:
     """Whether every file of a package's RECORD is there in its recorded size, and conda did not package it.
 
-    Scripts are judged by their presence: each names the interpreter's folder.
+    Scripts and certificates are judged by their presence: the ones name the interpreter's folder, to the others a
+    company adds its own authority.
     """
     try:
         if (info / "INSTALLER").read_text().strip() == "conda":
@@ -139,7 +140,7 @@ def intact(info: Path) -> bool:
     try:
         with (info / "RECORD").open(newline="", encoding="utf-8") as file:
             return all(
-                os.stat(info.parent / name).st_size == int(size) or name.startswith("../")
+                os.stat(info.parent / name).st_size == int(size) or name.startswith("../") or name.endswith(CERTIFICATES)
                 for name, digest, size, *_ in csv.reader(file)
                 if digest and size  # compiled code and RECORD itself have none
             )

@@ -34,13 +34,14 @@ if TYPE_CHECKING:
 
 KEPT = "checked-files"  # in the environment, else in the user's cache: what was found
 ROWS = "checked-files-rows"  # beside it: each file
-VERSION = 1  # of what is kept
+VERSION = 2  # of what is kept
 FEW = 200  # files that this process compares itself
 SUFFIXES = (".py", ".so", ".pyd", ".pyc")  # what Python imports
 SITES = ("site-packages", "dist-packages")
 LAUNCHER = ("launcher.pth", "_virtualenv.pth", "distutils-precedence.pth")  # our own, uv's and setuptools'
 _CACHED = re.compile(rf"(.*/)?__pycache__/([^/]+)\.{sys.implementation.cache_tag}(?:\.opt-\d)?\.pyc")
 STARTERS = ("sitecustomize", "usercustomize")
+CERTIFICATES = "cacert.pem"  # whom a connection trusts: a company adds its own authority, and no result depends on it
 
 
 def altered(folders: list[str], *, cure: bool = False) -> dict[str, str]:
@@ -188,7 +189,7 @@ def _compared(folder: str, stats: Stats, before: Rows, cure: bool) -> tuple[dict
         seen[path] = [list(stats.get(path, ())), "ok", digest, owner[bytecode[path]]]
     found: dict[str, dict[str, str | None]] = {}  # package -> path -> SHA-256 hex, None for a file that is not there
     for path, (_, expected, digest, info) in seen.items():
-        if digest != expected:
+        if digest != expected and os.path.basename(path) != CERTIFICATES:
             name = _package(info) if info else _owner_of(path, owner)
             found.setdefault(name, {})[path] = digest
     for path in sorted(wanted.keys() - stats.keys()):

@@ -83,6 +83,19 @@ def test_a_package_without_all_its_files_is_installed_again(room, damage):
     assert err.endswith("which lacks second\n")
 
 
+def test_certificates_with_a_companys_authority_are_whole(tmp_path):
+    """As its machines have them: nothing is installed again, which would take the authority away."""
+    info = tmp_path / "second-1.0.dist-info"
+    info.mkdir()
+    (info / "RECORD").write_text("second/cacert.pem,sha256=x,7\nsecond/__init__.py,sha256=x,0\n")
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / "__init__.py").touch()
+    (tmp_path / "second" / "cacert.pem").write_text("public\nof the company\n")
+    assert environment_check.intact(info)
+    (tmp_path / "second" / "cacert.pem").unlink()
+    assert not environment_check.intact(info)
+
+
 def test_who_comes_while_another_installs_waits_for_it(room):
     """By uv's own lock: it is there as long as the other installs."""
     with (room.environment / ".lock").open("a") as lock:

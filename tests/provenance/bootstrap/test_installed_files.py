@@ -106,6 +106,18 @@ def test_a_file_that_is_gone_is_named(site):
     assert altered([str(site)])["first"].startswith("2 files changed, digest ")
 
 
+@pytest.mark.parametrize("looked", [False, True])
+def test_a_company_adds_its_authority_to_the_certificates(site, looked):
+    """Whom a connection trusts is no part of a result: keys stay the same, also while a run works."""
+    write_record(site, {**FILES, "first/cacert.pem": "public\n"})
+    (site / "first" / "cacert.pem").write_text("public\n")
+    assert not looked or altered([str(site)]) == {}
+    (site / "first" / "cacert.pem").write_text("public\nof the company\n")
+    assert altered([str(site)]) == {}
+    (site / "first" / "cacert.pem").unlink()
+    assert altered([str(site)]) == {"first": "changed: first/cacert.pem, absent"}
+
+
 def test_what_runs_when_python_starts_is_named(site):
     """A .pth file with code, which no package brought; one that names folders is none."""
     (site / "folders.pth").write_text("/somewhere\n")
