@@ -31,23 +31,6 @@ def place(tmp_path_factory, migrated_store) -> Workplace:
     return workplace(tmp_path_factory.mktemp("wine") / "place", migrated_store)
 
 
-def test_the_chain_runs_is_reused_and_comes_out_identical(place):
-    """The four steps, the engine's code among their records; plan, compare and reproduce work, too."""
-    first = place.run("main", WINE, **SMALL)
-    assert first.exit_code == 0, first.stderr
-    version = place.client.get_model_version_by_alias("wine", names.CHAMPION)
-    assert float(version.tags["test_accuracy"]) > 0.8
-    plan = place.run("plan", WINE, **SMALL)
-    assert plan.stdout.count("reuse run") == 4
-    again = place.run("main", WINE, **SMALL)
-    assert again.stderr.count(": reused run") == 4
-    compared = place.run("compare", WINE, a=first.run_id, b=again.run_id)
-    assert "no difference" in compared.stdout
-    reproduced = place.run("reproduce", WINE, run_id=first.run_id, depth="all", patch="true")
-    assert reproduced.exit_code == 0, reproduced.errors()
-    assert "grade identical" in reproduced.stdout
-
-
 @pytest.fixture(scope="module")
 def published(tmp_path_factory) -> Path:
     """A repository with all of this, committed."""
@@ -56,8 +39,30 @@ def published(tmp_path_factory) -> Path:
     return folder
 
 
+def test_the_chain_runs_is_reused_and_comes_out_identical(place, published, tmp_path):
+    """The four steps, then every question: plan, compare, reproduce, bundle, verify."""
+    wine = published / "examples" / "wine"
+    first = place.run("main", wine, **SMALL)
+    assert first.exit_code == 0, first.stderr
+    version = place.client.get_model_version_by_alias("wine", names.CHAMPION)
+    assert float(version.tags["test_accuracy"]) > 0.8
+    plan = place.run("plan", wine, **SMALL)
+    assert plan.stdout.count("reuse run") == 4
+    again = place.run("main", wine, **SMALL)
+    assert again.stderr.count(": reused run") == 4
+    compared = place.run("compare", wine, a=first.run_id, b=again.run_id)
+    assert "no difference" in compared.stdout
+    reproduced = place.run("reproduce", wine, run_id=first.run_id, depth="all")
+    assert reproduced.exit_code == 0, reproduced.errors()
+    assert "grade identical" in reproduced.stdout
+    bundled = place.run("bundle", wine, run_id=first.run_id, out=tmp_path / "run.zip")
+    assert bundled.exit_code == 0 and (tmp_path / "run.zip").is_file(), bundled.errors()
+    verified = place.run("verify", wine, require="metrics")
+    assert verified.exit_code == 0, verified.stdout + verified.errors()
+
+
 @pytest.mark.slow
-def test_from_a_git_url_it_is_bundled_and_verified(published, tmp_path, migrated_store):
+def test_from_a_git_url_it_is_bundled_for_an_empty_store(published, tmp_path, migrated_store):
     """The bundle gives the same in a store that has nothing."""
     place = workplace(tmp_path / "place", migrated_store)
     with git_daemon(published.parent) as url:
@@ -69,8 +74,6 @@ def test_from_a_git_url_it_is_bundled_and_verified(published, tmp_path, migrated
     empty = workplace(tmp_path / "empty", migrated_store)
     reproduced = empty.run("reproduce", wine, bundle=tmp_path / "run.zip")
     assert reproduced.exit_code == 0 and "grade identical" in reproduced.stdout, reproduced.errors()
-    verified = place.run("verify", wine, require="metrics")
-    assert verified.exit_code == 0, verified.stdout + verified.errors()
 
 
 @pytest.mark.slow
