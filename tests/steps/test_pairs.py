@@ -5,6 +5,7 @@ The steps and `compare` run in this process, in place of `mlflow run`'s; stores,
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -28,10 +29,8 @@ def steps_record_the_copy(project, monkeypatch):
     """Steps started in this process say what code and lock they have: those of the copy that a test edits."""
     real = step_run.open_session
 
-    def session_for(params, run):
-        session = real(params, run)
-        session.root = project.root
-        return session
+    def session_for(pipeline, params, run):
+        return real(replace(pipeline, root=project.root), params, run)
 
     monkeypatch.setattr(step_run, "open_session", session_for)
 

@@ -80,10 +80,8 @@ def server(client, tmp_path, monkeypatch) -> Server:
     commit = repository.commit(project, FILES)
     real = report_run.open_session
 
-    def session_for(params, run):
-        session = real(params, run)
-        session.root = project
-        return session
+    def session_for(pipeline, params, run):
+        return real(replace(pipeline, root=project), params, run)
 
     monkeypatch.setattr(report_run, "open_session", session_for)
     monkeypatch.chdir(tmp_path)
@@ -155,8 +153,8 @@ LIES: dict[str, tuple[Callable, str]] = {
     "the environment is a text": (changed(environment="x"), "cannot be read"),
     "the parameters are a list": (changed(params=["taxi"]), "cannot be read"),
     "a parameter is no text": (changed(params={"taxi": {"a": 1}}), "cannot be read"),
-    "there is no taxi": (changed(params={}), "read None trips"),
-    "the taxi leaves the folder": (changed(params={"taxi": "../../x"}), "read '../../x' trips"),
+    "there is no taxi": (changed(params={}), "no 'None' trips"),
+    "the taxi leaves the folder": (changed(params={"taxi": "../../x"}), "no '../../x' trips"),
     "an input is no input": (changed(inputs=[7]), "cannot be read"),
     "an input's digest is a number": (changed(inputs=[{"role": "2023-01", "uri": "x", "digest": 7}]), "cannot be read"),
     "an output is no output": (changed(outputs=[{}]), "cannot be read"),
@@ -165,7 +163,7 @@ LIES: dict[str, tuple[Callable, str]] = {
     "an output clears the screen": (changed(outputs=[{**OUTPUT, "name": "\x1b[2J\nx"}]), "cannot be read"),
     "an output's file is outside": (changed(outputs=[{**OUTPUT, "files": {"../x": [1, A]}}]), "no plain relative path"),
     "an output has another digest": (changed(outputs=[{**OUTPUT, "digest": A}]), "does not have its own digest"),
-    "the record is of a newer version": (changed(schema=99), "is of version 99, this project reads version 1"),
+    "the record is of a newer version": (changed(schema=99), "is of version 99, this project reads 1 to 2"),
     "the record has more fields": (changed(evil=1), "cannot be read"),
     "the record lacks fields": (lambda record: record.pop("placement") and None, "cannot be read"),
     "the record is no JSON": (lambda record: "{", "cannot be read"),
