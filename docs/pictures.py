@@ -28,6 +28,7 @@ from urllib.parse import quote
 
 FOLDER = Path(__file__).parent / "pictures"
 WIDTHS = {1280: 900, 390: 844}  # pixels: a desk's and a telephone's window, width and height
+TRAINING = "workflowType=machine_learning"  # else MLflow puts its menu for language models beside the page
 NARROW = 600  # pixels, below which the side bar hides the page
 SECONDS = 120  # for a page to come up
 # A browser that is driven by pipes reads 3 and writes 4.
@@ -185,10 +186,11 @@ def shots(store: str, run_id: str) -> list[Shot]:
     if run_id == "newest":
         every = [experiment.experiment_id for experiment in client.search_experiments()]
         query = "tags.`lineage.step` = 'main' and attributes.status = 'FINISHED'"
-        found = client.search_runs(every, query, max_results=1, order_by=["attributes.end_time DESC"])
-        if not found:
+        found = client.search_runs(every, query, max_results=100, order_by=["attributes.end_time DESC"])
+        own = [run for run in found if "mlflow.parentRunId" not in run.data.tags]  # not the repetition of a `verify`
+        if not own:
             sys.exit(f"no finished main in {store}\n Run `make run` first.")
-        run_id = found[0].info.run_id
+        run_id = own[0].info.run_id
     run = client.get_run(run_id)
     home = f"experiments/{run.info.experiment_id}"
     steps = {step: run.data.tags[f"lineage.run.{step}"] for step in ("preprocess", "train", "hpo", "register")}
@@ -202,7 +204,7 @@ def shots(store: str, run_id: str) -> list[Shot]:
     plots = f"{home}/runs/{steps['register']}/artifacts/plots"
     search = f"{home}/runs/{steps['hpo']}/artifacts/plots"
     return [
-        Shot("runs", f"{home}/runs?workflowType=machine_learning", "main"),
+        Shot("runs", f"{home}/runs", "main"),
         Shot("main", f"{home}/runs/{run_id}", "Description"),
         *(Shot(step, f"{home}/runs/{made}", "Description") for step, made in steps.items()),
         Shot("dataset", f"{home}/runs/{steps['train']}", "Description", ("green train",)),
@@ -228,7 +230,7 @@ def take(address: str, wanted: list[Shot], folder: Path) -> None:
             for key, value in CLOSED.items():
                 page.js(f"localStorage.setItem({json.dumps(key)}, {json.dumps(value)})")
             for shot in wanted:
-                page.open(f"{address}/#/{shot.path}", width, shot.until)
+                page.open(f"{address}/#/{shot.path}{'&' if '?' in shot.path else '?'}{TRAINING}", width, shot.until)
                 if width < NARROW:
                     page.click("Toggle sidebar")
                 for text in shot.clicks:

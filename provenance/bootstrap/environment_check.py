@@ -140,7 +140,9 @@ def intact(info: Path) -> bool:
     try:
         with (info / "RECORD").open(newline="", encoding="utf-8") as file:
             return all(
-                os.stat(info.parent / name).st_size == int(size) or name.startswith("../") or name.endswith(CERTIFICATES)
+                os.stat(info.parent / name).st_size == int(size)
+                or name.startswith("../")
+                or name.endswith(CERTIFICATES)
                 for name, digest, size, *_ in csv.reader(file)
                 if digest and size  # compiled code and RECORD itself have none
             )

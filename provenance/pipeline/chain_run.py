@@ -86,7 +86,9 @@ def run_chain(
                 for key, value in hit.metrics.items()
                 if key not in so_far and not key.startswith(names.CURVES)
             }
-            client.log_batch(run_id, metrics=[Metric(key, value, 0, 0) for key, value in scores.items()])
+            headline = [metric.name for metric in pipeline.headline]
+            first_shown = sorted(scores, key=lambda key: headline.index(key) if key in headline else len(headline))
+            client.log_batch(run_id, metrics=[Metric(key, scores[key], 0, 0) for key in first_shown])
             set_tags(client, run_id, {f"{names.PREFIX}run.{step}": hit.run_id for step, hit in made.items()})
             outputs = tuple(
                 replace(output, name=f"{step}.{output.name}")

@@ -21,7 +21,7 @@ def pictures():
 
 
 def test_the_pages_are_those_of_the_newest_finished_chain(pictures, client):
-    """Each step's run, wherever it ran, the version and the model it was made of."""
+    """Each step's run, wherever it ran, the version and the model it was made of; a repetition is none."""
     made = client.create_logged_model("1", name="linear-green-2023-01")
     client.create_registered_model("trips")
     client.create_model_version("trips", f"models:/{made.model_id}")
@@ -29,6 +29,8 @@ def test_the_pages_are_those_of_the_newest_finished_chain(pictures, client):
     version = {f"{names.OUTPUT}register.version.uri": "models:/trips/1"}
     run = client.create_run("1", tags={names.STEP: "main", **steps, **version})
     client.set_terminated(run.info.run_id)
+    repeated = client.create_run("1", tags={names.STEP: "main", names.PARENT: "v" * 32})
+    client.set_terminated(repeated.info.run_id)
     found = {shot.name: shot.path for shot in pictures.shots(client.tracking_uri, "newest")}
     assert found["main"] == f"experiments/1/runs/{run.info.run_id}"
     assert found["hpo"] == f"experiments/1/runs/{'h' * 32}"

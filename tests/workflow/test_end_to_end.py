@@ -37,7 +37,7 @@ def test_main_registers_a_champion_and_says_so(place, first):
     assert f"{NAME} version 1 (candidate, champion)  test_rmse " in first.stdout
     assert "floor " in first.stdout
     assert f"look: mlflow ui --backend-store-uri {place.store}, then\n" in first.stdout
-    assert f"\n  http://127.0.0.1:5000/#/experiments/0/runs/{first.run_id}\n" in first.stdout
+    assert f"\n  http://127.0.0.1:5000/#/experiments/0/runs/{first.run_id}?workflowType=" in first.stdout
     assert f"\n  http://127.0.0.1:5000/#/models/{NAME}/versions/1\n" in first.stdout
     assert re.search(r"^test 2023-03: kept 2,\d\d\d of 3,000 trips \(\d+ shorter than 1 minute, ", first.stderr, re.M)
     assert place.client.get_model_version_by_alias(NAME, "champion").version == 1

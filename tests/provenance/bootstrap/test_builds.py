@@ -58,7 +58,7 @@ def test_a_first_build_is_exactly_the_lock(manager, tmp_path, migrated_store):
     assert tags[names.MANAGER] == manager
     folder = Path(tags[names.ENVIRONMENT_FOLDER])
     assert folder.is_relative_to(where)
-    assert result.stderr.count("compiling, once, ") == 1
+    assert len(re.findall(r"compiling, once, [0-9,]+ files", result.stderr)) == 1  # beside Python's own, under conda
     assert next(folder.glob("lib/python*/site-packages/xgboost/__pycache__/core.*.pyc")).is_file()
 
 

@@ -6,13 +6,14 @@ from types import SimpleNamespace
 import mlflow
 import pytest
 
+from provenance.record import names
 from steps.pages import look as module
 from steps.pages.look import look
 
 ROOT = Path(__file__).resolve().parents[3]
 INFO = SimpleNamespace(experiment_id="7", run_id="1" * 32)
 SESSION = SimpleNamespace(open_run=SimpleNamespace(info=INFO), root=ROOT)
-PATHS = [f"experiments/7/runs/{'1' * 32}", "models/trips/versions/3"]
+PATHS = [f"experiments/7/runs/{'1' * 32}?workflowType=machine_learning", "models/trips/versions/3"]
 
 
 @pytest.mark.parametrize(
@@ -30,3 +31,9 @@ def test_a_servers_pages_are_there_already_and_no_password_is_shown(monkeypatch)
     """The links lead to the server itself."""
     monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: "https://ada:secret@mlflow.example/")
     assert look(SESSION, "trips", "3") == ["look:", *(f"  https://mlflow.example/#/{path}" for path in PATHS)]
+
+
+def test_of_a_repetition_there_is_nothing_to_look_at(monkeypatch):
+    """Its version is deleted with the registry that it was given."""
+    monkeypatch.setenv(names.THROWAWAY_REGISTRY, "true")
+    assert look(SESSION, "trips", "3") == []
