@@ -10,6 +10,7 @@ import click
 from provenance.commands.bundle import bundle_command
 from provenance.commands.compare import compare_command
 from provenance.commands.gc import gc_command
+from provenance.commands.impact import impact_command
 from provenance.commands.plan import plan_command
 from provenance.commands.reproduce import reproduce_command
 from provenance.commands.rollback import rollback_command
@@ -44,6 +45,7 @@ def project_commands(
         compare_command(pipeline, where),
         bundle_command(pipeline, where),
         verify_command(pipeline),
+        impact_command(pipeline),
         gc_command(pipeline),
         rollback_command(pipeline),
     ):

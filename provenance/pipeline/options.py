@@ -167,6 +167,7 @@ OPTIONS: Mapping[str, Decorator] = {
         ("bundle", "none", str, "A bundle to reproduce instead of a run: a file that you trust."),
         ("out", "none", ArtifactType("none"), "The file to write: a path or URI."),
         ("data", False, YesNoType(), "Put what no step made into the bundle, too."),
+        ("of", "none", str, "A file (name, path, digest), run id, models:/name/version, commit or package==version."),
         ("model_name", "auto", ModelNameType(), "Registered model; auto: the project's own."),
     )
 }

@@ -58,6 +58,7 @@ REPRODUCTION_GRADE = "reproduction.grade"
 REPRODUCED = "reproduced."
 COMPARED_A = "compared.a"
 COMPARED_B = "compared.b"
+IMPACT_OF = "impact.of"
 
 # MLflow's own.
 PARENT = "mlflow.parentRunId"
@@ -84,6 +85,8 @@ VERSION = "version"
 PLOTS = "plots"
 REPORT_FILE = "report.md"
 VERDICT_FILE = "verdict.json"
+IMPACT_FILE = "impact.json"
+IMPACT_PAGE = "impact.html"
 
 # Metrics that describe the moment of the run and not its result, such as the metrics of the champion at that time.
 # A repeated run has other values, so no verdict compares them. MLflow's own system metrics are among them.
