@@ -137,7 +137,10 @@ def _is_ours(kind: type[Exception]) -> bool:
     file: str | None = getattr(sys.modules.get(kind.__module__), "__file__", None)
     if file is None or "site-packages" in Path(file).parts:  # .venv lies in the project
         return False
-    return any(Path(file).resolve().is_relative_to(Path(root).resolve()) for root in (ROOT, ENGINE))
+    folders = [Path(root) for root in (ROOT, ENGINE)]
+    # The packages of a project may be links, as those of examples/wine are: then the file as it was found is inside.
+    return any(Path(file).is_relative_to(folder) or Path(file).resolve().is_relative_to(folder.resolve())
+               for folder in folders)  # fmt: skip
 
 
 def _check_tracking_uri() -> None:

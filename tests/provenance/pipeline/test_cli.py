@@ -10,7 +10,7 @@ import pytest
 
 from provenance.pipeline.cli import _is_ours
 from provenance.record.artifacts import ArtifactError, open_artifact
-from tests.support.project import ROOT
+from tests.support.project import ROOT, environment, workplace
 
 
 def test_a_doors_own_error_is_one_clear_line():
@@ -47,3 +47,15 @@ def test_an_error_of_a_package_outside_site_packages_is_not_ours(tmp_path, monke
     monkeypatch.syspath_prepend(str(package.parent))
     assert not _is_ours(importlib.import_module("foreign").Broken)
     assert _is_ours(ArtifactError)
+
+
+def test_an_error_of_an_engine_that_is_a_link_is_one_clear_line(tmp_path, migrated_store):
+    """As in examples/wine, whose packages of the engine are links to those around it."""
+    command = [sys.executable, "-m", "steps.main", "reproduce", "--run-id", "0" * 32]
+    variables = environment({"MLFLOW_TRACKING_URI": workplace(tmp_path / "place", migrated_store).store})
+    done = subprocess.run(command, cwd=ROOT / "examples" / "wine", env=variables, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert (
+        "Run with id=00000000000000000000000000000000 not found\n Give a run's id of this tracking store" in done.stderr
+    )
+    assert "Traceback" not in done.stderr
