@@ -1,28 +1,28 @@
-"""verify: run `main` with its default parameters, without reuse, and compare the results with expected.json.
+"""verify: run `main` with its default parameters, and compare the results with expected.json or with another commit.
 
-The exit code is 1 below `require`. `write=true` writes the results to expected.json instead.
+The exit code is 1 below `require`. `write=true` writes the results to expected.json instead. `against` names a commit
+whose `main` is run, too: then the difference is printed as Markdown, and the exit code is 1 if this checkout's fails.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from provenance.pipeline.cli import checked
+from provenance.pipeline.cli import Refused, checked
 from provenance.pipeline.options import StepCommand, engine_options
 from provenance.pipeline.output import echo
 from provenance.pipeline.report_run import publish_report, report_run
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
-
     from provenance.pipeline.declaration import Pipeline
     from provenance.pipeline.session import Session
-    from provenance.reproduce.verdict import Made
+    from provenance.reproduce.main_run import MainRun
 
 
 def verify_command(pipeline: Pipeline) -> click.Command:
@@ -36,15 +36,21 @@ def verify_command(pipeline: Pipeline) -> click.Command:
     Returns
     -------
     click.Command
-        The command. It exits with 1 below the required grade. It raises ExpectedError if expected.json cannot be read.
+        The command. It exits with 1 below the required grade. It raises ExpectedError if expected.json cannot be read,
+        and CodeSourceError if there is no commit `against`.
     """
 
     @click.command("verify", cls=StepCommand)
-    @engine_options("require", "tolerance", "workers", "write", "quiet")
+    @engine_options("against", "require", "tolerance", "workers", "write", "reuse", "quiet", reuse=False)
     @checked
     def verify(**params: Any) -> None:
-        """Prove on this machine that this commit still gives what it gave: every output and metric, bit for bit."""
-        run_verify(pipeline, params)
+        """Prove on this machine that this commit still gives what it gave, or say what it moves against another."""
+        if params["against"] == "none":
+            run_verify(pipeline, params)
+        elif params["write"]:
+            raise Refused("write=true makes expected.json, which `against` does not read\n Give one of the two.")
+        else:
+            run_against(pipeline, params)
 
     return verify
 
@@ -55,19 +61,22 @@ def run_verify(pipeline: Pipeline, params: dict[str, Any]) -> None:
     from provenance.record.run_page import run_link
     from provenance.record.validation import code
     from provenance.reproduce import expected
+    from provenance.reproduce.main_run import run_main
     from provenance.reproduce.report import markdown, result, table
-    from provenance.reproduce.reproduce import passes
+    from provenance.reproduce.reproduce import ReproductionError, passes
     from provenance.reproduce.verdict import Verdict, judge
 
     with report_run(pipeline, "verify", params) as session:
         wanted = {} if params["write"] else expected.read(session.root)
-        made = run_main(session, params)
+        made = run_main(session, session.root, given(params))
+        if made.failure:
+            raise ReproductionError(f"main failed: {made.failure.error}\n Its own message is above.")
         if params["write"]:
-            echo(f"wrote {expected.write(session.root, made, pipeline)}")
+            echo(f"wrote {expected.write(session.root, made.steps.values(), pipeline)}")
             echo(f"run {session.run_id}")
             return
-        by_step = {step.lineage.step: step for step in made}
-        verdict = Verdict(tuple(judge(wanted[name], by_step[name], pipeline, params["tolerance"]) for name in wanted))
+        steps = tuple(judge(wanted[name], made.steps[name], pipeline, params["tolerance"]) for name in wanted)
+        verdict = Verdict(steps)
         for step in verdict.steps:
             echo(f"{step.step:<10}  {step.grade:<9}  by run {step.repeated}")
             for cause in step.explanations:
@@ -86,37 +95,59 @@ def run_verify(pipeline: Pipeline, params: dict[str, Any]) -> None:
         sys.exit(1)
 
 
-def run_main(session: Session, params: dict[str, Any]) -> list[Made]:
-    """Run `main` of this checkout, in this run's environment and with a temporary registry. Returns its steps' results.
+def run_against(pipeline: Pipeline, params: dict[str, Any]) -> None:
+    """Run `main` of another commit and of this checkout, and print what differs. Exits with 1 if this one fails."""
+    from provenance.git.other_commit import other_commit
+    from provenance.record.run_page import run_link
+    from provenance.reproduce.moved import markdown, moves, summary
 
-    Raises ReproductionError if it fails.
-    """
-    from provenance.record import names
-    from provenance.reproduce import recorded_run, replay
-    from provenance.reproduce.reproduce import ReproductionError
-    from provenance.reproduce.verdict import Made
-    from provenance.reuse.revoke import revoke
-
-    given = {"reuse": "false", "workers": str(params["workers"]), "quiet": str(params["quiet"]).lower()}
-    manager = session.open_run.data.tags.get(names.PROJECT_ENV, "local")
-    with tempfile.TemporaryDirectory(prefix="registry-") as folder, replay.scratch_registry(Path(folder)):
-        repeated = replay.launch(session, session.root, session.pipeline.chains[0], given, manager)
-    if repeated.made is None or repeated.run_id is None:
-        raise ReproductionError(f"main failed: {repeated.error}\n Its own message is above.")
-    try:
-        hits = [session.hit(run_id) for run_id in recorded_run.step_runs(session, repeated.run_id)]
-        order = session.pipeline.names
-        return sorted(
-            (Made(hit.run_id, hit.lineage, hit.metrics) for hit in hits),
-            key=lambda made: order.index(made.lineage.step),
-        )
-    finally:
-        for run in [session.client.get_run(repeated.run_id), *steps_below(session, repeated.run_id)]:
-            revoke(session.client, run.info.run_id, session.project)
+    with (
+        report_run(pipeline, "verify", params) as session,
+        tempfile.TemporaryDirectory(prefix="against-") as folder,
+    ):
+        commit, other = other_commit(session.root, params["against"], Path(folder, "code"))
+        session.say(f"main of commit {commit}")
+        before = captured_main(session, other, params)
+        session.say("main of this checkout")
+        after = captured_main(session, session.root, params)
+        found = moves(before, after, pipeline)
+        report = markdown(found, sides(session, params, commit, other), pipeline)
+        detail = {"against": commit, "steps": [move.to_dict() for move in found]}
+        runs = [(f"{step} {when}", made.run_id) for side, when in ((before, "before"), (after, "after"))
+                for step, made in side.steps.items()]  # fmt: skip
+        links = [run_link(run_id, name) for name, run_id in runs]
+        publish_report(session, report, detail, {}, result=f"**{summary(found, pipeline)}**", links=links)
+        for line in report.splitlines():
+            echo(line)
+    if after.failure:
+        sys.exit(1)
 
 
-def steps_below(session: Session, run_id: str) -> list[Run]:
-    """The runs of steps that were started under run `run_id`."""
-    from provenance.pipeline.launch import children
+def captured_main(session: Session, project: Path, params: dict[str, Any]) -> MainRun:
+    """`main` of `project`. What it prints goes to stderr, because stdout is the report; the end explains a failure."""
+    from provenance.reproduce.main_run import run_main
+    from runtime.last_lines import to_stderr
 
-    return children(session.client, session.client.get_run(run_id), session.project)
+    with to_stderr(shown=session.progress) as last:
+        made = run_main(session, project, given(params), keep=True)
+    return replace(made, failure=replace(made.failure, said=tuple(last.lines))) if made.failure else made
+
+
+def sides(session: Session, params: dict[str, Any], commit: str, other: Path) -> dict[str, str]:
+    """The facts of the report: the two sides, and whether both ran in one environment although the locks differ."""
+    from provenance.git.source import read
+    from provenance.record.environment import LOCK
+
+    here = read(session.root)
+    changed = " with uncommitted changes" if here.dirty else ""
+    facts = {"before": f"commit {commit} ({params['against']})", "after": f"commit {here.commit}{changed}"}
+    facts["this comparison"] = f"run {session.run_id}"
+    if session.environment.manager == "local" and (other / LOCK).read_bytes() != (session.root / LOCK).read_bytes():
+        facts["environment"] = f"{LOCK} differs, but both sides ran in this one (env-manager local)"
+    return facts
+
+
+def given(params: dict[str, Any]) -> dict[str, str]:
+    """The parameters of `main` that are passed on; all others have their defaults."""
+    wanted = ("reuse", "workers", "quiet")
+    return {name: str(params[name]).lower() for name in wanted}

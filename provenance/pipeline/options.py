@@ -158,6 +158,7 @@ OPTIONS: Mapping[str, Decorator] = {
         ("repo", "own", str, "Repository to fetch the code from, if you trust it; own: this checkout's."),
         ("patch", False, YesNoType(), "Apply the run's uncommitted changes: you trust their author."),
         ("env_manager", "auto", click.Choice(["auto", *MANAGERS]), "Environment manager; auto: the recorded one."),
+        ("against", "none", str, "A commit to run and compare with instead of expected.json; Markdown on stdout."),
         ("require", "identical", click.Choice(GRADES), "The least grade for exit code 0."),
         ("tolerance", 1e-6, click.FloatRange(min=0), "Relative distance of metrics that still counts as close."),
         ("write", False, YesNoType(), "Write expected.json instead of comparing with it."),

@@ -120,12 +120,13 @@ def launch(session: Session, project: Path, step: str, given: Mapping[str, str],
             return Replayed(run_id, Made(run_id, hit.lineage, hit.metrics, settings(hit.lineage.outputs)))
         except (RunError, LineageError, ArtifactError) as raised:
             error = str(raised)
-    return Replayed(run_id, None, error, _tried(run_id) if run_id else None)
+    return Replayed(run_id, None, error, tried(run_id) if run_id else None)
 
 
-def _tried(run_id: str) -> Lineage | None:
+def tried(run_id: str) -> Lineage | None:
+    """The record with which a run started; None if it failed before it knew its inputs."""
     try:
         lineage = cache.read(run_id)
     except (ArtifactError, LineageError, MlflowException):
         return None
-    return lineage if lineage.inputs else None  # without inputs it failed before it knew them
+    return lineage if lineage.inputs else None
