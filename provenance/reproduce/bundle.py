@@ -2,6 +2,9 @@
 
 A bundle is a zip file. Its manifest.json lists all other members with size and SHA-256. A bundle contains code of its
 author. Only its form can be checked, so open only bundles of authors that you trust.
+
+The description of a bundle as an RO-Crate (research_object.py) is not in the manifest, and is never read: people may
+edit it, for example to name themselves.
 """
 
 from __future__ import annotations
@@ -24,8 +27,11 @@ from provenance.reproduce.recorded_run import RecordedRun, external_of, upstream
 from provenance.reproduce.verdict import Made
 from runtime.progress import counted
 
-SCHEMA = 1
+SCHEMA = 2  # in version 1 there is no description
+READABLE = (1, 2)
 MANIFEST = "manifest.json"
+CRATE = "ro-crate-metadata.json"
+UNREAD = (CRATE, "ro-crate-preview.html")  # what an RO-Crate has beside its files
 RECORDS, PATCHES, CODE, LOCKS = "records", "patches", "code", "locks"
 TEXT_BYTES = 50_000_000  # a larger record or manifest is refused
 MOST_SHRUNK = 20  # the highest ratio of unpacked to packed size; more is a zip bomb
@@ -109,7 +115,7 @@ def _manifest(archive: zipfile.ZipFile, carried: set[str]) -> JsonObject:
         raise BundleError("the file has no manifest.json of a bundle\n Make it with: mlflow run . -e bundle")
     try:
         manifest: JsonObject = json.loads(archive.read(MANIFEST))
-        if manifest["schema"] != SCHEMA:
+        if manifest["schema"] not in READABLE:
             raise BundleError("the bundle is of another version of this project\n Make it again.")
         members = manifest["members"]
         for member, (size, sha256) in members.items():
@@ -123,7 +129,7 @@ def _manifest(archive: zipfile.ZipFile, carried: set[str]) -> JsonObject:
         if isinstance(error, BundleError):
             raise
         raise BundleError(f"the bundle's manifest cannot be read ({error!s:.100})\n Get it again.") from error
-    if sorted(names) != sorted([MANIFEST, *members]):
+    if sorted(name for name in names if name not in UNREAD) != sorted([MANIFEST, *members]):
         raise BundleError("the bundle holds other files than its manifest lists\n It was altered: get it again.")
     return manifest
 

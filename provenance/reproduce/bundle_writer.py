@@ -1,24 +1,29 @@
-"""Write a bundle: one file with records, code, patches, locks and, if wanted, external inputs."""
+"""Write a bundle: one file with records, code, patches, locks, a description and, if wanted, external inputs."""
 
 from __future__ import annotations
 
 import json
 import os
 import zipfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from provenance.git.command import git
 from provenance.git.source import check_commit
 from provenance.record.digest import Json, sha256_file
-from provenance.reproduce.bundle import BLOCK, CODE, LOCKS, MANIFEST, PATCHES, RECORDS, SCHEMA, BundleError
+from provenance.reproduce import research_object
+from provenance.reproduce.bundle import BLOCK, CODE, CRATE, LOCKS, MANIFEST, PATCHES, RECORDS, SCHEMA, BundleError
 from provenance.reproduce.recorded_run import RecordedRun
+from provenance.reproduce.research_object import LICENCE, WORKFLOW, Subject
+from provenance.store.project_identity import project_name
 from runtime.progress import bar
 from runtime.scratch import scratch_folder
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed time, zip's earliest, so that the same content gives the same file
 _LOCKS = ("requirements.lock", "conda.yaml")
+_LICENCES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "COPYING")
+_LICENCE_BYTES = 1_000_000  # kept of a licence
 
 
 def verify_whole(originals: Iterable[RecordedRun]) -> None:
@@ -32,7 +37,7 @@ def verify_whole(originals: Iterable[RecordedRun]) -> None:
             )
 
 
-def write(out: Path, wanted: Iterable[str], originals: Iterable[RecordedRun], projects: Mapping[str, Path],
+def write(out: Path, wanted: Sequence[str], originals: Sequence[RecordedRun], projects: Mapping[str, Path],
           external: Mapping[str, Path]) -> Path:  # fmt: skip
     """Write a bundle of `originals` to `out`. If it fails, it leaves no file. Raises BundleError.
 
@@ -46,10 +51,15 @@ def write(out: Path, wanted: Iterable[str], originals: Iterable[RecordedRun], pr
         for original in originals:
             _add_run(members, work, original, projects[original.run_id])
         members |= external
+        subject = _add_workflow(members, work, wanted, originals, projects[originals[-1].run_id])
+        listed = {member: (path.stat().st_size, sha256_file(path)) for member, path in sorted(members.items())}
+        manifest: Json = {"schema": SCHEMA, "wanted": list(wanted), "members": _plain(listed)}
+        texts = {MANIFEST: _json(manifest), CRATE: research_object.describe(subject, listed, external)}
         part = work / "whole.zip"
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-            with archive.open(_info(MANIFEST), "w") as target:
-                target.write(_json(_manifest(wanted, members)))
+            for member, content in texts.items():
+                with archive.open(_info(member), "w") as target:
+                    target.write(content)
             _copy(archive, members, unpacked=external)
         os.replace(part, out)
     return out
@@ -76,12 +86,30 @@ def _add_run(members: dict[str, Path], work: Path, original: RecordedRun, projec
         git("bundle", "create", "-q", str(members[member]), "HEAD", cwd=project)
 
 
-def _manifest(wanted: Iterable[str], members: Mapping[str, Path]) -> Json:
-    """What manifest.json says: the wanted runs, and size and SHA-256 of each member."""
-    listed: dict[str, Json] = {
-        member: [path.stat().st_size, sha256_file(path)] for member, path in sorted(members.items())
-    }
-    return {"schema": SCHEMA, "wanted": list(wanted), "members": listed}
+def _add_workflow(members: dict[str, Path], work: Path, wanted: Sequence[str], originals: Sequence[RecordedRun],
+                  project: Path) -> Subject:  # fmt: skip
+    """Add MLproject, and the licence if there is one, to `members`. Returns what the bundle's description is about."""
+    licence = _licence(project)
+    for member, content in ((WORKFLOW, (project / "MLproject").read_bytes()), (LICENCE, licence)):
+        if content:
+            members[member] = work / f"{len(members)}"
+            members[member].write_bytes(content)
+    return Subject(project_name(project) or "unnamed", wanted, originals, licence.decode("utf-8", "replace"))
+
+
+def _licence(project: Path) -> bytes:
+    """The licence of a project: that of its folder, or else of its repository; b"" if there is none."""
+    top = Path(os.fsdecode(git("rev-parse", "--show-toplevel", cwd=project)).rstrip("\n"))
+    for folder in (project, top):
+        for name in _LICENCES:
+            if (folder / name).is_file() and not (folder / name).is_symlink():
+                return (folder / name).read_bytes()[:_LICENCE_BYTES]
+    return b""
+
+
+def _plain(listed: Mapping[str, tuple[int, str]]) -> Json:
+    """The members in manifest.json: size and SHA-256 of each."""
+    return {member: [size, sha256] for member, (size, sha256) in listed.items()}
 
 
 def _copy(archive: zipfile.ZipFile, members: Mapping[str, Path], unpacked: Collection[str]) -> None:

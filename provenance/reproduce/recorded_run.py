@@ -14,6 +14,7 @@ from provenance.record.lineage import Input, Lineage
 from provenance.record.problem import Problem
 from provenance.reproduce import model_loading, repeatable
 from provenance.reproduce.verdict import Made
+from provenance.reuse.cache import LATEST
 
 _RUN_OUTPUT = re.compile(r"runs:/([0-9a-f]{32})/([\w-]+)")
 _GIT_COMMIT = "mlflow.source.git.commit"
@@ -28,6 +29,7 @@ class RecordedRun:
     patch: the uncommitted changes.
     damage: artifacts that differ from the record.
     gone: artifacts that are missing. The run can still be repeated and judged.
+    started, ended: milliseconds since the epoch; 0 if it is not known.
     """
 
     made: Made
@@ -38,6 +40,8 @@ class RecordedRun:
     # For inputs that a recorded run made: role -> (run id, output name) of that run.
     upstream: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     external: tuple[Input, ...] = ()  # the inputs that no step made
+    started: int = 0
+    ended: int = 0
 
     @property
     def run_id(self) -> str:
@@ -103,7 +107,14 @@ def read(session: Session, run_id: str) -> RecordedRun:
         gone=tuple(problem for problem in found if problem.gone),
         upstream=upstream(hit.lineage),
         external=external_of(session.pipeline, hit.lineage),
+        started=_known(run.info.start_time),
+        ended=_known(run.info.end_time),
     )
+
+
+def _known(milliseconds: int | None) -> int:
+    """A time that a server sent; 0 if it is none."""
+    return milliseconds if milliseconds and 0 < milliseconds < LATEST else 0
 
 
 def _check_tags(run_id: str, lineage: Lineage, tags: Mapping[str, str]) -> None:

@@ -1,6 +1,7 @@
 """A second project on the same engine: its own data, family and metric."""
 
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from provenance.record import names
 from tests.support import repository
 from tests.support.processes import git_daemon
 from tests.support.project import LAUNCHER, ROOT, Workplace, copied, workplace
+from tests.support.research_object import issues, serve_contexts
 
 WINE = ROOT / "examples" / "wine"
 MOST_LINES = 150  # of Python, blank ones counted
@@ -39,8 +41,8 @@ def published(tmp_path_factory) -> Path:
     return folder
 
 
-def test_the_chain_runs_is_reused_and_comes_out_identical(place, published, tmp_path):
-    """The four steps, then every question: plan, compare, reproduce, bundle, verify."""
+def test_the_chain_runs_is_reused_and_comes_out_identical(place, published, tmp_path, monkeypatch):
+    """The four steps, then every question: plan, compare, reproduce, bundle (an RO-Crate), verify."""
     wine = published / "examples" / "wine"
     first = place.run("main", wine, **SMALL)
     assert first.exit_code == 0, first.stderr
@@ -57,6 +59,10 @@ def test_the_chain_runs_is_reused_and_comes_out_identical(place, published, tmp_
     assert "grade identical" in reproduced.stdout
     bundled = place.run("bundle", wine, run_id=first.run_id, out=tmp_path / "run.zip")
     assert bundled.exit_code == 0 and (tmp_path / "run.zip").is_file(), bundled.errors()
+    refused = serve_contexts(monkeypatch)
+    with zipfile.ZipFile(tmp_path / "run.zip") as archive:
+        archive.extractall(tmp_path / "crate")
+    assert issues(tmp_path / "crate") == [] and refused == []
     verified = place.run("verify", wine, require="metrics")
     assert verified.exit_code == 0, verified.stdout + verified.errors()
 

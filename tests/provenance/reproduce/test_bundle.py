@@ -134,7 +134,7 @@ def unknown_run(members, manifest):
 
 
 def other_schema(members, manifest):
-    manifest["schema"] = 2
+    manifest["schema"] = 3
 
 
 def add(members, manifest, name, content):
