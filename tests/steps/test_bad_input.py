@@ -153,7 +153,8 @@ def changed(table: pa.Table, change: tuple) -> pa.Table:
         return table.take(pa.array(np.zeros(rest[0], dtype="int64")))
     if kind == "years":
         for name in COLUMNS[3:]:
-            moved = table[name].to_numpy().astype("datetime64[us]") + np.timedelta64(rest[0] * 365, "D")
+            with np.errstate(invalid="ignore"):  # of what another change put there
+                moved = table[name].to_numpy().astype("datetime64[us]") + np.timedelta64(rest[0] * 365, "D")
             table = table.set_column(names.index(name), name, pa.array(moved))
         return table
     place = names.index(rest[0])
