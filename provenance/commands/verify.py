@@ -99,6 +99,7 @@ def run_against(pipeline: Pipeline, params: dict[str, Any]) -> None:
     """Run `main` of another commit and of this checkout, and print what differs. Exits with 1 if this one fails."""
     from provenance.git.other_commit import other_commit
     from provenance.record.run_page import run_link
+    from provenance.record.validation import cell
     from provenance.reproduce.moved import markdown, moves, summary
 
     with (
@@ -116,7 +117,7 @@ def run_against(pipeline: Pipeline, params: dict[str, Any]) -> None:
         runs = [(f"{step} {when}", made.run_id) for side, when in ((before, "before"), (after, "after"))
                 for step, made in side.steps.items()]  # fmt: skip
         links = [run_link(run_id, name) for name, run_id in runs]
-        publish_report(session, report, detail, {}, result=f"**{summary(found, pipeline)}**", links=links)
+        publish_report(session, report, detail, {}, result=f"**{cell(summary(found, pipeline))}**", links=links)
         for line in report.splitlines():
             echo(line)
     if after.failure:
