@@ -11,20 +11,20 @@ import argparse
 import contextlib
 import json
 import sqlite3
+import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import LAUNCHER, PYTHON, ROOT, machine, medians, ran
+from bench import PYTHON, ROOT, machine, medians, ran
 
 sys.path.insert(0, str(ROOT))
 
 from provenance.store.project_identity import identity
 from tests.support.bulk_store import BulkStore
-from tests.support.impact_store import COMMITS, NAME, ImpactStore, Truth, month_digest
-from tests.support.processes import background, free_port, wait_for_answer
-from tests.support.project import environment
+from tests.support.colleagues import tracking_server
+from tests.support.impact_store import COMMITS, ImpactStore, Truth, month_digest
 
 
 def main() -> None:
@@ -36,31 +36,28 @@ def main() -> None:
     print(machine("mlflow"), flush=True)
     with tempfile.TemporaryDirectory(prefix="impact-") as name:
         folder = Path(name)
-        truth = filled(folder, given.chains)
-        with sqlite3.connect(folder / "mlflow.db") as database:
-            (count,) = database.execute("SELECT count(*) FROM runs").fetchone()
-            (tags,) = database.execute("SELECT count(*) FROM tags").fetchone()
-        with served(folder) if given.server else contextlib.nullcontext(f"sqlite:///{folder}/mlflow.db") as uri:
+        with opened(folder, given.server) as (uri, store):
+            truth = ImpactStore(store, trials=25).fill(given.chains)
+            with contextlib.closing(sqlite3.connect(store.database)) as database:
+                (count,) = database.execute("SELECT count(*) FROM runs").fetchone()
+                (tags,) = database.execute("SELECT count(*) FROM tags").fetchone()
             print(f"{count:,} runs with {tags:,} tags, {'mlflow server' if given.server else 'sqlite'}", flush=True)
             asked(folder, uri, truth, given.runs)
 
 
-def filled(folder: Path, chains: int) -> Truth:
+@contextlib.contextmanager
+def opened(folder: Path, server: bool) -> Iterator[tuple[str, BulkStore]]:
+    """The tracking URI of an empty store, and the store to fill."""
     from mlflow import MlflowClient
 
-    MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
-    store = BulkStore(folder / "mlflow.db", folder / "artifacts", project=identity(ROOT))
-    return ImpactStore(store, trials=25).fill(chains)
-
-
-@contextlib.contextmanager
-def served(folder: Path) -> Iterator[str]:
-    port = free_port()
-    command = [str(LAUNCHER), "server", "--port", str(port), "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
-               "--workers", "2"]  # fmt: skip
-    with background(command, folder / "server.log", environment(), folder) as server:
-        wait_for_answer(f"http://127.0.0.1:{port}/health", folder / "server.log", server)
-        yield f"http://127.0.0.1:{port}"
+    empty = folder / "mlflow.db"
+    MlflowClient(f"sqlite:///{empty}").search_experiments()
+    if not server:
+        yield f"sqlite:///{empty}", BulkStore(empty, folder / "artifacts", project=identity(ROOT))
+        return
+    with tracking_server(folder / "server", empty) as uri:
+        there = folder / "server"
+        yield uri, BulkStore(there / "mlflow.db", there / "artifacts", identity(ROOT), "mlflow-artifacts:")
 
 
 def asked(folder: Path, uri: str, truth: Truth, runs: int) -> None:
@@ -74,6 +71,7 @@ def asked(folder: Path, uri: str, truth: Truth, runs: int) -> None:
         "numpy==2.4.6": ["numpy:2.4.6"],
     }
     sizes: dict[str, int] = {}
+    processor: dict[str, list[float]] = {}
 
     def ask(of: str) -> float:
         command = [PYTHON, "-m", "steps.impact", "--of", of, "--json", "true", "--quiet", "true"]
@@ -82,10 +80,15 @@ def asked(folder: Path, uri: str, truth: Truth, runs: int) -> None:
         expected = {thing for things in truth.of(*questions[of]).values() for thing in things}
         assert found == expected, f"{of}: {len(found ^ expected)} of {len(expected)} are wrong"
         sizes[of] = len(found)
+        processor.setdefault(of, []).append(done.processor)
         return done.seconds
 
     for of, seconds in medians({of: lambda of=of: ask(of) for of in questions}, runs).items():
-        print(f"{of:<42}{seconds:6.1f} s  {sizes[of]:>6,} came of it, as the truth has it", flush=True)
+        used = statistics.median(processor[of])
+        print(
+            f"{of:<42}{seconds:6.1f} s, {used:5.1f} s of processor time{sizes[of]:>8,} came of it, as the truth has it",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def published(tmp_path_factory) -> Path:
 
 
 def test_the_chain_runs_is_reused_and_comes_out_identical(place, published, tmp_path, monkeypatch):
-    """The four steps, then every question: plan, compare, reproduce, bundle (an RO-Crate), verify."""
+    """The four steps, then every question: plan, compare, reproduce, impact, bundle (an RO-Crate), verify."""
     wine = published / "examples" / "wine"
     first = place.run("main", wine, **SMALL)
     assert first.exit_code == 0, first.stderr
@@ -57,6 +57,8 @@ def test_the_chain_runs_is_reused_and_comes_out_identical(place, published, tmp_
     reproduced = place.run("reproduce", wine, run_id=first.run_id, depth="all")
     assert reproduced.exit_code == 0, reproduced.errors()
     assert "grade identical" in reproduced.stdout
+    impact = place.run("impact", wine, of="wine.csv")
+    assert "  served now: models:/wine/1 (champion)" in impact.stdout, impact.stdout + impact.errors()
     bundled = place.run("bundle", wine, run_id=first.run_id, out=tmp_path / "run.zip")
     assert bundled.exit_code == 0 and (tmp_path / "run.zip").is_file(), bundled.errors()
     refused = serve_contexts(monkeypatch)

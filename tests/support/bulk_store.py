@@ -33,11 +33,15 @@ def packages(**versions: str) -> dict[str, object]:
 
 @dataclass
 class BulkStore:
-    """A store's database file and the folder of its artifacts. `write` writes what was added since the last time."""
+    """A store's database file and the folder of its artifacts. `write` writes what was added since the last time.
+
+    address: how the store names this folder; "" for its path.
+    """
 
     database: Path
     artifacts: Path
     project: str = PROJECT
+    address: str = ""
     count: int = 0
     _rows: dict[str, list[tuple[object, ...]]] = field(default_factory=dict)
     _records: dict[str, str] = field(default_factory=dict)  # path -> text
@@ -50,8 +54,9 @@ class BulkStore:
         return sha(f"{kind} {self.count}")[:32]
 
     def experiment(self, number: int, name: str, stage: str = "active") -> str:
-        self._add("experiments", experiment_id=number, name=name, artifact_location=f"{self.artifacts}/{number}",
-                  lifecycle_stage=stage, creation_time=BEGAN, last_update_time=BEGAN)  # fmt: skip
+        place = f"{self.address or self.artifacts}/{number}"
+        self._add("experiments", experiment_id=number, name=name, artifact_location=place, lifecycle_stage=stage,
+                  creation_time=BEGAN, last_update_time=BEGAN)  # fmt: skip
         return str(number)
 
     def run(self, step: str, inputs: Iterable[Input] = (), outputs: Mapping[str, str | tuple[str, str]] | None = None,
@@ -104,7 +109,7 @@ class BulkStore:
         self._add("runs", run_uuid=run_id, name=name, source_type="PROJECT", source_name="", entry_point_name="",
                   user_id=user, status=status, start_time=start, end_time=start + 30_000, source_version="",
                   lifecycle_stage="deleted" if deleted else "active",
-                  artifact_uri=f"{self.artifacts}/{experiment}/{run_id}/artifacts",
+                  artifact_uri=f"{self.address or self.artifacts}/{experiment}/{run_id}/artifacts",
                   experiment_id=int(experiment))  # fmt: skip
         marks = {names.PROJECT: self.project, names.RUN_NAME: name, names.USER: user, names.NOTE: "**result** " * 40}
         marks |= {names.PARENT: parent} if parent else {}

@@ -24,6 +24,7 @@ def test_a_script_says_what_it_measures(script):
 LEAST = {
     "gate": "--seeds 20",
     "hosts": "--trials 1 --delays 0 --model-bytes 0",
+    "impact": "--chains 12 --runs 1",
     "growth": "--rows 6000 --rounds 2 --plot plot.png",
     "memory": "--rows 2000 --months 3 4",
     "overhead": "--rows 2000 --trials 2",
