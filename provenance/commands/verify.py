@@ -107,12 +107,13 @@ def run_against(pipeline: Pipeline, params: dict[str, Any]) -> None:
         tempfile.TemporaryDirectory(prefix="against-") as folder,
     ):
         commit, other = other_commit(session.root, params["against"], Path(folder, "code"))
+        facts = sides(session, params, commit, other)  # now: the checkout may move on while the steps run
         session.say(f"main of commit {commit}")
         before = captured_main(session, other, params)
         session.say("main of this checkout")
         after = captured_main(session, session.root, params)
         found = moves(before, after, pipeline)
-        report = markdown(found, sides(session, params, commit, other), pipeline)
+        report = markdown(found, facts, pipeline)
         detail = {"against": commit, "steps": [move.to_dict() for move in found]}
         runs = [(f"{step} {when}", made.run_id) for side, when in ((before, "before"), (after, "after"))
                 for step, made in side.steps.items()]  # fmt: skip
