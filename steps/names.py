@@ -24,6 +24,11 @@ GAIN = "gate/gain"
 GAIN_LOW = "gate/gain_low"
 
 DRIFT_FILE = "report.json"
+DECISION_FILE = "decision.json"
+
+# The queue of refreshes of one registered model: only one of them looks, decides and retrains at a time.
+REFRESH = "refresh.model"
+REFRESH_TICKET = "refresh.ticket"
 
 # Registered models, unless a run names another.
 MODEL_NAME = "nyc-taxi-duration"

@@ -55,6 +55,16 @@ class SourceType(click.ParamType):
         return value if plain else str(user_path(value))
 
 
+class AutoType(click.ParamType):
+    """``auto``, or a value of another type."""
+
+    def __init__(self, kind: click.ParamType):
+        self.kind, self.name = kind, kind.name
+
+    def convert(self, value, param, ctx):
+        return value if value == "auto" else self.kind.convert(value, param, ctx)
+
+
 OPTIONS = dict(ENGINE)
 
 
@@ -88,6 +98,17 @@ _option("model", "auto", str, "URI of a registered model; auto: the champion of 
 _option("months", "none", MonthsType(optional=True), "New months, to be compared with those the model learned from.")
 _option("trips", "none", ArtifactType("none"), "Path or URI of a Parquet or CSV file of raw trips.")
 _option("fail_above", 0.0, click.FloatRange(min=0), "Per cent above the model's test RMSE for exit code 1; 0: never.")
+_option(
+    "retrain_above", 5.0, click.FloatRange(min=0), "Per cent above the champion's test RMSE that retrain; 0: any month."
+)
+for _split in ("train", "val", "test"):
+    _option(
+        f"{_split}_window", "auto", AutoType(POSITIVE), f"How many {_split} months; auto: as many as the champion's."
+    )
+_option("max_evals", "auto", AutoType(POSITIVE), "Trials of the search; auto: as the champion was made.",
+        called="champions_max_evals")  # fmt: skip
+_option("seed", "auto", AutoType(click.IntRange(0, 2**31 - 1)), "Seed of the search and fits; auto: the champion's.",
+        called="champions_seed")  # fmt: skip
 _option("data", False, YesNoType(), "Put the raw months into the bundle, too.")
 
 options = chosen(OPTIONS)

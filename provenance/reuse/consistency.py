@@ -27,10 +27,10 @@ def inconsistent(client: MlflowClient, run_id: str, lineage: Lineage, pipeline: 
     made = {output.name: output for output in lineage.outputs}
     needed = {need.output for step in pipeline.steps for need in step.needs if need.step == lineage.step}
     found = [f"its record has no {name}" for name in sorted(needed - made.keys())]
-    step = pipeline.step(lineage.step)
-    if step.searches and not found:
+    step = pipeline.by_name.get(lineage.step)  # None: an entry point that makes no output
+    if step and step.searches and not found:
         found = _search(lineage, made)
-    if step.registers:
+    if step and step.registers:
         found += _version(client, run_id, lineage.key, made)
     return [f"run {run_id}: {problem}" for problem in found]
 
