@@ -30,6 +30,7 @@ LEAST = {
     "overhead": "--rows 2000 --trials 2",
     "preprocess": "--source sample:3000 --runs 1",
     "pruning": "--searches 1 --trials 4",
+    "refresh": "--trials 1 --months nowhere",
     "search_quality": "--seeds 2 --trials 6 --plot plot.png",
     "search_speed": "--source sample --trials 2 --runs 1",
     "shared_fit": "--source sample:3000 --members 2 --runs 1",
