@@ -1,0 +1,1 @@
+"""Signatures of records: who signs, whom this checkout trusts, what was signed."""
