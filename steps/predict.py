@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=StepCommand)
-@options("registered", "trips", "out", "quiet")
+@options("registered", "trips", "out", "trust", "quiet")
 @checked
 def predict(**params: Any) -> None:
     """Predict every row of a file of raw trips, in its order; a row that cannot be predicted says why."""

@@ -54,6 +54,7 @@ def write_bundle(pipeline: Pipeline, params: dict[str, Any]) -> None:
     from provenance.record.digest import sha256_file
     from provenance.reproduce import bundle_writer, recorded_run
     from provenance.reproduce.recorded_code import RecordedCode
+    from provenance.reproduce.signers import signers
 
     if "none" in (params["run_id"], params["out"]):
         raise Refused("Give the run and the file to write: -P run_id= -P out=")
@@ -70,8 +71,9 @@ def write_bundle(pipeline: Pipeline, params: dict[str, Any]) -> None:
         external = external_files(session, originals, location) if params["data"] else {}
         bundle_writer.write(out, wanted, originals, projects, external)
         echo(f"bundle {out}  {out.stat().st_size:,} bytes  sha256 {sha256_file(out)}")
+        signed = signers(session, originals)
         for item in originals:
-            echo(f"  {item.lineage.step:<10} {item.run_id}")
+            echo(f"  {item.lineage.step:<10} {item.run_id}  {signed.get(item.run_id, '')}".rstrip())
         for noun in dict.fromkeys(step.external.noun for step in pipeline.steps if step.external):
             carried = ", ".join(member.partition("/")[2] for member in sorted(external))
             echo(f"  {noun}s: {carried or 'none (their digests are recorded)'}")

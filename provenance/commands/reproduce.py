@@ -47,7 +47,7 @@ def reproduce_command(pipeline: Pipeline, location: Decorator = NO_OPTIONS) -> c
     @click.command("reproduce", cls=StepCommand)
     @engine_options("run_id", "bundle", "depth")
     @location
-    @engine_options("repo", "patch", "env_manager", "workers", "require", "tolerance", "quiet")
+    @engine_options("repo", "patch", "env_manager", "workers", "require", "tolerance", "trust", "quiet")
     @checked
     def reproduce(**params: Any) -> None:
         """Repeat a run from its record and say how much came out again. This runs the code of the run's author."""
@@ -61,6 +61,7 @@ def run_reproduce(pipeline: Pipeline, params: dict[str, Any]) -> None:
     from provenance.reproduce.recorded_code import RecordedCode
     from provenance.reproduce.reproduce import passes
     from provenance.reproduce.reproduce import reproduce as repeat
+    from provenance.reproduce.signers import require_signed
 
     if (params["run_id"] == "none") == (params["bundle"] == "none"):
         raise Refused("Give the run to reproduce: -P run_id=, or -P bundle=FILE")
@@ -68,6 +69,7 @@ def run_reproduce(pipeline: Pipeline, params: dict[str, Any]) -> None:
     with report_run(pipeline, "reproduce", params) as session, contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reproduce-")))
         originals, bundle = read_runs(session, params, stack)
+        require_signed(session, originals, in_store=bundle is None)
         repo = given_repository(params["repo"])
         code = RecordedCode(session, folder, repo, params["patch"], bundle)
         verdict = repeat(session, originals, code, replay_options(session, params, bundle))
@@ -118,6 +120,7 @@ def tell(session: Session, params: dict[str, Any], verdict: Verdict, originals: 
     from provenance.record.validation import code
     from provenance.reproduce.report import markdown, result, table
     from provenance.reproduce.reproduce import passes
+    from provenance.reproduce.signers import signers
 
     for step in verdict.steps:
         echo(f"{step.step:<10}  {step.grade:<9}  of run {step.original}  by run {step.repeated or 'none'}")
@@ -133,9 +136,14 @@ def tell(session: Session, params: dict[str, Any], verdict: Verdict, originals: 
     if gone:
         session.say(f"no longer there to be checked: {'; '.join(gone)}")
         facts["no longer there to be checked"] = "; ".join(gone)
+    if signed := signers(session, originals):
+        for item in originals:
+            echo(f"{item.lineage.step:<10}  {signed[item.run_id]}")
+        facts["signed"] = "; ".join(f"{item.lineage.step} {signed[item.run_id]}" for item in originals)
     title = f"Reproduction of run {of}"
     plain = {name: params[name] for name in ("depth", "require", "tolerance")}
     detail = {"run": of, "grade": str(verdict.grade), "passed": passed, "gone": gone, **plain,
+              **({"signatures": signed} if signed else {}),
               "steps": [step.to_dict() for step in verdict.steps]}  # fmt: skip
     tags = {names.REPRODUCTION_OF: of, names.REPRODUCTION_GRADE: str(verdict.grade)}
     here = run_link if params["bundle"] == "none" else code  # a run of a bundle is not in this store

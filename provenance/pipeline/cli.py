@@ -181,7 +181,10 @@ def _check_store(tracking: str, registry: str) -> None:
 
 
 def open_session(pipeline: Pipeline, params: Mapping[str, object], run: Run | None) -> Session:
-    """Open what an entry point of `pipeline` works with. Raises StoreError or ManagerError."""
+    """Open what an entry point of `pipeline` works with.
+
+    Raises StoreError, ManagerError, SigningKeyError or TrustedKeyError.
+    """
     from mlflow import MlflowClient
 
     from provenance.bootstrap.managers import check_interpreter
@@ -197,4 +200,8 @@ def open_session(pipeline: Pipeline, params: Mapping[str, object], run: Run | No
         check_address("the tracking store", run.info.artifact_uri)
         locations.check_own(run)
     trust = str(params.get("trust", "experiment"))
-    return Session(pipeline, MlflowClient(), run, quiet=quiet, trust=trust)
+    session = Session(pipeline, MlflowClient(), run, quiet=quiet, trust=trust)
+    session.signer  # noqa: B018  A key that cannot sign is an error before any work.
+    if session.only_signed:
+        session.signatures.require_keys()
+    return session

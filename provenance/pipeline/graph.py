@@ -20,6 +20,10 @@ class InputError(ValueError):
     """A given input is not what the step needs."""
 
 
+class WouldBeRefused(ValueError):
+    """An earlier step has to run, but nobody would take what it makes: no trusted key would sign it."""
+
+
 def parameters_for(pipeline: Pipeline, step: Step, params: Parameters) -> dict[str, str]:
     """The parameters for `mlflow run -e <step>`: those of the step and, for the record, of the steps before it."""
     wanted = {*RUN, *pipeline.parameters_of(step)}
@@ -55,6 +59,7 @@ class Graph:
             else:
                 for reason in found.reasons:
                     self.session.say(f"{name}: cannot reuse: {reason}")
+                self._check_can_be_taken(name)
                 given = {item.role: item.uri for item in lineage.inputs}
                 parameters = parameters_for(self.pipeline, step, self.params)
                 parameters |= {need.param: given[need.param] for need in step.needs}
@@ -63,6 +68,12 @@ class Graph:
                 self.ran.append(name)
             self.made[name] = found
         return self.made[name]
+
+    def _check_can_be_taken(self, name: str) -> None:
+        """Raise WouldBeRefused before the run of step `name` starts, if only signed runs are taken and it is not."""
+        session = self.session
+        if session.only_signed and (why := session.signatures.not_trusted(session.signer)):
+            raise WouldBeRefused(f"trust=signed: {name} has to run, and what it makes would not be taken: {why}")
 
     def found(self, step: Step, lineage: Lineage) -> Hit | Miss:
         """A finished run that can be reused instead of running `step`, or the reasons why there is none.
@@ -121,6 +132,8 @@ class Graph:
                 output = hit.outputs[need.output]
                 if damaged := problems(output):
                     raise InputError(f"{'; '.join(map(str, damaged))}\n Run {need.step} again.")
+            elif self.session.only_signed:
+                raise InputError(f"no run made it, so nobody signed it\n trust=signed needs a run of {need.step}.")
             else:
                 with open_artifact(given, given=True) as folder:
                     output = output_record(folder, need.output, given)

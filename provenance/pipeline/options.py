@@ -56,14 +56,15 @@ class ModelNameType(click.ParamType[str]):
 
 
 class TrustType(click.ParamType[str]):
-    """``experiment``, ``all``, or names of experiments separated by commas."""
+    """``experiment``, ``all``, ``signed``, or names of experiments separated by commas."""
 
     name = "experiments"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         words = [word.strip() for word in value.split(",")]
-        if not all(words) or ("all" in words and len(words) > 1):
-            self.fail(f"{value!r:.100} is not experiment, nor all, nor names of experiments: a,b", param, ctx)
+        if not all(words) or (len(words) > 1 and {"all", "signed"} & {*words}):
+            wanted = "experiment, nor all, nor signed, nor names of experiments: a,b"
+            self.fail(f"{value!r:.100} is not {wanted}", param, ctx)
         return ",".join(words)
 
 
@@ -134,7 +135,12 @@ ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
 OPTIONS: Mapping[str, Decorator] = {
     name: option(name, default, kind, text)
     for name, default, kind, text in (
-        ("trust", "experiment", TrustType(), "Whose finished runs to take: experiment, all, or names of experiments."),
+        (
+            "trust",
+            "experiment",
+            TrustType(),
+            "Whose finished runs to take: experiment, all, names of experiments, or signed: by a key of trusted_keys/.",
+        ),
         ("reuse", True, YesNoType(), "Take a finished run that did exactly this; false: run anyway."),
         ("quiet", False, YesNoType(), "No progress on stderr."),
         (

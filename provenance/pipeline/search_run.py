@@ -84,7 +84,8 @@ def run_search(
     settings, key = Settings.of(step.params), search_key(step.lineage, ENDS)
     set_tags(step.client, step.run_id, {names.SEARCH_KEY: key})
     trials = Trials(key, settings.top_n, study.metric, models.verify)
-    runs = TrialRuns(step.client, step.session.open_run.info.experiment_id, step.run_id, trials, step.session.project)
+    session, experiment = step.session, step.session.open_run.info.experiment_id
+    runs = TrialRuns(step.client, experiment, step.run_id, trials, session.project, session.signer)
     known = taken_up(step, runs, settings.max_evals) if step.params["reuse"] else {}
     step.explain(space_table(study.dimensions))
     with runs, following("hpo", "trials", step.session.progress) as progress, engine as running:
@@ -110,7 +111,9 @@ def run_search(
 def taken_up(step: StepRun, runs: TrialRuns, max_evals: int) -> dict[int, TrialResult]:
     """The trials of earlier searches that can be reused; see `TrialRuns.known`."""
     session = step.session
-    known = runs.known(max_evals, session.trusted_experiments, session.own_experiments, step.say)
+    signatures = session.signatures if session.only_signed else None
+    own = session.trusted_experiments if session.only_signed else session.own_experiments  # a signature says who ran it
+    known = runs.known(max_evals, session.trusted_experiments, own, step.say, signatures)
     if known:
         step.say(f"{number_of(len(known), 'trial')} of earlier searches taken up, not run again")
     return known

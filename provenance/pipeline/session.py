@@ -17,10 +17,14 @@ from mlflow.exceptions import MlflowException
 from provenance.git import source
 from provenance.pipeline.declaration import Pipeline
 from provenance.record import code, environment, names
-from provenance.record.lineage import Input, Lineage
+from provenance.record.lineage import Input, Lineage, LineageError
 from provenance.record.validation import printable
 from provenance.reuse import cache, trust
 from provenance.reuse.cache import Hit, Miss
+from provenance.signing import signatures
+from provenance.signing.envelope import SignatureError
+from provenance.signing.signatures import Record, RunSigner, Signatures
+from provenance.signing.trusted_keys import FOLDER
 from provenance.store import project_identity
 from provenance.version import ENGINE_VERSION
 
@@ -29,6 +33,10 @@ _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 class RunError(ValueError):
     """A run id does not name a usable run."""
+
+
+class NotSigned(LineageError):
+    """No trusted key signed the record of a run, and only signed runs are taken."""
 
 
 @dataclass
@@ -100,6 +108,37 @@ class Session:
         return trust.experiments(self.client, trust.EXPERIMENT, own)
 
     @cached_property
+    def awaited_experiments(self) -> list[str]:
+        """The experiments in which a running run with the same key is waited for."""
+        own = self.run.info.experiment_id if self.run else None
+        return trust.awaited(self.client, self.trust, own)
+
+    @property
+    def only_signed(self) -> bool:
+        """Whether only runs and trials are taken that a trusted key signed."""
+        return self.trust == trust.SIGNED
+
+    @cached_property
+    def signatures(self) -> Signatures:
+        """Checks signatures against the keys that this checkout trusts."""
+        return Signatures(self.root)
+
+    @cached_property
+    def signer(self) -> RunSigner | None:
+        """Signs what this session makes; None without LINEAGE_SIGNING_KEY. Raises SigningKeyError."""
+        return self.signatures.signer()
+
+    def refused(self, record: Record) -> str | None:
+        """Why a run is not taken: only signed ones are, and this one is not. None if it is taken."""
+        if not self.only_signed:
+            return None
+        try:
+            self.signatures.run(record, signatures.fetch(record.run_id))
+        except SignatureError as error:
+            return f"run {record.run_id} is not taken: {error}"
+        return None
+
+    @cached_property
     def environment(self) -> environment.Environment:
         manager = self.run.data.tags.get(names.PROJECT_ENV, "local") if self.run else "local"
         return environment.current(self.root, manager)
@@ -146,29 +185,37 @@ class Session:
         environment.unchanged(self.root, self.environment)
 
     def find(self, lineage: Lineage) -> Hit | Miss:
-        return cache.find(self.client, self.trusted_experiments, lineage, self.pipeline)
+        return cache.find(self.client, self.trusted_experiments, lineage, self.pipeline, self.refused)
 
-    def hit(self, run_id: str, below: tuple[str, ...] = ()) -> Hit:
-        """The outputs of run `run_id`, or of the run that it reused. Raises RunError.
+    def hit(self, run_id: str, below: tuple[str, ...] = (), own: bool = False) -> Hit:
+        """The outputs of run `run_id`, or of the run that it reused. Raises RunError or LineageError.
 
         below: the runs that were followed to reach this one. It is for the recursion only.
+        own: whether this process started the run, so that nobody needs to have signed it.
         """
         if run_id in below:
             raise RunError(f"run {run_id} reused itself, according to its tags: they were altered\n Do not use it.")
         try:
             run = self.client.get_run(run_id)
             if reused := run.data.tags.get(names.REUSED):
-                hit = self.hit(reused, (*below, run_id))
-                if cache.read(run_id).outputs != hit.lineage.outputs:
+                hit, record = self.hit(reused, (*below, run_id), own), cache.read_record(run)
+                self._check_signed(record, own)
+                if record.lineage.outputs != hit.lineage.outputs:
                     raise RunError(f"run {run_id} reused run {reused}, but its record names other outputs\n"
                                    " One of them was changed after the run: do not use it.")  # fmt: skip
                 return hit
             if names.OUTPUTS not in run.data.tags or run.info.status != "FINISHED":
                 raise RunError(f"run {run_id} ({run.info.status}) left no finished outputs\n Run its step again.")
+            record = cache.read_pinned(run)
+            self._check_signed(record, own)
             return Hit(run_id, run.data.tags.get(names.USER, "unknown"), run.info.end_time,
-                       cache.read_lineage(run), dict(run.data.metrics))  # fmt: skip
+                       record.lineage, dict(run.data.metrics), record)  # fmt: skip
         except MlflowException as error:
             raise RunError(f"run {run_id} cannot be read: {error.message}") from error
+
+    def _check_signed(self, record: Record, own: bool) -> None:
+        if not own and (why := self.refused(record)):
+            raise NotSigned(f"{why}\n trust=signed takes only what a key of {FOLDER}/ signed (docs/signing.md).")
 
     def named(self, given: str, maker: str, output_name: str) -> Hit | None:
         """The run of step `maker` that `given` names: a run id or ``runs:/<id>[/<output>]``; None for another URI.

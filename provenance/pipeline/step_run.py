@@ -203,6 +203,7 @@ def run_step(
     from provenance.pipeline.launched_run import own_run
     from provenance.record import names
     from provenance.record.writer import named, record_finish, record_start, set_tags, upload_patch
+    from provenance.registry.signer_note import note_signer
     from provenance.reuse import heartbeat, single_flight
     from provenance.reuse.cache import Hit
 
@@ -220,7 +221,7 @@ def run_step(
             found = None
             if params["reuse"]:
                 single_flight.wait_for_turn(
-                    client, session.trusted_experiments, run_id, lineage.key, session.say, session.project
+                    client, session.awaited_experiments, run_id, lineage.key, session.say, session.project
                 )
                 found = graph.found(step, lineage)
             session.code_unchanged(lineage)  # the imported code is the recorded code
@@ -239,6 +240,8 @@ def run_step(
                 finished = replace(open_step.lineage, outputs=tuple(open_step.outputs))
                 found = Hit(run_id, "", 0, finished, dict(client.get_run(run_id).data.metrics))
                 record_finish(session, finished, about=about(session, found), note=open_step.note)
+                if session.signer and step.registers:
+                    note_signer(session, found, session.signer.name)
         for line in report(session, found):
             echo(line)
         echo(f"run {run_id}")

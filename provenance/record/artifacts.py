@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.entities import FileInfo
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
@@ -181,12 +182,25 @@ def small_file(uri: str, most: int = SMALL) -> bytes:
     """
     location = _location(uri)
     if _local_folder(location) is None:
-        folder, _, name = location.rpartition("/")
-        with _asking(uri):
-            listed = get_artifact_repository(folder).list_artifacts()
-        _check_size(uri, next((info.file_size for info in listed if info.path == name), None), most)
+        _check_size(uri, next((info.file_size for info in _listed(uri, location)), None), most)
     with _at(location, uri) as path:
         return read_small(path, uri, most)
+
+
+def optional_file(uri: str, most: int = SMALL) -> bytes | None:
+    """The same, but None if the store does not list the file."""
+    location = _location(uri)
+    folder = _local_folder(location)
+    with _asking(uri):
+        there = folder.exists() if folder is not None else bool(_listed(uri, location))
+    return small_file(uri, most) if there else None
+
+
+def _listed(uri: str, location: str) -> list[FileInfo]:
+    """The file at `location` as its store lists it; empty if it does not."""
+    folder, _, name = location.rpartition("/")
+    with _asking(uri):
+        return [info for info in get_artifact_repository(folder).list_artifacts() if info.path == name]
 
 
 def read_small(path: Path, uri: str, most: int = SMALL) -> bytes:

@@ -37,6 +37,8 @@ REUSED = PREFIX + "reused"
 SEARCH_KEY = PREFIX + "search_key"
 TRIAL = PREFIX + "trial"
 TRIAL_RESULT = PREFIX + "trial_result"
+# On a trial, if its user signs: the signature of its result. A run has it as the artifact SIGNATURE_FILE.
+SIGNATURE = PREFIX + "signature"
 ERROR = "error"  # of a trial that failed
 
 # The process of a RUNNING run, its last heartbeat, and its place in the queue of runs with the same key.
@@ -71,6 +73,7 @@ GIT_ADDRESSES = ("mlflow.source.name", "mlflow.source.git.repoURL", "mlflow.gitR
 
 # Artifacts.
 LINEAGE_FILE = "lineage.json"
+SIGNATURE_FILE = "lineage.dsse.json"
 PATCH_FILE = "patch.diff"
 DATASET = "dataset"
 MODEL = "model"

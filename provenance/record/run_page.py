@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from provenance.record.lineage import Input, Lineage, Output
+from provenance.record.validation import code
 
 _RUN = re.compile(r"runs:/([0-9a-f]{32})(?:/|$)")
 _MODEL = re.compile(r"models:/(m-[0-9a-f]{32})$")
@@ -20,12 +21,13 @@ SHORT = 8  # characters of a run id
 
 
 def page(lineage: Lineage, experiment: str, parent: str | None = None, reused: str | None = None,
-         steps: Mapping[str, str] | None = None, about: Sequence[str] = (), note: str = "") -> str:  # fmt: skip
+         steps: Mapping[str, str] | None = None, about: Sequence[str] = (), note: str = "",
+         signer: str = "") -> str:  # fmt: skip
     """The description of a run, as Markdown for MLflow's page.
 
     experiment: id of the run's experiment. parent: id of the run that started it. reused: id of the run that it reused.
     steps: name of a step -> its run id, for a chain. about: paragraphs; the first is the result, in one line.
-    note: further Markdown of the step.
+    note: further Markdown of the step. signer: name of the key that signed the record.
     """
     links = [f"started by {run_link(parent)}"] if parent else []
     links += [f"reused {run_link(reused)}"] if reused else []
@@ -35,6 +37,7 @@ def page(lineage: Lineage, experiment: str, parent: str | None = None, reused: s
     links += [f"made: {_joined(_link(item, item.name, experiment) for item in made)}"] if made else []
     read = [_link(item, item.role, experiment) for item in lineage.inputs]
     links += [f"from: {_joined(read)}"] if read else []
+    links += [f"signed by {code(signer)}"] if signer else []
     head = f"**{lineage.step}**" + "".join(f" · {link}" for link in links)
     return spaced("\n\n".join(filter(None, [*about[:1], head, *about[1:], note, lineage.description()])))
 

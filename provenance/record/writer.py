@@ -18,6 +18,7 @@ from provenance.record import names, run_page
 from provenance.record.lineage import Lineage
 from provenance.record.validation import printable
 from provenance.reuse.cache import metrics_digest
+from provenance.signing.signatures import Record
 
 
 def set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
@@ -79,26 +80,28 @@ def upload_patch(session: Session, lineage: Lineage) -> None:
 
 
 def record_note(session: Session, lineage: Lineage, reused: str | None = None,
-                steps: Mapping[str, str] | None = None, about: Sequence[str] = (), note: str = "") -> None:  # fmt: skip
+                steps: Mapping[str, str] | None = None, about: Sequence[str] = (), note: str = "",
+                signer: str = "") -> None:  # fmt: skip
     """Write the description of the session's run; see `run_page.page` for the arguments."""
     info, parent = session.open_run.info, session.open_run.data.tags.get(names.PARENT)
-    page = run_page.page(lineage, info.experiment_id, parent, reused, steps, about, note)
+    page = run_page.page(lineage, info.experiment_id, parent, reused, steps, about, note, signer)
     set_tags(session.client, info.run_id, {names.NOTE: page})
 
 
 def record_finish(session: Session, lineage: Lineage, reused: str | None = None,
                   steps: Mapping[str, str] | None = None, about: Sequence[str] = (),
                   note: str = "") -> None:  # fmt: skip
-    """Write the complete record when a step ends: lineage.json, the description, then all tags in one call.
+    """Write the complete record when a step ends: lineage.json, its signature, the description, all tags in one call.
 
     The tag OUTPUTS makes the outputs usable for other runs. A run that reused another run does not get it, because it
     has no outputs of its own. The other arguments are those of `run_page.page`.
     """
-    run_id = session.run_id
-    session.client.log_text(run_id, lineage.to_json(), names.LINEAGE_FILE)
-    record_note(session, lineage, reused, steps, about, note)
-    marks = {}
-    if not reused:
-        metrics = session.client.get_run(run_id).data.metrics
-        marks = {names.OUTPUTS: lineage.outputs_digest(), names.METRICS: metrics_digest(metrics)}
-    set_tags(session.client, run_id, lineage.tags() | marks)
+    client, run_id, signer, text = session.client, session.run_id, session.signer, lineage.to_json()
+    client.log_text(run_id, text, names.LINEAGE_FILE)
+    metrics = "" if reused and not signer else metrics_digest(client.get_run(run_id).data.metrics)
+    if signer:
+        signature = signer.run(Record(run_id, lineage, text.encode(), metrics, session.project))
+        client.log_text(run_id, signature, names.SIGNATURE_FILE)
+    record_note(session, lineage, reused, steps, about, note, signer.name if signer else "")
+    marks = {} if reused else {names.OUTPUTS: lineage.outputs_digest(), names.METRICS: metrics}
+    set_tags(client, run_id, lineage.tags() | marks)

@@ -279,7 +279,7 @@ def turn(session: Session, model_name: str) -> Iterator[None]:
         # Repeat until no new experiment appears. An experiment that was made while this run waited can contain a run
         # with a lower ticket. A run in an experiment that is made later finds the ticket of this run.
         while known != (known := cache.experiments(client)):
-            believed = trust.experiments(client, session.trust, session.open_run.info.experiment_id)
+            believed = trust.awaited(client, session.trust, session.open_run.info.experiment_id)
             single_flight.wait_for_turn(client, known, run_id, key, session.say, session.project, tags=tags,
                                 what="is at the gate", believed=believed)  # fmt: skip
         yield

@@ -25,6 +25,8 @@ from provenance.record.digest import JsonObject, check_name
 from provenance.record.lineage import Lineage
 from provenance.reproduce.recorded_run import RecordedRun, external_of, upstream
 from provenance.reproduce.verdict import Made
+from provenance.reuse.cache import metrics_digest
+from provenance.signing.signatures import Record
 from runtime.progress import counted
 
 SCHEMA = 2  # in version 1 there is no description
@@ -158,12 +160,16 @@ def _recorded(manifest: JsonObject) -> list[str]:
 
 def _original(folder: Path, run_id: str, pipeline: Pipeline) -> RecordedRun:
     record = json.loads((folder / RECORDS / f"{run_id}.json").read_text())
-    lineage = Lineage.from_json(record["lineage"])
+    text, signature = record["lineage"], record.get("signature")
+    lineage = Lineage.from_json(text)
+    metrics = {str(name): float(value) for name, value in record["metrics"].items()}
     patch = folder / PATCHES / f"{run_id}.diff"
     return RecordedRun(
-        made=Made(run_id, lineage, {str(name): float(value) for name, value in record["metrics"].items()}),
+        made=Made(run_id, lineage, metrics),
         logged={str(name): str(text) for name, text in record["logged"].items()},
         patch=patch.read_bytes() if patch.is_file() else None,
         upstream=upstream(lineage),
         external=external_of(pipeline, lineage),
+        record=Record(run_id, lineage, text.encode(), metrics_digest(metrics), None),
+        signature=None if signature is None else str(signature).encode(errors="replace"),
     )

@@ -67,7 +67,10 @@ def write(out: Path, wanted: Sequence[str], originals: Sequence[RecordedRun], pr
 
 def _add_run(members: dict[str, Path], work: Path, original: RecordedRun, project: Path) -> None:
     """Write record, patch, locks and code of one run to the folder `work`, and add them to `members`."""
-    record: Json = {"lineage": original.lineage.to_json(), "metrics": original.made.metrics, "logged": original.logged}
+    text = original.record.text.decode() if original.record else original.lineage.to_json()
+    record: dict[str, Json] = {"lineage": text, "metrics": original.made.metrics, "logged": original.logged}
+    if original.signature is not None:
+        record["signature"] = original.signature.decode(errors="replace")
     texts = {f"{RECORDS}/{original.run_id}.json": _json(record)}
     if original.patch is not None:
         texts[f"{PATCHES}/{original.run_id}.diff"] = original.patch

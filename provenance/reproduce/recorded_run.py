@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from provenance.pipeline.declaration import Pipeline
 from provenance.pipeline.session import RunError, Session
@@ -14,7 +14,10 @@ from provenance.record.lineage import Input, Lineage
 from provenance.record.problem import Problem
 from provenance.reproduce import model_loading, repeatable
 from provenance.reproduce.verdict import Made
-from provenance.reuse.cache import LATEST
+from provenance.reuse.cache import LATEST, Hit
+from provenance.signing import signatures
+from provenance.signing.envelope import SignatureError
+from provenance.signing.signatures import Record
 
 _RUN_OUTPUT = re.compile(r"runs:/([0-9a-f]{32})/([\w-]+)")
 _GIT_COMMIT = "mlflow.source.git.commit"
@@ -30,6 +33,7 @@ class RecordedRun:
     damage: artifacts that differ from the record.
     gone: artifacts that are missing. The run can still be repeated and judged.
     started, ended: milliseconds since the epoch; 0 if it is not known.
+    record, signature: what is signed, and its signature; None if there is none. Nobody has checked it yet.
     """
 
     made: Made
@@ -42,6 +46,8 @@ class RecordedRun:
     external: tuple[Input, ...] = ()  # the inputs that no step made
     started: int = 0
     ended: int = 0
+    record: Record | None = field(default=None, repr=False)
+    signature: bytes | None = field(default=None, repr=False)
 
     @property
     def run_id(self) -> str:
@@ -87,7 +93,16 @@ def step_runs(session: Session, run_id: str) -> list[str]:
     if not linked:
         raise RunError(f"run {run_id} is a run of {hit.lineage.step!r:.40}, which makes nothing to repeat\n "
                        f"Give a run of {session.pipeline.repeatable}.")  # fmt: skip
-    return list(dict.fromkeys(session.hit(text).run_id for text in linked))
+    made = [session.hit(text) for text in linked]
+    if session.only_signed and not all(_is_part(hit, step) for step in made):  # nobody signed the tags
+        raise RunError(f"run {run_id} names other runs in its tags than its signed record\n Do not use it.")
+    return list(dict.fromkeys(step.run_id for step in made))
+
+
+def _is_part(chain: Hit, step: Hit) -> bool:
+    """Whether the outputs of `step` are recorded as outputs of `chain`."""
+    return all(replace(output, name=f"{step.lineage.step}.{name}") == chain.outputs.get(f"{step.lineage.step}.{name}")
+               for name, output in step.outputs.items())  # fmt: skip
 
 
 def read(session: Session, run_id: str) -> RecordedRun:
@@ -109,6 +124,8 @@ def read(session: Session, run_id: str) -> RecordedRun:
         external=external_of(session.pipeline, hit.lineage),
         started=_known(run.info.start_time),
         ended=_known(run.info.end_time),
+        record=hit.record,
+        signature=_signature(hit.run_id),
     )
 
 
@@ -162,6 +179,13 @@ def in_order(wanted: list[str], read_one: Callable[[str], RecordedRun], everythi
     for run_id in wanted:
         add(run_id, ())
     return list(found.values())
+
+
+def _signature(run_id: str) -> bytes | None:
+    try:
+        return signatures.fetch(run_id)
+    except SignatureError:
+        return b""  # there is one, which is not valid
 
 
 def _patch(run_id: str) -> bytes | None:

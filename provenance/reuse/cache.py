@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mlflow import MlflowClient
@@ -20,6 +20,7 @@ from provenance.record.lineage import Lineage, LineageError, Output
 from provenance.record.problem import Problem
 from provenance.record.validation import without_remedy
 from provenance.reuse import consistency
+from provenance.signing.signatures import Record
 from provenance.store.paging import every
 
 LATEST = 253_402_300_799_000  # milliseconds: the end of the year 9999; a server can send any number
@@ -37,6 +38,7 @@ class Hit:
     end_time: int  # milliseconds since the epoch
     lineage: Lineage
     metrics: dict[str, float]
+    record: Record | None = field(default=None, compare=False, repr=False)  # as it was read from the store
 
     @property
     def outputs(self) -> dict[str, Output]:
@@ -46,6 +48,7 @@ class Hit:
 class RunProblemKind(StrEnum):
     """Why a finished run with the wanted key cannot be reused, apart from problems of its outputs."""
 
+    NOT_SIGNED = "not signed"  # by a trusted key, and only such runs are taken
     UNREADABLE = "unreadable"  # the record cannot be read
     OTHER_CONTENT = "other content"  # the record has another key than the tag
     METRICS_ALTERED = "metrics altered"
@@ -101,37 +104,60 @@ def finished(client: MlflowClient, experiment_ids: list[str], condition: str) ->
 
 def read(run_id: str) -> Lineage:
     """The lineage.json of a run, without a check of who wrote it. Raises ArtifactError or LineageError."""
-    return Lineage.from_json(small_file(f"runs:/{run_id}/{names.LINEAGE_FILE}"))
+    return Lineage.from_json(_record_text(run_id))
 
 
-def read_lineage(run: Run) -> Lineage:
+def _record_text(run_id: str) -> bytes:
+    return small_file(f"runs:/{run_id}/{names.LINEAGE_FILE}")
+
+
+def read_record(run: Run) -> Record:
+    """The lineage.json of a run, and its bytes: what a signature is about. Raises ArtifactError or LineageError."""
+    text = _record_text(run.info.run_id)
+    metrics, project = metrics_digest(run.data.metrics), run.data.tags.get(names.PROJECT, "")
+    return Record(run.info.run_id, Lineage.from_json(text), text, metrics, project)
+
+
+def read_pinned(run: Run) -> Record:
     """The record of a finished run, checked against the digest of its outputs in the tag.
 
     Raises ArtifactError if it cannot be fetched. Raises LineageError if it is malformed or the digest differs. A run
     without the tag made no outputs, or its tag was deleted.
     """
-    lineage = read(run.info.run_id)
-    if lineage.outputs_digest() != run.data.tags.get(names.OUTPUTS):
+    record = read_record(run)
+    if record.lineage.outputs_digest() != run.data.tags.get(names.OUTPUTS):
         raise LineageError(f"lineage.json of run {run.info.run_id} was altered after the run\n Do not use the run.")
-    return lineage
+    return record
 
 
-def find(client: MlflowClient, experiment_ids: list[str], wanted: Lineage, pipeline: Pipeline) -> Hit | Miss:
+def read_lineage(run: Run) -> Lineage:
+    """The same, without the bytes."""
+    return read_pinned(run).lineage
+
+
+def find(client: MlflowClient, experiment_ids: list[str], wanted: Lineage, pipeline: Pipeline,
+         refused: Callable[[Record], str | None] = lambda record: None) -> Hit | Miss:  # fmt: skip
     """The newest usable run with the key of `wanted`, or the reasons why there is none.
 
     A stranger may have set the tags. So the key is computed again from the record, each file of each output is checked
     against its recorded digest, and the record is compared with the content of the outputs.
+
+    refused: ``refused(record)`` says why a run is not taken because of whoever made it; None if it is.
     """
     reasons: list[Reason] = []
     for run in finished(client, experiment_ids, f"tags.`{names.KEY}` = '{wanted.key}'"):
         try:
-            lineage = read_lineage(run)
-            found = disagreements(client, run, lineage, wanted, pipeline)
+            record = read_pinned(run)
+            lineage, why = record.lineage, refused(record)
+            if why:
+                found: list[Reason] = [RunProblem(RunProblemKind.NOT_SIGNED, run.info.run_id, why)]
+            else:
+                found = disagreements(client, run, lineage, wanted, pipeline)
         except (ArtifactError, LineageError, LockError, MlflowException) as error:
             found = [RunProblem(RunProblemKind.UNREADABLE, run.info.run_id, without_remedy(error))]
         if not found:
             user = run.data.tags.get(names.USER, "unknown")
-            return Hit(run.info.run_id, user, run.info.end_time, lineage, dict(run.data.metrics))
+            return Hit(run.info.run_id, user, run.info.end_time, lineage, dict(run.data.metrics), record)
         said = {str(reason) for reason in reasons}
         reasons += [reason for reason in found if str(reason) not in said]
     return Miss(tuple(reasons))

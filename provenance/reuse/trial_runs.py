@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,10 @@ from provenance.record.artifacts import ArtifactError, open_artifact
 from provenance.record.digest import digest_json
 from provenance.record.lineage import Lineage
 from provenance.record.validation import one_line
+from provenance.signing.envelope import SignatureError
+from provenance.signing.signatures import RunSigner, Signatures
 from provenance.store.paging import every
+from runtime.progress import number_of
 from search import trial
 from search.trial import TrialResult, files_digest, loss_of
 
@@ -84,6 +88,8 @@ class TrialRuns:
         What the trials have in common.
     project : str
         Identity of the project (`Session.project`), written to each trial's run.
+    signer : RunSigner, optional
+        Signs the results of the trials that run here.
 
     Attributes
     ----------
@@ -91,9 +97,10 @@ class TrialRuns:
         Trial number to the id of its nested run.
     """
 
-    def __init__(self, client: MlflowClient, experiment_id: str, search_run_id: str, trials: Trials, project: str):
+    def __init__(self, client: MlflowClient, experiment_id: str, search_run_id: str, trials: Trials, project: str,
+                 signer: RunSigner | None = None):  # fmt: skip
         self._client, self._experiment, self._search_run = client, experiment_id, search_run_id
-        self._trials, self._project = trials, project
+        self._trials, self._project, self._signer = trials, project, signer
         self.runs: dict[int, str] = {}  # trial number -> its nested run in this search
         self._files_in: dict[int, str] = {}  # trial number -> the run that holds its estimator files
         self._ranks: list[tuple[float, int]] = []  # (loss, number) of the written trials, not sorted
@@ -111,7 +118,12 @@ class TrialRuns:
             self.flush()
 
     def known(
-        self, max_evals: int, trusted: Collection[str], own: Collection[str], say: Callable[[str], None]
+        self,
+        max_evals: int,
+        trusted: Collection[str],
+        own: Collection[str],
+        say: Callable[[str], None],
+        signatures: Signatures | None = None,
     ) -> dict[int, TrialResult]:
         """Find finished trials of searches with this key, also of killed ones, and link each in a nested run here.
 
@@ -129,6 +141,8 @@ class TrialRuns:
             Ids of the experiments to which only this user or the team writes.
         say : callable
             ``say(line)`` prints why a trial is not taken.
+        signatures : Signatures, optional
+            If it is given, only trials are taken that a key signed which it trusts.
 
         Returns
         -------
@@ -137,7 +151,8 @@ class TrialRuns:
         """
         found: dict[int, list[Found]] = {}
         sound: set[str] = set()  # runs whose model is what they state
-        for run in self._finished(trusted):
+        finished = self._finished(trusted)
+        for run in self._signed(finished, signatures, say) if signatures else finished:
             try:
                 result = TrialResult.from_json(run.data.tags[names.TRIAL_RESULT])
             except ValueError:
@@ -186,6 +201,19 @@ class TrialRuns:
             return False
         files = _kept(one.run_id, result)
         return files is not None and self._trials.verify(result, files)
+
+    def _signed(self, runs: Iterable[Run], signatures: Signatures, say: Callable[[str], None]) -> Iterator[Run]:
+        """Those of the runs that a trusted key signed. How many others there are is printed, a line for each reason."""
+        refused: Counter[str] = Counter()
+        for run in runs:
+            try:
+                signatures.trial(run, self._trials.key)
+            except SignatureError as error:
+                refused[str(error)] += 1
+            else:
+                yield run
+        for why, count in refused.items():
+            say(f"{number_of(count, 'trial')} of earlier searches not taken: {why}")
 
     def _finished(self, experiments: Collection[str]) -> Iterator[Run]:
         query = f"tags.`{names.SEARCH_KEY}` = '{self._trials.key}' and tags.`{names.TRIAL_RESULT}` != ''"
@@ -301,6 +329,10 @@ class TrialRuns:
         notes = [RunTag(names.ERROR, result.error)] if result.error else []
         if result.traceback:
             client.log_text(run_id, result.traceback, names.TRACEBACK_FILE)
+        written = replace(result, traceback=None).to_json()
+        if self._signer:
+            signature = self._signer.trial(run_id, self._project, self._trials.key, written)
+            notes.append(RunTag(names.SIGNATURE, signature))
         # One call writes the result, after the files: a trial without a result is ignored.
         client.log_batch(
             run_id,
@@ -313,7 +345,7 @@ class TrialRuns:
                 ),
             ],
             params=[Param(name, str(value)) for name, value in result.params.items()],
-            tags=[*notes, RunTag(names.TRIAL_RESULT, replace(result, traceback=None).to_json())],
+            tags=[*notes, RunTag(names.TRIAL_RESULT, written)],
         )
         client.set_terminated(run_id, "FINISHED" if ok else "FAILED")
 

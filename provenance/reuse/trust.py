@@ -3,6 +3,8 @@
 On a server these are the experiment of this run and others that the user names. People who work together share an
 experiment, and its owner decides who may write to it. Any other user of the server could create an experiment with
 a faked finished run of any key. A local store is used by one user only, so all of its experiments are trusted.
+
+With `signed` it does not matter where a run lies: only those are taken that a trusted key signed (provenance/signing).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from provenance.store.paging import every
 
 EXPERIMENT = "experiment"
 ALL = "all"
+SIGNED = "signed"
 
 
 class TrustError(ValueError):
@@ -37,7 +40,7 @@ def experiments(client: MlflowClient, trust: str, working_in: str | None) -> lis
     Raises TrustError if `trust` names an experiment that does not exist.
     """
     words = [word.strip() for word in trust.split(",") if word.strip()]
-    if ALL in words or (words == [EXPERIMENT] and is_own_store(client.tracking_uri)):
+    if ALL in words or words == [SIGNED] or (words == [EXPERIMENT] and is_own_store(client.tracking_uri)):
         return cache.experiments(client)
     here = working_in or _get_experiment_id()
     trusted = [here] if here else []
@@ -51,3 +54,8 @@ def experiments(client: MlflowClient, trust: str, working_in: str | None) -> lis
                              f"{there:.500})\n Give experiment, all, or names of experiments.")  # fmt: skip
         trusted.append(found.experiment_id)
     return list(dict.fromkeys(trusted))
+
+
+def awaited(client: MlflowClient, trust: str, working_in: str | None) -> list[str]:
+    """The ids of the experiments whose running runs are waited for. Of a running run nobody knows who will sign it."""
+    return experiments(client, EXPERIMENT if trust == SIGNED else trust, working_in)

@@ -55,3 +55,19 @@ def from_committed_copy(folder: Path, patch: pytest.MonkeyPatch) -> Path:
 def words(parameters: dict[str, str]) -> list[str]:
     """The parameters as a command line."""
     return [word for name, value in parameters.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def chain(client: MlflowClient, params: dict[str, str], **of_session: object) -> None:
+    """The steps of `main`, one after the other, under a run of their own: only `launch.launch` may be `in_process`."""
+    from provenance.pipeline.graph import Graph
+    from steps.main import main
+    from steps.pipeline import PIPELINE
+    from steps.train import params_text
+
+    parsed = {**main.make_context("main", words(params)).params, "quiet": True, **of_session}
+    parsed |= {"params": params_text(parsed["params"])}
+    parent = client.create_run("0")
+    graph = Graph(Session(PIPELINE, client, parent, quiet=True, **of_session), parsed)
+    for step in PIPELINE.names:
+        graph.made_by(step)
+    client.set_terminated(parent.info.run_id)

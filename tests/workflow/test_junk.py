@@ -9,15 +9,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from provenance.pipeline import launch
-from provenance.pipeline.graph import Graph
 from provenance.pipeline.session import Session
 from provenance.record import names
 from provenance.store.paging import every
 from provenance.store.project_identity import identity
-from steps.main import main
 from steps.pipeline import PIPELINE
-from steps.train import params_text
-from tests.support.in_process import command, in_process, words
+from tests.support.in_process import chain, command, in_process, words
 from tests.support.malformed_runs import TEXTS, fill
 from tests.support.project import Result as Launched
 from tests.support.project import Workplace, workplace
@@ -39,7 +36,7 @@ def place(tmp_path_factory, migrated_store):
         patch.chdir(made.folder)
         patch.setattr(launch, "launch", in_process)
         mlflow.set_tracking_uri(made.store)
-        run_chain(made, SMALL)
+        chain(made.client, SMALL)
         done = invoke("main", SMALL)
         assert done.exit_code == 0, done.output
         promote_another(made)
@@ -48,16 +45,6 @@ def place(tmp_path_factory, migrated_store):
         spoil_registry(made)
         yield made
     mlflow.set_tracking_uri(before)
-
-
-def run_chain(place: Workplace, params: dict[str, str]) -> None:
-    parsed = {**main.make_context("main", words(params)).params, "quiet": True}
-    parsed |= {"params": params_text(parsed["params"])}
-    parent = place.client.create_run("0")
-    graph = Graph(Session(PIPELINE, place.client, parent, quiet=True), parsed)
-    for step in PIPELINE.names:
-        graph.made_by(step)
-    place.client.set_terminated(parent.info.run_id)
 
 
 def promote_another(place: Workplace) -> None:

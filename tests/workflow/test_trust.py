@@ -78,6 +78,14 @@ def test_an_experiment_that_is_not_there_is_one_clear_line(shared):
     )
 
 
+def test_signed_runs_lie_anywhere_and_only_those_of_ones_own_experiment_are_waited_for(shared, client):
+    """Of a run that is still going nobody knows who will sign it: an outsider's could last for ever."""
+    own = [client.get_experiment_by_name("trips").experiment_id]
+    session = shared("signed")
+    assert len(session.trusted_experiments) == 3 and session.awaited_experiments == own
+    assert shared("all").awaited_experiments == shared("all").trusted_experiments
+
+
 def test_without_a_run_it_is_the_experiment_that_a_run_would_be_made_in(client, monkeypatch):
     """`plan` may be called without `mlflow run`."""
     monkeypatch.setattr(sessions.trust, "is_own_store", lambda uri: False)
@@ -94,7 +102,7 @@ def test_every_step_of_a_chain_trusts_whom_the_chain_trusts(step):
     assert "trust" not in step.params
 
 
-@pytest.mark.parametrize("value", ["", ",", "a,,b", "all,a"])
+@pytest.mark.parametrize("value", ["", ",", "a,,b", "all,a", "signed,a"])
 def test_trust_that_says_nothing_or_two_things_is_refused(value):
     """Before the first step runs."""
     with pytest.raises(click.BadParameter):
