@@ -72,9 +72,8 @@ def curves(data, seed: int, trials: int) -> list[np.ndarray]:
     objective, found, train = Objective("xgboost", "full", seed=42), [], xgboost.train
 
     def recording(*arguments, **options):
-        recorded: dict = {}
-        booster = train(*arguments, evals_result=recorded, **options)
-        found.append(np.array(recorded["val"]["rmse"]))
+        booster = train(*arguments, **options)
+        found.append(np.array(options["evals_result"]["val"]["rmse"]))
         return booster
 
     def submit(number: int, params: dict) -> Future:
