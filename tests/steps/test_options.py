@@ -2,10 +2,11 @@
 
 import os
 
+import click
 import pytest
 
 from provenance.pipeline import invocation
-from steps.options import ArtifactType
+from steps.options import ArtifactType, PercentType
 
 AS_GIVEN = [
     "auto",
@@ -64,3 +65,11 @@ def test_a_password_in_the_trackings_uri_is_refused_unsaid(monkeypatch):
     assert result.exit_code == 2
     assert "MLFLOW_TRACKING_URI holds a user or password" in result.output
     assert "secret-word" not in result.output
+
+
+@pytest.mark.parametrize("text", ["nan", "-1", "five"])
+def test_a_limit_in_per_cent_is_a_number(text):
+    """Nothing is above NaN, so that a check with it would pass whatever happened."""
+    with pytest.raises(click.BadParameter):
+        PercentType().convert(text, None, None)
+    assert PercentType().convert("5", None, None) == 5.0
