@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.support import repository
-from tests.support.project import LAUNCHER, Result, Workplace, copied, environment, finished, workplace
+from tests.support.project import LAUNCHER, Workplace, copied, environment, finished, workplace
 
 
 @dataclass
@@ -75,49 +75,41 @@ def test_a_step_that_a_commit_broke_is_said_and_fails(edited, place):
     assert "LookupError: no wine" in lines and lines[-1] == "```", done.stdout
 
 
-def script(edited: Edited, place: Workplace, against: str = "HEAD~1") -> tuple[Result, str]:
-    """`.ci/verify` as a job runs it, without `make setup`; its result and its summary."""
+@pytest.mark.slow
+def test_the_script_says_that_a_refactoring_moves_nothing(edited, place):
+    """`.ci/verify` as a job runs it, but for `make setup`: what moved, then the verification, and nothing on stdout."""
+    edited.commit("wine/classifier.py", ("def score(", "def unused() -> None:\n    pass\n\n\ndef score("))
     summary = place.folder / "summary.md"
-    summary.unlink(missing_ok=True)
     variables = {"MLFLOW_TRACKING_URI": place.store, "MLFLOW": str(LAUNCHER), "PROJECT": "examples/wine",
                  "ENV_MANAGER": "local", "GITHUB_STEP_SUMMARY": str(summary)}  # fmt: skip
-    done = subprocess.run([".ci/verify", against], cwd=edited.top, env=environment(variables), capture_output=True,
+    done = subprocess.run([".ci/verify", "HEAD~1"], cwd=edited.top, env=environment(variables), capture_output=True,
                           text=True, check=False)  # fmt: skip
-    return Result(done.returncode, done.stdout, done.stderr), summary.read_text()
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr[-3000:]
+    moved, verified = summary.read_text().split("# Verification of this commit")
+    assert "**identical: every output and every metric of every step**" in moved
+    assert moved.count("| identical |") == 4 and "**grade identical**" in verified
 
 
 @pytest.mark.slow
-def test_the_script_says_what_each_commit_moves(edited, place):
-    """A refactoring, another default of a parameter, and a step that fails: the job passes the first alone."""
-    edited.commit("wine/classifier.py", ("def score(", "def unused() -> None:\n    pass\n\n\ndef score("))
-    done, summary = script(edited, place)
-    assert done.exit_code == 0, done.stderr[-3000:]
-    assert done.stdout == ""
-    assert "**identical: every output and every metric of every step**" in summary
-    assert summary.count("| identical |") == 4 and "# Verification of this commit" in summary
-
+def test_a_parameter_a_broken_step_and_an_unknown_commit(edited, place):
+    """With reuse only what changed runs, and what registers; one's own registry stays as it is."""
     edited.commit("MLproject", ("C: {type: float, default: 1.0}", "C: {type: float, default: 0.01}"))
     edited.commit("steps/main.py", ('option("C", 1.0', 'option("C", 0.01'))
-    done, summary = script(edited, place, "HEAD~2")
-    assert done.exit_code == 1 and "main failed" not in done.stderr  # expected.json was not renewed
-    assert "| train | val_accuracy | 0.914286 | 0.942857 | +0.0286, better | parameters: C 1 -> 0.01 |" in summary
-    assert summary.count("| identical |") == 3
+    done = place.run("verify", edited.wine, against="HEAD~2", reuse="true", workers=1)
+    assert done.exit_code == 0, done.errors()
+    row = "| train | val_accuracy | 0.914286 | 0.942857 | +0.0286, better | parameters: C 1 -> 0.01 |"
+    assert row in done.stdout.splitlines()
+    assert done.stdout.count("| identical |") == 3
+    assert done.stderr.count(": reused run") == 2  # preprocess and hpo of the second side
 
     edited.commit("steps/hpo.py", ("    wines =", "    raise LookupError('no wine')\n    wines ="))
-    done, summary = script(edited, place)
+    done = place.run("verify", edited.wine, against="HEAD~1", reuse="true", workers=1)
     assert done.exit_code == 1
-    assert "| hpo | **fails** | finished | fails |  | code: steps/hpo.py |" in summary
-    assert "LookupError: no wine" in summary
-
-
-@pytest.mark.slow
-def test_finished_steps_are_taken_with_reuse_and_the_registry_stays(edited, place):
-    """The second time only what registers runs; a commit that no clone has is one line."""
-    first = place.run("verify", edited.wine, against="HEAD", reuse="true", workers=1)
-    assert first.exit_code == 0, first.errors()
-    again = place.run("verify", edited.wine, against="HEAD", reuse="true", workers=1)
-    assert again.exit_code == 0 and again.stderr.count(": reused run") == 6, again.stderr
+    assert "| hpo | **fails** | finished | fails |  | code: steps/hpo.py |" in done.stdout.splitlines()
+    assert "LookupError: no wine" in done.stdout.splitlines()
+    assert done.stdout.splitlines()[0] == "# What this change moves"
     assert place.client.search_registered_models() == []
-    unknown = place.run("verify", edited.wine, against="origin/main")
-    assert unknown.exit_code == 1 and unknown.stdout == ""
-    assert unknown.errors().startswith("Error: 'origin/main' is no commit of this checkout\n Fetch it: git fetch")
+
+    done = place.run("verify", edited.wine, against="origin/main")
+    assert done.exit_code == 1 and done.stdout == ""
+    assert done.errors().startswith("Error: 'origin/main' is no commit of this checkout\n Fetch it: git fetch")
