@@ -133,22 +133,26 @@ class _Items:
     experiments: Mapping[str, str]
 
     def item(self, node: str) -> Item | None:
-        """The item of a node; None if it stands for no result, or for one of a run that was deleted."""
+        """The item of a node; None if it stands for no result, or for one that cannot be used.
+
+        The run may have been deleted, have failed, or have only checked another run.
+        """
         if version := self.graph.versions.get(node):
             return self._version(version)
         run = self.graph.runs.get(self.graph.maker.get(node, node.removeprefix(RUN)))
-        if run is None or not run.active:
+        if run is None or not run.active or not run.finished:
             return None
         if made := self.graph.made.get(node):
             return self._of(run, node, made.name, made.uri, made.digest)
         if run.trial:
             return self._of(run, node, TRIAL)
         left = run.outputs or run.models or run.by_reference
-        reports = run.finished and bool(run.step) and not left
+        reports = bool(run.step) and not left
         return self._of(run, node, REPORT) if reports else None
 
     def _of(self, run: RecordedRun, node: str, kind: str, location: str = "", digest: str = "") -> Item:
         links = self.graph.links.get(run.run_id, ())
+        search = self.graph.runs.get(run.parent) if run.trial else None
         return Item(
             id=node,
             kind=MODEL if node.startswith("models:/") else kind,
@@ -157,7 +161,7 @@ class _Items:
             run_id=run.run_id,
             step=run.step or f"trial {run.trial}",
             experiment=self.experiments.get(run.experiment, run.experiment),
-            user=run.user,
+            user=search.user if search else run.user,
             when=_when(run.ended),
             trial=run.trial,
             made_of=self._nearest(run) or (SUBJECT,),

@@ -124,7 +124,7 @@ def read_run(run: Run) -> RecordedRun:
         status=info.status,
         ended=_time(info.end_time) or _time(info.start_time),
         active=info.lifecycle_stage == "active",
-        finished=info.status == "FINISHED" and (names.OUTPUTS in tags or bool(reused)),
+        finished=info.status == "FINISHED" and bool(tags.keys() & {names.OUTPUTS, names.REUSED, names.TRIAL_RESULT}),
         parent=tags.get(names.PARENT, ""),
         reused=reused if _ID.fullmatch(reused) else "",
         trial=tags.get(names.TRIAL, ""),

@@ -58,7 +58,8 @@ def test_the_chain_runs_is_reused_and_comes_out_identical(place, published, tmp_
     assert reproduced.exit_code == 0, reproduced.errors()
     assert "grade identical" in reproduced.stdout
     impact = place.run("impact", wine, of="wine.csv")
-    assert "  served now: models:/wine/1 (champion)" in impact.stdout, impact.stdout + impact.errors()
+    assert "  served now: models:/wine/1 (candidate, champion)" in impact.stdout, impact.stdout + impact.errors()
+    assert "  came of it: 1 dataset, 1 search, 4 models, 1 version, 4 trials" in impact.stdout, impact.stdout
     bundled = place.run("bundle", wine, run_id=first.run_id, out=tmp_path / "run.zip")
     assert bundled.exit_code == 0 and (tmp_path / "run.zip").is_file(), bundled.errors()
     refused = serve_contexts(monkeypatch)

@@ -93,12 +93,13 @@ class BulkStore:
         return run_id
 
     def trial(self, search: str, number: int, *, experiment: str = "1", reused: str = "", deleted: bool = False,
-              models: Iterable[str] = ()) -> str:  # fmt: skip
-        """A trial of the search's run; its id."""
+              models: Iterable[str] = (), revoked: bool = False) -> str:  # fmt: skip
+        """A trial of the search's run; its id. revoked: its result was only a check."""
         run_id = self._next("run")
         result = {"metrics": {"val_rmse": 3.5}, "number": number, "params": {"max_depth": 6}, "status": "ok"}
         tags = {names.TRIAL: str(number), names.TRIAL_RESULT: json.dumps(result), names.SEARCH_KEY: sha(search)}
         tags |= {names.REUSED: reused} if reused else {}
+        tags |= {names.TRIAL_RESULT: None} if revoked else {}
         self._run(run_id, f"trial {number}", experiment, search, "FINISHED", deleted, "ada", models, tags,
                   {"max_depth": "6", "learning_rate": "0.1"})  # fmt: skip
         return run_id

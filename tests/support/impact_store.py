@@ -229,6 +229,10 @@ class ImpactStore:
         # Failed, or a check whose outputs were revoked; it registered version 1 of a registry of its own.
         store.run("preprocess", [Input("2023-01", "sample", sha("a recipe"))], status="FAILED")
         store.run("register", [dataset], {"version": (sha("v"), champion)}, tags={names.OUTPUTS: None})
+        check, model = store._next("run"), store.model()
+        store.run("preprocess", [month], {"dataset": dataset.digest}, tags={names.OUTPUTS: None})
+        store.run("hpo", [dataset], {"search": sha("z")}, models=[model], run_id=check, tags={names.OUTPUTS: None})
+        store.trial(check, 0, models=[model], revoked=True)
         # With this project's mark: what they claim of others is not believed, and what cannot be read is passed over.
         lie = store._next("run")
         store.run("preprocess", [month], {"dataset": (dataset.digest, dataset.uri), "version": (sha("v"), champion),
