@@ -114,8 +114,8 @@ def _chosen(answer: Answer) -> list[Item]:
 
 
 def _box(item: Item, ids: set[str], trials: Sequence[Item]) -> Box:
-    if item.aliases:
-        second = ", ".join(item.aliases)
+    if item.kind == VERSION:
+        second = " ".join([item.location.rpartition("/")[2], ", ".join(item.aliases)])
     elif trials and not item.trial and item.location.startswith("runs:/"):
         second = plural(sum(one.kind == TRIAL for one in trials), TRIAL)
     else:
@@ -132,9 +132,10 @@ def _place(item: Item) -> str:
     if item.location.startswith("runs:/"):
         return f"run {item.run_id[:SHORT_ID]}"
     model = item.location.removeprefix("models:/")
-    return (
-        model[: SHORT_ID + 2] if item.kind == MODEL else model.rpartition("/")[2] if model == item.location else model
-    )
+    if item.kind == MODEL:
+        return model[: SHORT_ID + 2]
+    before, _, last = model.rpartition("/")
+    return before if item.kind == VERSION else last  # the number is in the first line
 
 
 def _columns(boxes: Sequence[Box]) -> dict[str, int]:

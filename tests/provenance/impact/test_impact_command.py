@@ -98,6 +98,7 @@ def test_the_served_version_comes_first(truth, tmp_path):
     assert next(line for line in lines if line.startswith("  version")).startswith(f"  version     {champion}  served,")
     page = Page((tmp_path / "page.html").read_text())
     assert f"served now: {champion} (champion)" in page.text
+    assert f"version {champion.rpartition('/')[2]} champion{NAME}" in page.text  # a box of the graph
 
 
 def test_what_others_wrote_reaches_neither_terminal_nor_page(store, tmp_path):
