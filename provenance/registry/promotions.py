@@ -144,7 +144,8 @@ def enter(session: Session, model_name: str, model: Output, tags: Mapping[str, s
     """Register a model, or complete a version that an earlier run of the same key left unfinished.
 
     A run can be killed after it registered a version. If the files of that version are those of `model`, the version is
-    completed. Otherwise it is deleted, unless it holds an alias.
+    completed. Otherwise it is deleted, unless it holds an alias. Whoever signs completes none: its files that differ
+    from run to run, such as MLmodel, may be a stranger's, and would be signed with it.
 
     Parameters
     ----------
@@ -172,8 +173,9 @@ def enter(session: Session, model_name: str, model: Output, tags: Mapping[str, s
         If the registry refuses the version.
     """
     client, found = session.client, None
+    own_alone = bool(session.signer) or session.only_signed
     for version in unfinished(client, model_name, tags[names.KEY], session.project):
-        same = None if found else _as_registered(version, model)
+        same = None if found or own_alone else _as_registered(version, model)
         if same:
             session.say(f"completing version {version.version} of {model_name}, whose run ended before it was done")
             tag_version(client, model_name, str(version.version), tags)

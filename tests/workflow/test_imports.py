@@ -8,7 +8,8 @@ import pytest
 from tests.support.project import ROOT, Workplace, environment, workplace
 
 # What takes long to import, and what MLflow does not import itself. (It does import pandas, pyarrow, NumPy, SciPy.)
-HEAVY = ("distributed", "hyperopt", "matplotlib", "mlflow.pyfunc", "pyarrow.parquet", "sklearn", "xgboost")
+HEAVY = ("distributed", "hyperopt", "matplotlib", "mlflow.pyfunc", "pyarrow.parquet", "securesystemslib", "sklearn",
+         "xgboost")  # fmt: skip
 # Runs the module that it is given as a program, and says last on stderr which of HEAVY that has imported.
 PROGRAM = f"""
 import atexit, runpy, sys

@@ -13,8 +13,10 @@ from provenance.record import names
 from provenance.record.artifacts import open_artifact
 from provenance.registry import promotions as versions
 from provenance.reuse import heartbeat
+from provenance.signing.signing_key import VARIABLE
 from steps.register import register
 from tests.support.project import workplace
+from tests.support.signing_keys import private_key
 from tests.support.step_chain import SEARCH, Chain
 
 NAME = "nyc-taxi-duration-sample"
@@ -169,6 +171,17 @@ def test_a_version_whose_model_was_altered_or_lost_since_is_deleted(chain, monke
     assert [version.version for version in chain.client.search_model_versions(f"name = '{NAME}'")] == [2]
     assert holder(chain.client, names.CHAMPION) == "2"
     no_alias_is_silent(chain.client)
+
+
+@pytest.mark.slow
+def test_who_signs_completes_no_version_of_another_run(chain, monkeypatch, tmp_path):
+    """Its MLmodel is in no digest, differs from run to run, and would be signed as it stands."""
+    killed(chain, monkeypatch, "update_model_version", 1, False)
+    monkeypatch.setenv(VARIABLE, str(private_key(tmp_path, "ada")))
+    result = chain.run("register")
+    assert result.exit_code == 0, result.stderr
+    assert f"deleting version 1 of {NAME}, whose run ended before it was done" in result.stderr
+    assert holder(chain.client, names.CHAMPION) == "2"
 
 
 @pytest.mark.slow
