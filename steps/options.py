@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import click
 
 from provenance.pipeline.declaration import RUN
-from provenance.pipeline.options import OPTIONS as ENGINE
 from provenance.pipeline.options import (
+    NOT_NEGATIVE,
     POSITIVE,
     ArtifactType,
     EngineType,
@@ -18,6 +16,7 @@ from provenance.pipeline.options import (
     chosen,
     option,
 )
+from provenance.pipeline.options import OPTIONS as ENGINE
 
 __all__ = ["DATA", "RUN", "TRIALS", "StepCommand", "options"]
 
@@ -57,19 +56,6 @@ class SourceType(click.ParamType):
         return value if plain else str(user_path(value))
 
 
-class PercentType(click.FloatRange):
-    """Per cent, not negative. A limit that is no number would never be passed, without a word."""
-
-    def __init__(self):
-        super().__init__(min=0)
-
-    def convert(self, value, param, ctx):
-        percent = super().convert(value, param, ctx)
-        if math.isnan(percent):
-            self.fail(f"{value!r:.100} is no number", param, ctx)
-        return percent
-
-
 class AutoType(click.ParamType):
     """``auto``, or a value of another type."""
 
@@ -103,7 +89,7 @@ _option(
     "Where work is done: local, dask://host:port, dask:tls://host:port. Same result.",
 )
 _option("fit_workers", 1, POSITIVE, "Processes or cluster workers that share the fit; another number: another model.")
-_option("trial_timeout", 0.0, click.FloatRange(min=0), "Seconds a trial may take; 0: no limit.")
+_option("trial_timeout", 0.0, NOT_NEGATIVE, "Seconds a trial may take; 0: no limit.")
 _option("stop_after", 0, click.IntRange(min=0), "End after so many trials without improvement; 0: never.")
 _option("select", "val", click.Choice(["val", "test"]), "Which split chooses among the candidates.")
 _option("refit", "train+val", click.Choice(["train", "train+val"]), "Months that the registered model is fitted on.")
@@ -112,8 +98,8 @@ _option("model", "auto", str, "URI of a registered model; auto: the champion of 
         called="registered")  # fmt: skip
 _option("months", "none", MonthsType(optional=True), "New months, to be compared with those the model learned from.")
 _option("trips", "none", ArtifactType("none"), "Path or URI of a Parquet or CSV file of raw trips.")
-_option("fail_above", 0.0, PercentType(), "Per cent above the model's test RMSE for exit code 1; 0: never.")
-_option("retrain_above", 5.0, PercentType(), "Per cent above the champion's test RMSE that retrain; 0: any month.")
+_option("fail_above", 0.0, NOT_NEGATIVE, "Per cent above the model's test RMSE for exit code 1; 0: never.")
+_option("retrain_above", 5.0, NOT_NEGATIVE, "Per cent above the champion's test RMSE that retrain; 0: any month.")
 for _split in ("train", "val", "test"):
     _option(
         f"{_split}_window", "auto", AutoType(POSITIVE), f"How many {_split} months; auto: as many as the champion's."

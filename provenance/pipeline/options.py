@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -68,6 +69,16 @@ class TrustType(click.ParamType[str]):
         return ",".join(words)
 
 
+class NumberType(click.FloatRange):
+    """A finite number. Nothing is above or below NaN, so that a check with it would pass whatever happened."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r:.100} is no finite number", param, ctx)
+        return number
+
+
 class YesNoType(click.types.BoolParamType):
     """A boolean. Unlike click's own type it refuses an empty value."""
 
@@ -130,7 +141,7 @@ def option(name: str, default: object, kind: object, text: str) -> Decorator:
 
 
 POSITIVE = click.IntRange(min=1)
-ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
+NOT_NEGATIVE = NumberType(min=0)
 
 OPTIONS: Mapping[str, Decorator] = {
     name: option(name, default, kind, text)
@@ -151,7 +162,7 @@ OPTIONS: Mapping[str, Decorator] = {
         ),
         ("draw", False, YesNoType(), "Draw the chain as a Mermaid graph."),
         ("json", False, YesNoType(), "Print JSON, for machines."),
-        ("keep_days", 30.0, click.FloatRange(min=0), "Days a run's outputs stay usable for reuse."),
+        ("keep_days", 30.0, NOT_NEGATIVE, "Days a run's outputs stay usable for reuse."),
         ("delete", False, YesNoType(), "Really delete; without it nothing is touched."),
         ("dataset", "auto", ArtifactType("auto"), "URI of a dataset artifact; auto: find it or make it."),
         ("max_evals", 20, POSITIVE, "Trials of the search."),
@@ -166,7 +177,7 @@ OPTIONS: Mapping[str, Decorator] = {
         ("env_manager", "auto", click.Choice(["auto", *MANAGERS]), "Environment manager; auto: the recorded one."),
         ("against", "none", str, "A commit to run and compare with instead of expected.json; Markdown on stdout."),
         ("require", "identical", click.Choice(GRADES), "The least grade for exit code 0."),
-        ("tolerance", 1e-6, click.FloatRange(min=0), "Relative distance of metrics that still counts as close."),
+        ("tolerance", 1e-6, NOT_NEGATIVE, "Relative distance of metrics that still counts as close."),
         ("write", False, YesNoType(), "Write expected.json instead of comparing with it."),
         ("a", "none", str, "One run, by its id."),
         ("b", "none", str, "The other run, by its id."),

@@ -6,7 +6,8 @@ import click
 import pytest
 
 from provenance.pipeline import invocation
-from steps.options import ArtifactType, PercentType
+from provenance.pipeline.options import NOT_NEGATIVE
+from steps.options import ArtifactType
 
 AS_GIVEN = [
     "auto",
@@ -67,9 +68,9 @@ def test_a_password_in_the_trackings_uri_is_refused_unsaid(monkeypatch):
     assert "secret-word" not in result.output
 
 
-@pytest.mark.parametrize("text", ["nan", "-1", "five"])
-def test_a_limit_in_per_cent_is_a_number(text):
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "five"])
+def test_a_number_is_finite(text):
     """Nothing is above NaN, so that a check with it would pass whatever happened."""
     with pytest.raises(click.BadParameter):
-        PercentType().convert(text, None, None)
-    assert PercentType().convert("5", None, None) == 5.0
+        NOT_NEGATIVE.convert(text, None, None)
+    assert NOT_NEGATIVE.convert("5", None, None) == 5.0
