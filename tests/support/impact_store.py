@@ -65,6 +65,7 @@ class ImpactStore:
     trials: int = 5
     truth: Truth = field(default_factory=Truth)
     versions: int = 0
+    foreign: int = 0  # versions of strangers
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -75,6 +76,7 @@ class ImpactStore:
         self.store.experiment(1, "trips")
         self.store.experiment(2, "colleagues")
         self.store.registered(NAME)
+        self.store.registered("strangers")
 
     def fill(self, chains: int) -> Truth:
         for number in range(chains):
@@ -229,6 +231,9 @@ class ImpactStore:
         # Failed, or a check whose outputs were revoked; it registered version 1 of a registry of its own.
         store.run("preprocess", [Input("2023-01", "sample", sha("a recipe"))], status="FAILED")
         store.run("register", [dataset], {"version": (sha("v"), champion)}, tags={names.OUTPUTS: None})
+        # A version that says that a run here registered it; that run does not say so.
+        self.foreign += 1
+        store.version("strangers", self.foreign, "m-" + "9" * 32, some)
         check, model = store._next("run"), store.model()
         store.run("preprocess", [month], {"dataset": dataset.digest}, tags={names.OUTPUTS: None})
         store.run("hpo", [dataset], {"search": sha("z")}, models=[model], run_id=check, tags={names.OUTPUTS: None})

@@ -135,6 +135,8 @@ def champion(asked) -> str:
 @pytest.mark.parametrize("commit", COMMITS)
 def test_of_a_commit(asked, commit):
     """What a run reused was made by another commit."""
+    own = [run for run in asked.graph.runs.values() if run.commit == commit and run.step and not run.reused]
+    assert asked.one(commit).subject.about == f"{len(own)} runs worked with it"
     assert asked.items(commit) == asked.items(commit[:9]) == asked.truth.of(f"commit:{commit}")
 
 
