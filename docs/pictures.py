@@ -193,8 +193,9 @@ def shots(store: str, run_id: str) -> list[Shot]:
         run_id = own[0].info.run_id
     run = client.get_run(run_id)
     home = f"experiments/{run.info.experiment_id}"
-    steps = {step: run.data.tags[f"lineage.run.{step}"] for step in ("preprocess", "train", "hpo", "register")}
-    version = run.data.tags["lineage.output.register.version.uri"].removeprefix("models:/").split("/")
+    steps = json.loads(run.data.tags["lineage.steps"])
+    uri = json.loads(run.data.tags["lineage.made"])["register.version"].split()[0]
+    version = uri.removeprefix("models:/").split("/")
     query = f"tags.`mlflow.parentRunId` = '{steps['hpo']}' and attributes.status = 'FINISHED'"
     order = ["metrics.val_rmse ASC"]
     trials = client.search_runs([run.info.experiment_id], query, max_results=5, order_by=order)

@@ -25,7 +25,6 @@ def main(**params) -> None:
     from runtime.progress import numbered
     from steps.pages import results
     from steps.pipeline import PIPELINE
-    from steps.preprocess import data_tags
 
     params = prepared(params)
 
@@ -38,8 +37,7 @@ def main(**params) -> None:
             echo(line)
         return 0
 
-    tags = {**data_tags(params), names.FAMILY: params["model"]}
-    run_chain(PIPELINE, "main", params, steps, conclude, tags, about=results.main)
+    run_chain(PIPELINE, "main", params, steps, conclude, {names.FAMILY: params["model"]}, about=results.main)
 
 
 def prepared(params: dict) -> dict:

@@ -1,9 +1,7 @@
 """Every tag, metric, artifact and model name that is this project's own; provenance/record/names.py has the rest."""
 
-# To filter and sort runs by in the UI.
+# On a logged model: its features, the trial it comes of, and the splits it was fitted on.
 FEATURES = "features"
-
-# On a logged model: the trial it comes of, and the splits it was fitted on.
 TRIAL = "trial"
 REFIT = "refit"
 TAXI = "taxi"

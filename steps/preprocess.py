@@ -37,20 +37,7 @@ def preprocess(**params: Any) -> None:
     from steps.pages import results
     from steps.pipeline import PIPELINE, PREPROCESS
 
-    run_step(PIPELINE, PREPROCESS, params, work, report, tags=data_tags(params), about=results.preprocess)
-
-
-def data_tags(params: Parameters) -> dict[str, str]:
-    """What to filter runs by in the UI."""
-    from steps import names as trip_names
-
-    return {
-        trip_names.TAXI: params["taxi"],
-        trip_names.FEATURES: params["features"],
-        trip_names.TRAIN_MONTHS: params["train_months"],
-        trip_names.VAL_MONTHS: params["val_months"],
-        trip_names.TEST_MONTHS: params["test_months"],
-    }
+    run_step(PIPELINE, PREPROCESS, params, work, report, about=results.preprocess)
 
 
 def work(step: StepRun) -> None:

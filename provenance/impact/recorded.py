@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
-from provenance.record import names
+from provenance.record import names, run_tags
 from provenance.record.artifacts import ArtifactError
 from provenance.record.lineage import Input, Lineage, LineageError
+from provenance.record.run_tags import Listed
 from provenance.reuse import cache
 from provenance.store.paging import every
 from runtime.progress import bar, number_of
@@ -115,7 +116,7 @@ def _without_garbage_collection() -> Iterator[None]:
 def read_run(run: Run) -> RecordedRun:
     """What the tags of a run say."""
     tags, info = run.data.tags, run.info
-    reused, commit, linked = tags.get(names.REUSED, ""), tags.get(names.COMMIT, ""), names.PREFIX + "run."
+    reused, commit = tags.get(names.REUSED, ""), tags.get(names.COMMIT, "")
     return RecordedRun(
         run_id=info.run_id,
         step="" if names.TRIAL in tags else tags.get(names.STEP, ""),
@@ -131,28 +132,29 @@ def read_run(run: Run) -> RecordedRun:
         commit=commit if _COMMIT.fullmatch(commit) else "",
         environment=tags.get(names.ENVIRONMENT, ""),
         params=_params(run) if names.STEP in tags else {},
-        steps=tuple(value for name, value in tags.items() if name.startswith(linked) and _ID.fullmatch(value)),
-        inputs=tuple(Input(name, uri, digest) for name, uri, digest in _pairs(tags, names.INPUT)),
-        outputs=tuple(Made(name, stored(uri) or uri, digest) for name, uri, digest in _pairs(tags, names.OUTPUT)),
+        steps=tuple(value for value in run_tags.steps(tags).values() if _ID.fullmatch(value)),
+        inputs=tuple(Input(name, uri, digest) for name, uri, digest in _digested(run_tags.inputs(tags))),
+        outputs=tuple(
+            Made(name, stored(uri) or uri, digest) for name, uri, digest in _digested(run_tags.outputs(tags))
+        ),
         models=tuple(output.model_id for output in run.outputs.model_outputs) if run.outputs else (),
     )
 
 
 def _params(run: Run) -> dict[str, str]:
-    """The parameters as the record has them, else as MLflow logged them."""
-    recorded = {name: value for name, value in run.data.tags.items() if name.startswith(names.PARAM)}
-    return {**run.data.params, **{name.removeprefix(names.PARAM): value for name, value in recorded.items()}}
+    """The parameters as the tags of earlier code have them, else as MLflow logged them."""
+    return {**run.data.params, **run_tags.earlier_params(run.data.tags)}
 
 
 def _time(value: int | None) -> int:
     return value if value and 0 < value < cache.LATEST else 0
 
 
-def _pairs(tags: Mapping[str, str], prefix: str) -> Iterable[tuple[str, str, str]]:
+def _digested(listed: Mapping[str, Listed]) -> Iterable[tuple[str, str, str]]:
     """(name, URI, digest) of each input or output that tags name with a digest."""
-    for name, value in tags.items():
-        if name.startswith(prefix) and _DIGEST.fullmatch(value):
-            yield name.removeprefix(prefix), tags.get(f"{name}.uri", ""), value
+    for name, item in listed.items():
+        if _DIGEST.fullmatch(item.digest):
+            yield name, item.uri, item.digest
 
 
 def _lacks_tags(run: RecordedRun) -> bool:

@@ -56,7 +56,7 @@ def run_chain(
     """
     from mlflow.entities import Metric
 
-    from provenance.record import names
+    from provenance.record import names, run_tags
     from provenance.record.dataset_inputs import same_inputs
     from provenance.record.lineage import normalise
     from provenance.record.writer import named, record_finish, record_start, set_tags
@@ -89,7 +89,8 @@ def run_chain(
             headline = [metric.name for metric in pipeline.headline]
             first_shown = sorted(scores, key=lambda key: headline.index(key) if key in headline else len(headline))
             client.log_batch(run_id, metrics=[Metric(key, scores[key], 0, 0) for key in first_shown])
-            set_tags(client, run_id, {f"{names.PREFIX}run.{step}": hit.run_id for step, hit in made.items()})
+            runs = {step: hit.run_id for step, hit in made.items()}
+            set_tags(client, run_id, run_tags.of_steps(runs))
             outputs = tuple(
                 replace(output, name=f"{step}.{output.name}")
                 for step, hit in made.items()
@@ -98,7 +99,6 @@ def run_chain(
             first = next(iter(made.values()))
             same_inputs(client, run_id, first.run_id)
             finished = replace(lineage, inputs=first.lineage.inputs, outputs=outputs).with_key()
-            runs = {step: hit.run_id for step, hit in made.items()}
             record_finish(session, finished, steps=runs, about=about(session, made))
             exit_code = conclude(session, made)
         echo(f"run {run_id}")

@@ -24,6 +24,23 @@ def own_run(entry_point: str) -> Iterator[Run]:
     launched(entry_point)
     with mlflow.start_run() as run:
         yield run
+    _remove_process_tags(run.info.run_id)
+
+
+def _remove_process_tags(run_id: str) -> None:
+    """Delete the tags that only a RUNNING run needs.
+
+    Call it after the run has ended, so that the process of a RUNNING run is always known.
+    """
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    from provenance.record import names
+
+    client = MlflowClient()
+    with contextlib.suppress(MlflowException):  # the store refuses to, or is gone: the run is finished all the same
+        for name in sorted(client.get_run(run_id).data.tags.keys() & {*names.ALIVE}):
+            client.delete_tag(run_id, name)
 
 
 def launched(entry_point: str) -> Run | None:

@@ -7,14 +7,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
-from provenance.record import names
+from provenance.record import run_tags
 from provenance.record.digest import JsonObject, Listing, digest_json
 from provenance.record.validation import code as as_code
 from provenance.record.validation import malformed, printable
 
 SCHEMA_VERSION = 2  # in version 1 the key covers all recorded code, and contains no version of the engine
 READABLE = (1, 2)
-TAG_LENGTH = 5000  # characters MLflow keeps of a tag
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -151,33 +150,8 @@ class Lineage:
             ) from error
 
     def tags(self) -> dict[str, str]:
-        """The tags of the run, to search for it. Long values are cut to the length that MLflow keeps."""
-        environment, source = self.environment, self.source
-        found = {
-            names.SCHEMA: self.schema,
-            names.STEP: self.step,
-            names.KEY: self.key,
-            names.CODE: self.code_digest,
-            names.COMMIT: source.get("commit"),
-            names.REMOTE: source.get("remote"),
-            names.BRANCH: source.get("branch"),
-            names.DIRTY: str(bool(source.get("dirty"))).lower(),
-            names.PATCH: source.get("patch"),
-            names.LOCK: environment.get("lock_digest"),
-            names.ENVIRONMENT: self.environment_key,
-            names.ENVIRONMENT_EQUALS_LOCK: str(not environment.get("differences")).lower(),
-            names.PYTHON: environment.get("python"),
-            names.PLATFORM: environment.get("platform"),
-            names.CPU: environment.get("cpu"),
-            names.CORES: environment.get("cores"),
-            names.MANAGER: environment.get("manager"),
-        }
-        found |= {names.PARAM + name: value for name, value in {**self.params, **self.placement}.items()}
-        found |= {names.INPUT + item.role: item.digest for item in self.inputs}
-        found |= {f"{names.INPUT}{item.role}.uri": item.uri for item in self.inputs}
-        found |= {names.OUTPUT + item.name: item.digest for item in self.outputs}
-        found |= {f"{names.OUTPUT}{item.name}.uri": item.uri for item in self.outputs}
-        return {name: str(value)[:TAG_LENGTH] for name, value in found.items() if value is not None}
+        """The tags of the run, to search for it."""
+        return run_tags.of(self)
 
     def description(self) -> str:
         """The record as a Markdown table for the run's page."""

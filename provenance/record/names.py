@@ -5,27 +5,17 @@ PREFIX = "lineage."
 # What a run is. People can search for these tags in the UI: tags.`lineage.step` = 'hpo'.
 # PROJECT names the project of a run (project_identity.py). Only runs of this project may be ended, changed or deleted.
 PROJECT = PREFIX + "project"
-SCHEMA = PREFIX + "schema"
 STEP = PREFIX + "step"
 KEY = PREFIX + "key"
 CODE = PREFIX + "code"
 COMMIT = PREFIX + "commit"
-REMOTE = PREFIX + "remote"
-BRANCH = PREFIX + "branch"
 DIRTY = PREFIX + "dirty"
-PATCH = PREFIX + "patch"
-LOCK = PREFIX + "lock"
 ENVIRONMENT = PREFIX + "environment"
-ENVIRONMENT_EQUALS_LOCK = PREFIX + "environment_equals_lock"
-PYTHON = PREFIX + "python"
-PLATFORM = PREFIX + "platform"
-CPU = PREFIX + "cpu"
-CORES = PREFIX + "cores"
-MANAGER = PREFIX + "env_manager"
 ENVIRONMENT_FOLDER = PREFIX + "env_folder"
-PARAM = PREFIX + "param."
-INPUT = PREFIX + "input."
-OUTPUT = PREFIX + "output."
+# URI and digest of what the run read and made, and the run ids of a chain's steps. run_tags.py writes and reads them.
+INPUTS = PREFIX + "inputs"
+MADE = PREFIX + "made"
+STEPS = PREFIX + "steps"
 
 # The digest of the recorded outputs. It is written last: a run without it has no usable outputs.
 OUTPUTS = PREFIX + "outputs"
@@ -41,11 +31,13 @@ TRIAL_RESULT = PREFIX + "trial_result"
 SIGNATURE = PREFIX + "signature"
 ERROR = "error"  # of a trial that failed
 
-# The process of a RUNNING run, its last heartbeat, and its place in the queue of runs with the same key.
+# The process of a RUNNING run, its last heartbeat, and its place in the queue of runs with the same key. A run that has
+# finished has none of them.
 HOST = "alive.host"
 PROCESS = "alive.process"
 HEARTBEAT = "alive.beat"
 TICKET = "alive.ticket"
+ALIVE = (HOST, PROCESS, HEARTBEAT, TICKET)
 # The queue of runs that may change the champion of one registered model. Only one of them does so at a time.
 GATE = "gate.model"
 GATE_TICKET = "gate.ticket"

@@ -287,7 +287,8 @@ def turn(session: Session, model_name: str) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(MlflowException):  # there is no tag if the run failed before it took a ticket
-            client.delete_tag(run_id, names.GATE)
+            for name in tags:
+                client.delete_tag(run_id, name)
 
 
 def promote(session: Session, model_name: str, version: str, why: str, rollback: bool = False) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from provenance.pipeline.declaration import Pipeline
 from provenance.pipeline.session import RunError, Session
-from provenance.record import names
+from provenance.record import names, run_tags
 from provenance.record.artifacts import ArtifactError, problems, small_file
 from provenance.record.lineage import Input, Lineage
 from provenance.record.problem import Problem
@@ -89,11 +89,11 @@ def step_runs(session: Session, run_id: str) -> list[str]:
     if hit.lineage.step in session.pipeline.by_name:
         return [hit.run_id]
     tags = session.client.get_run(hit.run_id).data.tags
-    linked = [value for name, value in tags.items() if name.startswith(names.PREFIX + "run.")]
+    linked = run_tags.steps(tags)
     if not linked:
         raise RunError(f"run {run_id} is a run of {hit.lineage.step!r:.40}, which makes nothing to repeat\n "
                        f"Give a run of {session.pipeline.repeatable}.")  # fmt: skip
-    made = [session.hit(text) for text in linked]
+    made = [session.hit(text) for text in linked.values()]
     if session.only_signed and not all(_is_part(hit, step) for step in made):  # nobody signed the tags
         raise RunError(f"run {run_id} names other runs in its tags than its signed record\n Do not use it.")
     return list(dict.fromkeys(step.run_id for step in made))
@@ -136,13 +136,14 @@ def _known(milliseconds: int | None) -> int:
 
 def _check_tags(run_id: str, lineage: Lineage, tags: Mapping[str, str]) -> None:
     """Raise RunError if a tag of the run differs from its record: then one of them was altered."""
-    recorded = lineage.tags()
-    recorded |= {_GIT_COMMIT: recorded[names.COMMIT]} if _GIT_COMMIT in tags and names.COMMIT in recorded else {}
-    for name in sorted({*recorded, names.COMMIT, names.REMOTE, names.BRANCH, names.PATCH}):
-        if tags.get(name) != recorded.get(name):
+    recorded = run_tags.expected(lineage, tags)
+    if _GIT_COMMIT in tags and (commit := recorded.get(names.COMMIT)):
+        recorded[_GIT_COMMIT] = commit
+    for name in sorted(recorded):
+        if tags.get(name) != recorded[name]:
             raise RunError(
                 f"tag {name} of run {run_id} is {tags.get(name)!r:.120}, its {names.LINEAGE_FILE} says "
-                f"{recorded.get(name)!r:.120}\n One of them was changed after the run: do not use the run."
+                f"{recorded[name]!r:.120}\n One of them was changed after the run: do not use the run."
             )
 
 

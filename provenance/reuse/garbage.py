@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.file_utils import local_file_uri_to_path
 
-from provenance.record import names
+from provenance.record import names, run_tags
 from provenance.record.validation import one_line
 from provenance.store.paging import every
 from provenance.store.project_identity import is_ours, project_name
@@ -155,11 +155,10 @@ def ancestors(run: Run, makers: Mapping[str, Iterable[str]]) -> list[str]:
     """
     tags = run.data.tags
     found = [tags[name] for name in (names.REUSED, names.PARENT) if name in tags]
-    found += [value for name, value in tags.items() if name.startswith(names.PREFIX + "run.")]
-    for name, value in tags.items():
-        if name.startswith((names.INPUT, names.OUTPUT)):
-            found += [match[1]] if (match := _RUN_IN_URI.match(value)) else []
-            found += makers.get(match[1], ()) if (match := _MODEL_IN_URI.match(value)) else ()
+    found += run_tags.steps(tags).values()
+    for item in (*run_tags.inputs(tags).values(), *run_tags.outputs(tags).values()):
+        found += [match[1]] if (match := _RUN_IN_URI.match(item.uri)) else []
+        found += makers.get(match[1], ()) if (match := _MODEL_IN_URI.match(item.uri)) else ()
     return found
 
 
@@ -205,8 +204,8 @@ def _runs_of(client: MlflowClient, version: ModelVersion) -> set[str]:
 
 def _claims(run: Run) -> Iterator[tuple[str, str]]:
     """(name, number) of the model versions that `run` registered, according to its tags."""
-    for name, value in run.data.tags.items():
-        if name.startswith(names.OUTPUT) and (match := _VERSION_IN_URI.fullmatch(value)):
+    for item in run_tags.outputs(run.data.tags).values():
+        if match := _VERSION_IN_URI.fullmatch(item.uri):
             yield match[1], match[2]
 
 

@@ -29,6 +29,7 @@ HEARTBEAT_SECONDS = 20
 SILENT_SECONDS = 150
 # How long to wait for a run in an experiment that is not trusted. One comparison at the gate takes less.
 STRANGER_SECONDS = 300
+JOIN_SECONDS = 2
 _PROCESS = re.compile("([0-9]{1,10})@[0-9]*")  # as process_name gives it
 _TICKET = re.compile("[0-9]{1,12}")
 
@@ -175,6 +176,7 @@ class Heartbeat:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
+        self._thread.join(timeout=JOIN_SECONDS)  # a heartbeat that is being written now shall not be the last tag
         stop_retrying(error)
 
 

@@ -11,7 +11,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from provenance.pipeline.session import RunError, Session
-from provenance.record import names
+from provenance.record import names, run_tags
 from provenance.record.artifacts import ArtifactError
 from provenance.record.digest import digest_json
 from provenance.record.lineage import Input, Lineage, LineageError
@@ -128,9 +128,9 @@ def _records(session: Session, run_id: str) -> list[Lineage]:
 
 
 def _same(session: Session, digest: str) -> Iterator[Lineage]:
-    condition = f"tags.`{names.OUTPUT}{names.DATASET}` = '{digest}'"
-    for run in islice(cache.finished(session.client, session.trusted_experiments, condition), MOST_RUNS):
-        yield from _records(session, run.info.run_id)
+    for condition in run_tags.made(names.DATASET, digest):
+        for run in islice(cache.finished(session.client, session.trusted_experiments, condition), MOST_RUNS):
+            yield from _records(session, run.info.run_id)
 
 
 def _city(lineage: Lineage) -> str:

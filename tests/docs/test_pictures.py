@@ -3,11 +3,14 @@
 import importlib.util
 import shutil
 import sys
+from dataclasses import replace
 
 import pytest
 
-from provenance.record import names
+from provenance.record import names, run_tags
+from provenance.record.lineage import Output
 from tests.support.project import ROOT
+from tests.support.records import RECORD, A
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +28,9 @@ def test_the_pages_are_those_of_the_newest_finished_chain(pictures, client):
     made = client.create_logged_model("1", name="linear-green-2023-01")
     client.create_registered_model("trips")
     client.create_model_version("trips", f"models:/{made.model_id}")
-    steps = {f"{names.PREFIX}run.{step}": step[0] * 32 for step in ("preprocess", "train", "hpo", "register")}
-    version = {f"{names.OUTPUT}register.version.uri": "models:/trips/1"}
-    run = client.create_run("1", tags={names.STEP: "main", **steps, **version})
+    steps = run_tags.of_steps({step: step[0] * 32 for step in ("preprocess", "train", "hpo", "register")})
+    record = replace(RECORD, step="main", outputs=(Output("register.version", "models:/trips/1", A),))
+    run = client.create_run("1", tags={**record.tags(), **steps})
     client.set_terminated(run.info.run_id)
     repeated = client.create_run("1", tags={names.STEP: "main", names.PARENT: "v" * 32})
     client.set_terminated(repeated.info.run_id)

@@ -16,6 +16,7 @@ from steps.pipeline import PIPELINE
 from steps.predict import predict
 from taxi.models.predictor import PredictorError
 from tests.support.finished_runs import SEARCH, TRAIN, finish, left, searched
+from tests.support.records import reading
 
 MODEL = "models:/m-" + "1" * 32
 DATASET = Input("dataset", "runs:/" + "1" * 32 + "/dataset", "a" * 64)
@@ -50,7 +51,8 @@ def test_the_dataset_is_that_of_the_run_or_of_the_search_behind_it(session):
 
 def test_the_dataset_is_not_what_a_tag_says(session):
     """Tags are set by anybody who may write; the record is pinned, and a trial is of the search that has its model."""
-    forged = {names.INPUT + "dataset": "b" * 64, names.INPUT + "dataset.uri": "runs:/" + "2" * 32 + "/dataset"}
+    elsewhere = "runs:/" + "2" * 32 + "/dataset"
+    forged = reading("dataset", elsewhere) | reading("dataset", elsewhere, earlier=True)
     other = searched(session.client, uri="models:/m-" + "3" * 32)
     trial = run(session, **{names.PARENT: other, names.TRIAL: "3"})
     for run_id in (run(session, **forged), trial):

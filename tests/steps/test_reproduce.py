@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from provenance.record import names
+from provenance.record import names, run_tags
 from taxi.city.sample import write_month
 from taxi.months.month import file_name
 from tests.support import repository
@@ -94,7 +94,7 @@ def test_a_hostile_server_is_refused(place, where, words):
     client, artifacts = place.here.client, place.here.client.get_run(place.train).info.artifact_uri
     path = Path(artifacts.removeprefix("file://"), names.LINEAGE_FILE)
     before = path.read_text()
-    client.set_tag(place.train, names.REMOTE, evil)
+    client.set_tag(place.train, run_tags.EARLIER_REMOTE, evil)
     if where != "tag":
         record = json.loads(before)
         record["source"]["remote"] = evil
@@ -103,7 +103,7 @@ def test_a_hostile_server_is_refused(place, where, words):
         result = reproduce(place, place.train)
     finally:
         path.write_text(before)
-        client.delete_tag(place.train, names.REMOTE)
+        client.delete_tag(place.train, run_tags.EARLIER_REMOTE)
     assert result.exit_code == 1
     assert words in result.errors()
     assert "Traceback" not in result.errors()

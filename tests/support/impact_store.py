@@ -6,11 +6,12 @@ among them lie repetitions, failed runs and the runs of strangers.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from provenance.record import names
+from provenance.record import names, run_tags
 from provenance.record.lineage import Input
 from tests.support.bulk_store import PROJECT, BulkStore, packages, sha
 
@@ -117,7 +118,7 @@ class ImpactStore:
         steps = {"preprocess": preprocess, "train": train, "hpo": hpo, "register": register}
         # As chain_run writes it: the runs that made the outputs, not those that reused them.
         made_by = {**steps, "preprocess": dataset_run, "hpo": search}
-        marks = {f"{names.PREFIX}run.{step}": run_id for step, run_id in made_by.items()}
+        marks = run_tags.of_steps(made_by)
         store.run("main", read, made, run_id=main, experiment=experiment, tags=marks)
         truth.stands_for[main] = tuple(made_by.values())
 
@@ -246,6 +247,7 @@ class ImpactStore:
         myself = store._next("run")
         store.run("hpo", [Input("dataset", f"runs:/{myself}/dataset", sha("y"))], reused=myself, run_id=myself)
         store.trial("0" * 32, 0, reused="1" * 32)
-        bad = {names.INPUT + "2023-01": "\x1b[31m", names.INPUT + "2023-02": "A" * 64, names.COMMIT: "\u202eabc",
-               names.ENVIRONMENT: "<b>", f"{names.PREFIX}run.x": "../..", names.PROJECT: PROJECT}  # fmt: skip
+        bad = {names.INPUTS: json.dumps({"2023-01": "tlc \x1b[31m"}), run_tags.EARLIER_INPUT + "2023-02.uri": "tlc",
+               run_tags.EARLIER_INPUT + "2023-02": "A" * 64, names.STEPS: json.dumps({"x": "../.."}),
+               names.COMMIT: "\u202eabc", names.ENVIRONMENT: "<b>", names.PROJECT: PROJECT}  # fmt: skip
         store.run("<script>", tags=bad, user="\x1b[2J<img src=x>", status="FAILED")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
+from mlflow import MlflowClient
+
+from provenance.record import names, run_tags
 from provenance.record.lineage import Input, Lineage, Output
 from provenance.reproduce.verdict import Made
 
@@ -37,6 +42,11 @@ RECORD = Lineage(
 METRICS = {"val_rmse": 5.5, "val_mae": 3.25}
 
 
+def recorded(client: MlflowClient, run_id: str) -> Lineage:
+    """The lineage.json of a run."""
+    return Lineage.from_json(Path(client.download_artifacts(run_id, names.LINEAGE_FILE)).read_text())
+
+
 def made(run_id: str = "1" * 32, metrics: dict | None = None, model: str = A, **changes) -> Made:
     """A run of RECORD, whose model has digest `model`."""
     record = replace(RECORD, outputs=(Output("model", "models:/m-2", model),), **changes)
@@ -48,6 +58,16 @@ def of_months(params: dict[str, str], *inputs: Input, **changes) -> Lineage:
     wanted = {"features": "full", "taxi": "green", "test_months": "none", "train_months": "2023-01",
               "val_months": "2023-02"}  # fmt: skip
     return replace(RECORD, step="preprocess", params=wanted | params, inputs=inputs, **changes)
+
+
+def reading(role: str, uri: str, earlier: bool = False) -> dict[str, str]:
+    """The tags of a run that read `uri`; as earlier code wrote them with `earlier`."""
+    return {f"{run_tags.EARLIER_INPUT}{role}.uri": uri} if earlier else {names.INPUTS: json.dumps({role: f"{uri} {A}"})}
+
+
+def making(name: str, uri: str, earlier: bool = False) -> dict[str, str]:
+    """The tags of a run that made `uri`."""
+    return {f"{run_tags.EARLIER_OUTPUT}{name}.uri": uri} if earlier else {names.MADE: json.dumps({name: f"{uri} {A}"})}
 
 
 def environment(**changes) -> dict:

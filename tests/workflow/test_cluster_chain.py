@@ -2,7 +2,7 @@
 
 import pytest
 
-from provenance.record import names
+from provenance.record import names, run_tags
 from tests.support.cluster import two_workers
 from tests.support.project import SMALL, workplace
 
@@ -16,8 +16,7 @@ def made(place, run_id):
 
 
 def digests(run):
-    tags = run.data.tags.items()
-    return {name: value for name, value in tags if name.startswith(names.OUTPUT) and not name.endswith(".uri")}
+    return {name: output.digest for name, output in run_tags.outputs(run.data.tags).items()}
 
 
 def test_main_and_preprocess_on_a_cluster_leave_what_they_leave_here(tmp_path, migrated_store):

@@ -21,12 +21,13 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
-from provenance.record import names
+from provenance.record import names, run_tags
 from tests.support import repository
 from tests.support.colleagues import checkout, colleague, tracking_server
 from tests.support.conda_standin import conda_home
 from tests.support.processes import git_daemon
 from tests.support.project import LAUNCHER, REAL_MONTHS, Result
+from tests.support.records import recorded
 
 pytestmark = pytest.mark.slow
 STEPS = ("preprocess", "train", "hpo", "register")
@@ -63,7 +64,7 @@ def chain(office, request) -> SimpleNamespace:
 
 def steps_of(office, run_id: str) -> dict[str, str]:
     tags = office.client.get_run(run_id).data.tags
-    return {step: tags[f"{names.PREFIX}run.{step}"] for step in STEPS}
+    return {step: run_tags.steps(tags)[step] for step in STEPS}
 
 
 def line(result: Result, start: str = "grade ") -> str:
@@ -148,7 +149,7 @@ def test_a_run_made_from_a_git_url(office, tmp_path):
     with git_daemon(office.origin.parent) as prefix:
         url = f"{prefix}/{office.origin.name}"
         made = office.ada.run("train", uri=url, **apart())
-        assert office.client.get_run(made.run_id).data.tags[names.REMOTE] == url
+        assert recorded(office.client, made.run_id).source["remote"] == url
         doubter = colleague(tmp_path / "doubter", url, office.url)
         assert line(reproduced(office, made.run_id, doubter, depth="all")) == "grade identical"
 
@@ -186,7 +187,7 @@ def file_of(office, run_id: str, artifact: str) -> Path:
 def test_one_changed_trip_of_the_dataset(office, tmp_path):
     """The trip is a mile longer and the file is a whole Parquet file; whoever trains on it is told."""
     made = office.ada.run("train", **apart())
-    dataset = office.client.get_run(made.run_id).data.tags[f"{names.INPUT}dataset.uri"].split("/")[1]
+    dataset = recorded(office.client, made.run_id).inputs[0].uri.split("/")[1]
     folder = file_of(office, dataset, names.DATASET) / "train"
     path = next(folder.glob("*.parquet"))
     before, trips = path.read_bytes(), pq.read_table(path)
@@ -223,7 +224,6 @@ def test_one_line_of_a_step_changed_behind_the_record(office, tmp_path):
     record["source"] |= {"dirty": False, "patch": None}
     path.write_text(json.dumps(record))
     office.client.set_tag(made.run_id, names.DIRTY, "false")
-    office.client.delete_tag(made.run_id, names.PATCH)
     result = reproduced(office, made.run_id)
     assert result.exit_code == 1
     assert line(result) == f"grade diverged  first at train: code: {LINE[0]}"
@@ -249,7 +249,7 @@ def test_another_numpy(office, tmp_path):
 def test_a_changed_model(office):
     """One byte of the logged model: its metrics are of another one."""
     made = office.ada.run("train", **apart())
-    model = office.client.get_run(made.run_id).data.tags[f"{names.OUTPUT}model.uri"].removeprefix("models:/")
+    model = recorded(office.client, made.run_id).outputs[0].uri.removeprefix("models:/")
     folder = next((office.base / "server" / "artifacts").rglob(model))
     path = next(file for file in sorted(folder.rglob("*")) if file.is_file() and "predictor" in file.parts)
     before = path.read_bytes()
@@ -269,7 +269,7 @@ def test_a_reproduction_that_is_killed_leaves_the_registry_alone(office):
     before = [(version.name, version.version, version.aliases) for version in office.client.search_model_versions()]
     killed = office.grace.start("reproduce", run_id=made.run_id, quiet="true")
     query = f"tags.`{names.STEP}` = 'register' and attributes.status = 'RUNNING'"
-    until(lambda: any(names.INPUT + "search" in run.data.tags for run in office.client.search_runs(["0"], query)))
+    until(lambda: any(names.INPUTS in run.data.tags for run in office.client.search_runs(["0"], query)))
     time.sleep(2)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()

@@ -10,12 +10,14 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from provenance.record import names
+from provenance.record import names, run_tags
 from steps import names as trip_names
 from tests.support import repository
 from tests.support.processes import background, free_port, git_daemon, wait_for_answer
 from tests.support.project import LAUNCHER, ROOT, SMALL, Result, Workplace, copied, environment, workplace
+from tests.support.records import recorded
 
+FEW = 15  # tags of a run, without MLflow's own
 NAME = "nyc-taxi-duration-sample"
 
 
@@ -51,6 +53,16 @@ def test_the_steps_are_child_runs_named_after_themselves(place, first):
     assert {run.info.status for run in steps} == {"FINISHED"}
     trials = place.client.search_runs(["0"], f"tags.`{names.PARENT}` = '{steps[2].info.run_id}'")
     assert sorted(int(run.data.tags[names.TRIAL]) for run in trials) == [0, 1, 2, 3]
+
+
+def test_a_run_has_few_tags(place, first):
+    """MLflow shows them all, above the metrics. What a finished run needs no longer is gone."""
+    runs = place.client.search_runs(["0"], f"tags.{names.CHAIN} = '{first.run_id}'")
+    for run in runs:
+        shown = {name for name in run.data.tags if not name.startswith("mlflow.")}
+        assert len(shown) <= FEW, sorted(shown)
+        assert not shown & {*names.ALIVE, names.GATE, names.GATE_TICKET}
+    assert {run.data.tags[names.STEP] for run in runs} == {"main", "preprocess", "train", "hpo", "register"}
 
 
 def test_a_chain_shows_its_datasets_too(place, first):
@@ -197,9 +209,9 @@ def test_batch_predictions_are_those_of_the_served_model(place, served, tmp_path
 
     run = place.client.get_run(result.run_id)
     assert run.data.metrics == {"rows": 500, "rows_predicted": 499, "rows_without": 1}
-    assert run.data.tags[names.INPUT + "trips"] == sha256_file(trips)
-    assert run.data.tags[names.INPUT + "model.uri"] == f"models:/{NAME}/1"
-    assert run.data.tags[names.OUTPUT + "predictions.uri"] == str(out)
+    assert run_tags.inputs(run.data.tags)["trips"].digest == sha256_file(trips)
+    assert run_tags.inputs(run.data.tags)["model"].uri == f"models:/{NAME}/1"
+    assert run_tags.outputs(run.data.tags)["predictions"].uri == str(out)
 
 
 def test_drift_of_the_champion_finds_its_own_months_unmoved(place, first):
@@ -215,8 +227,8 @@ def test_drift_of_the_champion_finds_its_own_months_unmoved(place, first):
     files = {file.path for file in place.client.list_artifacts(result.run_id)}
     assert {names.REPORT_FILE, trip_names.DRIFT_FILE, names.PLOTS, names.LINEAGE_FILE} <= files
     assert [item.dataset.name for item in run.inputs.dataset_inputs][-1] == "green 2023-03"
-    assert run.data.tags[names.INPUT + "model.uri"] == f"models:/{NAME}/1"
-    assert run.data.tags[names.INPUT + "dataset.uri"].endswith("/dataset")
+    assert run_tags.inputs(run.data.tags)["model"].uri == f"models:/{NAME}/1"
+    assert run_tags.inputs(run.data.tags)["dataset"].uri.endswith("/dataset")
 
 
 def test_drift_above_the_limit_is_a_failed_run(place, first, tmp_path):
@@ -315,10 +327,10 @@ def test_a_commit_of_a_git_url_runs_under_uv_from_an_empty_folder(git_url, tmp_p
     assert sorted(path.name for path in elsewhere.folder.iterdir()) == ["mlflow.db", "mlruns"]
     run = elsewhere.client.get_run(result.run_id)
     assert run.data.tags[names.COMMIT] == sha
-    assert run.data.tags[names.REMOTE] == git_url
     assert run.data.tags[names.DIRTY] == "false"
-    assert run.data.tags[names.MANAGER] == "uv"
-    assert run.data.tags[names.ENVIRONMENT_EQUALS_LOCK] == "true"
+    record = recorded(elsewhere.client, result.run_id)
+    assert record.source["remote"] == git_url
+    assert (record.environment["manager"], record.environment["differences"]) == ("uv", [])
     upstream = elsewhere.client.search_runs(["0"], f"tags.`{names.STEP}` = 'preprocess'")
     assert [step.data.tags[names.PROJECT_ENV] for step in upstream] == ["uv"]
 

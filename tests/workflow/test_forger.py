@@ -97,7 +97,7 @@ def test_who_holds_the_database_and_the_bucket_forges_no_signature(team, run, tm
             other, objects = forged(folder, lineage)
     rows = [
         ["tags", names.OUTPUTS, other.outputs_digest()],
-        ["tags", f"{names.OUTPUT}dataset", other.outputs[0].digest],
+        ["tags", names.MADE, other.tags()[names.MADE]],
     ]
     forge(team, first.run_id, rows, {**objects, names.LINEAGE_FILE: other.to_json()})
     taken = run("preprocess", **DATA)

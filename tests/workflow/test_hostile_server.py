@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from mlflow.exceptions import MlflowException
 
 from provenance.pipeline import report_run
-from provenance.record import names
+from provenance.record import names, run_tags
 from provenance.record.lineage import Input, Lineage
 from steps.reproduce import reproduce
 from tests.support import repository
@@ -192,15 +192,17 @@ def test_a_lie_in_the_record_is_refused(server, lie):
 
 
 CHANGED_TAGS = {
-    "an option as the remote": {names.REMOTE: "--upload-pack=touch pwned"},
-    "a command as the remote": {names.REMOTE: "ext::sh -c touch% pwned"},
-    "another remote": {names.REMOTE: "https://example.org/evil.git"},
-    "two lines as the branch": {names.BRANCH: "main\n--upload-pack=touch pwned"},
+    "an option as the remote": {run_tags.EARLIER_REMOTE: "--upload-pack=touch pwned"},
+    "a command as the remote": {run_tags.EARLIER_REMOTE: "ext::sh -c touch% pwned"},
+    "another remote": {run_tags.EARLIER_REMOTE: "https://example.org/evil.git"},
+    "two lines as the branch": {run_tags.EARLIER_BRANCH: "main\n--upload-pack=touch pwned"},
     "another commit": {names.COMMIT: "f" * 40},
     "MLflow's own commit": {"mlflow.source.git.commit": "f" * 40},
-    "a parameter": {names.PARAM + "taxi": "yellow"},
-    "the raw month": {names.INPUT + "2023-01": "b" * 64},
-    "a patch": {names.PATCH: "b" * 64},
+    "a parameter": {run_tags.EARLIER_PARAM + "taxi": "yellow"},
+    "the raw month": {run_tags.EARLIER_INPUT + "2023-01": "b" * 64},
+    "the inputs": {names.INPUTS: "{}"},
+    "more outputs": {names.MADE + ".2": "{}"},
+    "a patch": {run_tags.EARLIER_PATCH: "b" * 64},
 }
 
 

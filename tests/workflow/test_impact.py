@@ -8,7 +8,7 @@ import shlex
 import mlflow
 import pytest
 
-from provenance.record import names
+from provenance.record import names, run_tags
 from provenance.store.project_identity import identity
 from taxi.city.sample import write_month
 from tests.support.bulk_store import BulkStore
@@ -55,7 +55,7 @@ def test_of_a_month_of_a_real_chain(tmp_path, migrated_store):
 
     [of_version] = answer(place, f"{version.rpartition('/')[0]}@champion")["subjects"]
     assert of_version["counts"] == {"predictions": 1}
-    register = place.client.get_run(made.run_id).data.tags[f"{names.PREFIX}run.register"]
+    register = run_tags.steps(place.client.get_run(made.run_id).data.tags)["register"]
     [of_register] = answer(place, register)["subjects"]
     assert of_register["counts"] == {"model": 1, "version": 1, "predictions": 1}
     [of_commit] = answer(place, place.client.get_run(register).data.tags[names.COMMIT][:12])["subjects"]

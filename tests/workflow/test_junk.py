@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from provenance.pipeline import launch
 from provenance.pipeline.session import Session
-from provenance.record import names
+from provenance.record import names, run_tags
 from provenance.store.paging import every
 from provenance.store.project_identity import identity
 from steps.pipeline import PIPELINE
@@ -158,7 +158,7 @@ def test_gc_lists_and_deletes_nothing_of_others(place):
 def test_real_launches_work(place):
     """Through `mlflow run`: a chain that runs in part, a repetition, the expected outputs, gc."""
     main = launched(place, "main", {**SMALL, "seed": "45"})
-    train = place.client.get_run(main.run_id).data.tags[f"{names.PREFIX}run.train"]
+    train = run_tags.steps(place.client.get_run(main.run_id).data.tags)["train"]
     launched(place, "reproduce", {"run_id": train, "patch": "true"})
     launched(place, "verify", {"require": "close"})
     launched(place, "gc", {"keep_days": "0"})

@@ -28,6 +28,7 @@ from tests.support import records, repository
 from tests.support.in_process import command
 from tests.support.malformed_runs import TEXTS, VALUES
 from tests.support.project import ROOT
+from tests.support.records import making, reading
 
 OURS, OTHERS = "taxi of example.org/taxi", "taxi of example.org/fork"
 DAY = 24 * 3600 * 1000
@@ -327,7 +328,7 @@ def test_what_a_running_chain_has_made_is_kept_however_old_it_is(client, experim
     main = made("RUNNING", 50, **{names.STEP: "main"})
     dataset, original = (made("FINISHED", 60, **{names.STEP: "preprocess"}) for _ in range(2))
     made("FINISHED", 50, **{names.PARENT: main, names.STEP: "preprocess", names.REUSED: original})
-    search = made("FINISHED", 50, **{names.PARENT: main, f"{names.INPUT}dataset.uri": f"runs:/{dataset}/dataset"})
+    search = made("FINISHED", 50, **{names.PARENT: main, **reading("dataset", f"runs:/{dataset}/dataset")})
     made("FINISHED", 50, **{names.PARENT: search, names.TRIAL: "0"})
     theirs = made("FINISHED", 60, **{names.STEP: "train"})
     made("FINISHED", 1, project=OTHERS, **{names.STEP: "train", names.REUSED: theirs})
@@ -348,15 +349,17 @@ def test_a_registry_that_cannot_be_known_keeps_what_could_be_registered(client, 
     found = garbage.find(refusing(client, "search_model_versions"), [experiment], OURS, 30)
     assert {run.info.run_id for run in found.runs} == {failed}
     assert "does not answer" in found.unknown
-    client.set_tag(could, f"{names.OUTPUT}version.uri", "models:/m/1")
+    [(name, text)] = making("version", "models:/m/1").items()
+    client.set_tag(could, name, text)
     found = garbage.find(client, [experiment], OURS, 30)
     assert {run.info.run_id for run in found.runs} == {failed}
     assert "empty" in found.unknown
 
 
-def test_a_version_that_may_not_be_seen_keeps_its_run_and_a_deleted_one_does_not(client, experiment, made):
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_version_that_may_not_be_seen_keeps_its_run_and_a_deleted_one_does_not(client, experiment, made, earlier):
     """A registry of which one sees a part says nothing of the rest."""
-    claim = {names.STEP: "register", f"{names.OUTPUT}version.uri": "models:/m/1"}
+    claim = {names.STEP: "register", **making("version", "models:/m/1", earlier)}
     run_id = made("FINISHED", 40, **claim)
     client.create_registered_model("other")
     client.create_model_version("other", "file:///nowhere")

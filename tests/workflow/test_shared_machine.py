@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from provenance.record import names
+from provenance.record import names, run_tags
 from tests.support.project import Result, Workplace, workplace
 
 pytestmark = pytest.mark.slow
@@ -17,10 +17,10 @@ def outputs(place: Workplace, result: Result) -> dict[str, str]:
     """Step and output -> digest, of one chain."""
     chain = place.client.search_runs(["0"], f"tags.`{names.CHAIN}` = '{result.run_id}'")
     return {
-        f"{run.data.tags[names.STEP]} {tag}": value
+        f"{run.data.tags[names.STEP]} {name}": output.digest
         for run in chain
-        for tag, value in run.data.tags.items()
-        if tag.startswith(names.OUTPUT) and run.info.run_id != result.run_id
+        for name, output in run_tags.outputs(run.data.tags).items()
+        if run.info.run_id != result.run_id
     }
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from provenance.record import names
+from provenance.record import run_tags
 from tests.support.project import SMALL, Result, Workplace
 from tests.support.team import Team, team_server
 
@@ -59,7 +59,7 @@ def steps_of(team: Team, run_id: str) -> dict[str, str]:
     """Step name -> id of the run that made what `run_id` (a main) has."""
     with team.acting("admin") as client:
         tags = client.get_run(run_id).data.tags
-    return {name.removeprefix(f"{names.PREFIX}run."): value for name, value in tags.items() if ".run." in name}
+    return run_tags.steps(tags)
 
 
 def versions(team: Team) -> list[str]:

@@ -11,6 +11,7 @@ from provenance.record import names
 from tests.support import repository
 from tests.support.in_process import from_committed_copy
 from tests.support.project import SMALL, copied, workplace
+from tests.support.records import recorded
 
 SECRET = "hunter2hunter2"  # pragma: allowlist secret
 ABOUT = {
@@ -54,7 +55,7 @@ def test_what_merely_lies_in_the_folder_stays_there(project, client, tmp_path):
     repository.write(project, ABOUT)
     result, run = step()
     assert result.exit_code == 0, result.output
-    assert (run.data.tags[names.DIRTY], names.PATCH in run.data.tags) == ("false", False)
+    assert (run.data.tags[names.DIRTY], recorded(client, run.info.run_id).source["patch"]) == ("false", None)
     assert not (artifacts(run) / names.PATCH_FILE).exists()
     assert "uploading" not in result.stderr
     assert SECRET.encode() not in everything(tmp_path / "artifacts") + (tmp_path / "mlflow.db").read_bytes()
@@ -77,7 +78,8 @@ def test_what_is_sent_is_named_and_a_reused_run_sends_nothing(project, client):
     again, reused = step()
     assert reused.data.tags[names.REUSED] == made.info.run_id
     assert "uploading" not in again.stderr and not (artifacts(reused) / names.PATCH_FILE).exists()
-    assert reused.data.tags[names.PATCH] == made.data.tags[names.PATCH]
+    patches = [recorded(client, run.info.run_id).source["patch"] for run in (made, reused)]
+    assert patches[0] and patches[0] == patches[1]
 
 
 def test_a_model_carries_the_code_that_it_reads_and_nothing_beside_it(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ import pytest
 from provenance.record import names
 from tests.support.conda_standin import conda_home
 from tests.support.project import LAUNCHER, ROOT, Workplace, environment, workplace
+from tests.support.records import recorded
 
 pytestmark = pytest.mark.slow
 FIRST_LINE = (ROOT / "requirements.lock").read_text().splitlines()[0]
@@ -53,10 +54,9 @@ def test_a_first_build_is_exactly_the_lock(manager, tmp_path, migrated_store):
         built |= {"MLFLOW_CONDA_HOME": str(where.parent)}
     result = place.run("preprocess", env_manager=manager, env=built, source="sample:1000")
     assert result.exit_code == 0, result.stderr[-3000:]
-    tags = place.client.get_run(result.run_id).data.tags
-    assert tags[names.ENVIRONMENT_EQUALS_LOCK] == "true"
-    assert tags[names.MANAGER] == manager
-    folder = Path(tags[names.ENVIRONMENT_FOLDER])
+    found = recorded(place.client, result.run_id).environment
+    assert (found["manager"], found["differences"]) == (manager, [])
+    folder = Path(place.client.get_run(result.run_id).data.tags[names.ENVIRONMENT_FOLDER])
     assert folder.is_relative_to(where)
     assert len(re.findall(r"compiling, once, [0-9,]+ files", result.stderr)) == 1  # beside Python's own, under conda
     assert next(folder.glob("lib/python*/site-packages/xgboost/__pycache__/core.*.pyc")).is_file()
@@ -101,4 +101,4 @@ def test_a_build_that_was_killed_is_completed_by_the_next_run(tmp_path, migrated
     result = place.run("preprocess", env_manager="uv", env={"MLFLOW_ENV_ROOT": str(root)}, source="sample:1000")
     assert result.exit_code == 0, result.stderr[-3000:]
     assert f"completing the environment {root}" in result.stderr
-    assert place.client.get_run(result.run_id).data.tags[names.ENVIRONMENT_EQUALS_LOCK] == "true"
+    assert recorded(place.client, result.run_id).environment["differences"] == []

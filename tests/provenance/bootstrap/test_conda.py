@@ -20,6 +20,7 @@ import pytest
 from provenance.record import names
 from tests.support.conda_standin import PIP, Conda, channel
 from tests.support.project import LAUNCHER, Workplace, copied, environment, workplace
+from tests.support.records import recorded
 from tests.support.small_project import FIRST, lay_out
 from tests.support.wheels import wheel
 
@@ -121,9 +122,18 @@ class Shell:
         out, err = step.communicate(timeout=1800)
         return step.returncode, out, err
 
-    def tags(self, out: str) -> dict[str, str]:
-        run_id = out.rpartition("\nrun ")[2].split()[0] if "\nrun " in out else out.split()[-1]
-        return self.place.client.get_run(run_id).data.tags
+    def folder(self, out: str) -> str:
+        """Where the run, whose step printed `out`, says that it ran."""
+        return self.place.client.get_run(self.run_id(out)).data.tags[names.ENVIRONMENT_FOLDER]
+
+    def recorded(self, out: str) -> tuple[str, list]:
+        """The environment's manager, and what differs from the lock."""
+        environment = recorded(self.place.client, self.run_id(out)).environment
+        return environment["manager"], environment["differences"]
+
+    @staticmethod
+    def run_id(out: str) -> str:
+        return out.rpartition("\nrun ")[2].split()[0] if "\nrun " in out else out.split()[-1]
 
     @property
     def environment(self) -> Path:
@@ -159,9 +169,8 @@ def test_a_killed_build_is_completed(shell):
     assert code == 0, err[-3000:]
     assert f"completing the environment {shell.environment}" in err
     assert not list(shell.project.glob("condaenv.*"))
-    tags = shell.tags(out)
-    assert tags[names.ENVIRONMENT_FOLDER] == str(shell.environment)
-    assert tags[names.ENVIRONMENT_EQUALS_LOCK] == "true"
+    assert shell.folder(out) == str(shell.environment)
+    assert shell.recorded(out) == ("conda", [])
 
 
 @pytest.mark.slow
@@ -176,9 +185,8 @@ def test_a_step_runs_where_its_run_says_or_refuses(shell, situation):
     )
     if runs:
         assert code == 0, err[-3000:]
-        tags = shell.tags(out)
-        assert (tags[names.MANAGER], tags[names.ENVIRONMENT_EQUALS_LOCK]) == ("conda", "true")
-        assert tags[names.ENVIRONMENT_FOLDER] == str(shell.environment)
+        assert shell.recorded(out) == ("conda", [])
+        assert shell.folder(out) == str(shell.environment)
     else:
         assert code == 1
         assert f"says conda, and its step runs in {shell.own}" in err
@@ -198,5 +206,5 @@ def test_of_two_first_builds_at_once_one_builds(shell):
     ended = [(*step.communicate(timeout=1800), step.returncode) for step in pair]
     for out, err, code in ended:
         assert code == 0, err[-3000:]
-        assert shell.tags(out)[names.ENVIRONMENT_FOLDER] == str(shell.environment)
+        assert shell.folder(out) == str(shell.environment)
     assert sum("=== Creating conda environment" in err for _, err, _ in ended) == 1

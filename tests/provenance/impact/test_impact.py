@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -203,9 +204,24 @@ def test_what_tags_do_not_say_the_record_does(client):
     run = left(client, replace(TRAIN, step="preprocess", inputs=(Input("2023-01", "tlc", sha("month")),)))
     client.set_tag(run, names.PROJECT, PROJECT)
     for name in client.get_run(run).data.tags:
-        if name.startswith((names.INPUT, names.OUTPUT)):
+        if name in (names.INPUTS, names.MADE):
             client.delete_tag(run, name)
     assert Asked(graph_of(client), Truth()).items("2023-01") == {"dataset": {f"runs:/{run}/dataset"}}
+
+
+def test_tags_of_earlier_code_say_the_same(client):
+    """One for each parameter, input and output."""
+    record = replace(TRAIN, step="preprocess", inputs=(Input("2023-01", "tlc", sha("month")),))
+    run = left(client, record)
+    made = client.get_run(run).data.tags[names.MADE]
+    for name in (names.INPUTS, names.MADE):
+        client.delete_tag(run, name)
+    uri, digest = json.loads(made)["dataset"].split()
+    earlier = {"input.2023-01": sha("month"), "input.2023-01.uri": "tlc", "output.dataset": digest,
+               "output.dataset.uri": uri, "param.taxi": "green", "project": PROJECT}  # fmt: skip
+    for name, text in earlier.items():
+        client.set_tag(run, names.PREFIX + name, text)
+    assert Asked(graph_of(client), Truth()).items("green_tripdata_2023-01.parquet") == {"dataset": {uri}}
 
 
 def test_a_forged_environment_is_not_taken_for_another(client, tmp_path):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from provenance.pipeline.session import RunError, Session
-from provenance.record import names
+from provenance.record import names, run_tags
 from provenance.record.lineage import Input
 from provenance.reproduce.recorded_run import RecordedRun, _check_tags, in_order, upstream
 from provenance.reproduce.verdict import Made
@@ -69,11 +69,11 @@ def test_tags_that_agree_with_the_record_pass():
     "changed",
     [
         {names.COMMIT: "--upload-pack=touch pwned"},
-        {names.REMOTE: "ext::sh -c touch% pwned"},
+        {run_tags.EARLIER_REMOTE: "ext::sh -c touch% pwned"},
         {names.KEY: "b" * 64},
-        {names.PARAM + "seed": "43"},
+        {run_tags.EARLIER_PARAM + "seed": "43"},
         {"mlflow.source.git.commit": "f" * 40},
-        {names.BRANCH: "a\nb"},
+        {run_tags.EARLIER_BRANCH: "a\nb"},
     ],
 )
 def test_tags_that_say_otherwise_are_refused(changed):

@@ -1,11 +1,13 @@
 """What gc may delete, and what it must never."""
 
+import json
 import time
 
 import pytest
 
-from provenance.record import names
+from provenance.record import names, run_tags
 from provenance.reuse import garbage
+from tests.support.records import reading
 
 DAY = 24 * 3600 * 1000
 OURS = "taxi of example.org/taxi"
@@ -46,12 +48,21 @@ def test_young_and_running_ones_are_kept(client, old):
     assert len(listed(client, keep_days=28)) == 1
 
 
-def test_what_a_needed_run_was_made_from_is_kept(client, old):
+@pytest.mark.parametrize("earlier", [False, True])
+def test_what_a_needed_run_was_made_from_is_kept(client, old, earlier):
     """The dataset of a young model is needed however old it is, and so is the run a link stands for."""
     dataset = old()
-    original = old(**{f"{names.INPUT}dataset.uri": f"runs:/{dataset}/dataset"})
+    original = old(**reading("dataset", f"runs:/{dataset}/dataset", earlier))
     old(days=1, **{names.REUSED: original})
     assert listed(client) == set()
+
+
+@pytest.mark.parametrize("tag", [names.STEPS, run_tags.EARLIER_STEP + "train"])
+def test_the_steps_of_a_needed_chain_are_kept(client, old, tag):
+    """A young chain can stand on steps that other chains ran."""
+    train, other = old(), old()
+    old(days=1, **{tag: json.dumps({"train": train}) if tag == names.STEPS else train})
+    assert listed(client) == {other}
 
 
 def test_the_trials_of_a_needed_search_are_kept(client, old):
@@ -59,14 +70,14 @@ def test_the_trials_of_a_needed_search_are_kept(client, old):
     search = old()
     trial = old(**{names.PARENT: search, names.TRIAL: "0"})
     assert listed(client) == {search, trial}
-    old(days=1, **{f"{names.INPUT}search.uri": f"runs:/{search}/search"})
+    old(days=1, **reading("search", f"runs:/{search}/search"))
     assert listed(client) == set()
 
 
 def test_runs_of_registered_versions_are_kept(client, old):
     """Any version, with or without an alias, keeps the run it came from and the search behind it."""
     search = old()
-    registering = old(**{f"{names.INPUT}search.uri": f"runs:/{search}/search"})
+    registering = old(**reading("search", f"runs:/{search}/search"))
     other = old()
     client.create_registered_model("trips")
     client.create_model_version("trips", source=f"runs:/{registering}/x", run_id=registering)

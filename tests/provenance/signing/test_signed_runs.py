@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from provenance.pipeline.session import NotSigned, RunError, Session
-from provenance.record import names
+from provenance.record import names, run_tags
 from provenance.record.artifacts import open_artifact
 from provenance.record.writer import record_finish
 from provenance.reproduce import bundle, bundle_writer, recorded_run
@@ -343,12 +343,12 @@ def test_a_chains_tags_cannot_name_other_runs(office, client):
     """Nobody signed the tags of `main`; its outputs are signed."""
     first, second = office.made(), office.made(replace(TRAIN, params={"seed": "2"}).with_key())
     [output] = cache.read(first).outputs
-    run_id = begin(client, **{names.PROJECT: "trips of here:/trips", f"{names.PREFIX}run.train": first})
+    run_id = begin(client, **{names.PROJECT: "trips of here:/trips", **run_tags.of_steps({"train": first})})
     chain = replace(TRAIN, step="main", outputs=(replace(output, name="train.model"),)).with_key()
     record_finish(office.session(run_id), chain)
     client.set_terminated(run_id)
     assert recorded_run.step_runs(office.session(), run_id) == [first]
-    client.set_tag(run_id, f"{names.PREFIX}run.train", second)
+    client.set_tag(run_id, names.STEPS, run_tags.of_steps({"train": second})[names.STEPS])
     with pytest.raises(RunError, match="names other runs in its tags than its signed record"):
         recorded_run.step_runs(office.session(), run_id)
 

@@ -17,7 +17,7 @@ from steps.models.registered import ModelUriError
 from steps.pipeline import PIPELINE, REGISTER
 from taxi.city.sample import spec_digest, write_month
 from tests.support.project import SMALL, Result, Workplace, workplace
-from tests.support.records import RECORD, A, B
+from tests.support.records import RECORD, A, B, recorded
 
 REAL_NAME, SAMPLE_NAME = "nyc-taxi-duration", "nyc-taxi-duration-sample"
 MONTHS = ("2023-01", "2023-02", "2023-03")
@@ -183,7 +183,7 @@ def test_toy_real_toy_real_nothing_runs_again_and_no_alias_moves(place, tmp_path
 
     # What a user asks for by name: the sample's search under the real name, which the gate compares with nothing.
     [search] = [run.info.run_id for run in place.client.search_runs(["0"], f"tags.`{names.STEP}` = 'hpo'")
-                if run.data.tags[names.PARAM + "engine"] and is_toy(place, run)]  # fmt: skip
+                if is_toy(place, run)]  # fmt: skip
     asked = went_well(place.run("register", search=search, model_name=REAL_NAME))
     assert "not promoted: champion version 1 is of real trips, this model of the made-up city" in asked.stderr
     assert aliases_of(place, REAL_NAME) == {"candidate": "2", "champion": "1"}
@@ -197,5 +197,5 @@ def test_toy_real_toy_real_nothing_runs_again_and_no_alias_moves(place, tmp_path
 
 
 def is_toy(place: Workplace, run) -> bool:
-    made_by = run.data.tags[names.INPUT + "dataset.uri"].split("/")[1]
-    return place.client.get_run(made_by).data.tags[names.PARAM + "source"].startswith("sample")
+    made_by = recorded(place.client, run.info.run_id).inputs[0].uri.split("/")[1]
+    return recorded(place.client, made_by).placement["source"].startswith("sample")

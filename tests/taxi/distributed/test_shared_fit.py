@@ -22,6 +22,7 @@ from taxi.sources.locate import locate
 from tests.support.cluster import code_of, two_workers, wait_for
 from tests.support.objectives import Troubled, starts
 from tests.support.project import workplace
+from tests.support.records import recorded
 
 QUICK = BoostingParams(n_estimators=30, max_depth=5)
 CODE = code_of("taxi")
@@ -127,7 +128,7 @@ def test_a_shared_fit_is_recorded_apart_and_repeated_without_the_cluster(tmp_pat
     with two_workers(tmp_path) as address:
         shared = place.run("train", fit_workers=2, engine=address, **data)
     assert (alone.exit_code, shared.exit_code) == (0, 0), shared.stderr
-    models = [place.client.get_run(run.run_id).data.tags["lineage.output.model"] for run in (alone, shared)]
+    models = [recorded(place.client, run.run_id).outputs[0].digest for run in (alone, shared)]
     assert models[0] != models[1]
     assert f"reused run {shared.run_id}" in place.run("train", fit_workers=2, **data).stderr
     assert f"reused run {alone.run_id}" in place.run("train", **data).stderr
