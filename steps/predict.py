@@ -7,6 +7,7 @@ if __name__ == "__main__":
 
 import contextlib
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -45,9 +46,9 @@ def predict(**params: Any) -> None:
             lineage = lineage_of(session, params, trips, model)
             record_start(session, lineage)
             upload_patch(session, lineage)
-            rows, reasons, firsts = answered(session, model.predictor, trips, params["out"])
-        finished = keep(session, lineage, params["out"], rows, reasons)
-        told = lines(rows, reasons, firsts)
+            counted = answered(session, model.predictor, trips, params["out"])
+        finished = keep(session, lineage, params["out"], counted)
+        told = lines(counted)
         set_tags(session.client, session.run_id, {trip_names.TAXI: model.predictor.taxi})
         about = (f"**{told[0]}**",) if told else ()
         record_finish(session, finished, about=about, note="\n".join(f"- {line}" for line in told[1:]))
@@ -90,10 +91,23 @@ def lineage_of(session: "Session", params: Parameters, trips: "str | Path", mode
     ).with_key()
 
 
-def answered(
-    session: "Session", predictor: "Predictor", trips: "str | Path", out: str
-) -> tuple[int, Counter[str], dict[str, str]]:
-    """Write the predictions; the rows, how many have none for which reason, and the first value of each reason.
+@dataclass
+class Counted:
+    """Rows of a file: how many have no prediction for which reason, with its first value; how many have which note."""
+
+    rows: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    firsts: dict[str, str] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def without(self) -> int:
+        """Rows without a prediction."""
+        return sum(self.reasons.values())
+
+
+def answered(session: "Session", predictor: "Predictor", trips: "str | Path", out: str) -> Counted:
+    """Write the predictions.
 
     Raises TableError, and writes nothing, when there are rows and none of them has a prediction.
     """
@@ -101,26 +115,24 @@ def answered(
     from taxi.batch.scoring import SCHEMA, WANTED_TIMES, answers, columns
     from taxi.batch.tables import TableError, open_table, table_writer
 
-    rows = 0
-    reasons: Counter[str] = Counter()
-    firsts: dict[str, str] = {}
+    found = Counted()
     with (
         open_table(str(trips), columns(predictor)) as table,
         table_writer(out, SCHEMA) as write,
         following("predict", "rows", session.progress) as progress,
     ):
-        for batch in answers(predictor, table, reasons, firsts):
+        for batch in answers(predictor, table, found.reasons, found.firsts, found.notes):
             write(batch)
-            rows += batch.num_rows
-            progress(rows, table.rows or rows)
-        if rows and sum(reasons.values()) == rows:
-            (reason, _), *_ = reasons.most_common()
-            raise TableError(f"{table.uri}: none of its {rows:,} rows can be predicted: "
-                             f"{shown(reason, firsts)}\n {WANTED_TIMES} Numbers: 1234.5.")  # fmt: skip
-    return rows, reasons, firsts
+            found.rows += batch.num_rows
+            progress(found.rows, table.rows or found.rows)
+        if found.rows and found.without == found.rows:
+            (reason, _), *_ = found.reasons.most_common()
+            raise TableError(f"{table.uri}: none of its {found.rows:,} rows can be predicted: "
+                             f"{shown(reason, found.firsts)}\n {WANTED_TIMES} Numbers: 1234.5.")  # fmt: skip
+    return found
 
 
-def keep(session: "Session", lineage: "Lineage", out: str, rows: int, reasons: Counter[str]) -> "Lineage":
+def keep(session: "Session", lineage: "Lineage", out: str, found: Counted) -> "Lineage":
     """The record with the file that was written, and the counts as metrics."""
     from dataclasses import replace
 
@@ -132,17 +144,26 @@ def keep(session: "Session", lineage: "Lineage", out: str, rows: int, reasons: C
     from taxi.sources.locate import public
 
     digest, size = sha256_of(out)
-    metrics = {"rows": rows, "rows_predicted": rows - sum(reasons.values()), "rows_without": sum(reasons.values())}
+    metrics = {"rows": found.rows, "rows_predicted": found.rows - found.without, "rows_without": found.without,
+               "rows_with_note": sum(found.notes.values())}  # fmt: skip
     session.client.log_batch(session.run_id, metrics=[Metric(name, value, 0, 0) for name, value in metrics.items()])
     listing = list_file(PurePosixPath(public(out)).name, size, digest)
     return replace(lineage, outputs=(Output.of("predictions", public(out), listing),))
 
 
-def lines(rows: int, reasons: Counter[str], firsts: dict[str, str]) -> list[str]:
-    """How many rows have a prediction, and why the others have none."""
-    without = sum(reasons.values())
-    found = [f"predicted {rows - without:,} of {rows:,} trips"]
-    return found + [f"no prediction for {count:,}: {shown(reason, firsts)}" for reason, count in reasons.most_common()]
+def lines(found: Counted) -> list[str]:
+    """How many rows have a prediction, why the others have none, and what was unknown of those that have one."""
+    from taxi.features.feature_map import BETWEEN_NOTES
+
+    unknown: Counter[str] = Counter()
+    for note, count in found.notes.items():
+        unknown.update(dict.fromkeys(note.split(BETWEEN_NOTES), count))
+    reasons = [(shown(reason, found.firsts), count) for reason, count in found.reasons.most_common()]
+    return [
+        f"predicted {found.rows - found.without:,} of {found.rows:,} trips",
+        *(f"no prediction for {count:,}: {text}" for text, count in reasons),
+        *(f"{count:,} predicted although {note}" for note, count in unknown.most_common()),
+    ]
 
 
 def shown(reason: str, firsts: dict[str, str]) -> str:

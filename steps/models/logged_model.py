@@ -16,7 +16,7 @@ from provenance.record.lineage import Output
 from provenance.registry.logged_model import PREDICTOR, Described, ModelSource, log_model
 from steps.pages.split_inputs import measured_on
 from taxi.dataset.manifest import Manifest
-from taxi.models.predictor import PICKUP, Predictor
+from taxi.models.predictor import NOTE, PICKUP, Predictor
 
 DATA_FILES = ("served.py",)  # the model's source: MLflow loads it by path, nothing here imports it
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +35,7 @@ def source(family: str) -> ModelSource:
 
 
 def signature(taxi: str, intervals: bool) -> ModelSignature:
-    """Raw trips in, minutes out; with `intervals` the ends of each duration's interval, too."""
+    """Raw trips in, minutes out; with `intervals` the ends of each duration's interval, too; a note if there is one."""
     inputs: list[ColSpec | TensorSpec] = [
         ColSpec(DataType.long, "PULocationID"),
         ColSpec(DataType.long, "DOLocationID"),
@@ -43,15 +43,17 @@ def signature(taxi: str, intervals: bool) -> ModelSignature:
         ColSpec(DataType.datetime, PICKUP[taxi]),
     ]
     answers = ("duration", "duration_low", "duration_high") if intervals else ("duration",)
-    return ModelSignature(Schema(inputs), Schema([ColSpec(DataType.double, name) for name in answers]))
+    outputs: list[ColSpec | TensorSpec] = [ColSpec(DataType.double, name) for name in answers]
+    return ModelSignature(Schema(inputs), Schema([*outputs, ColSpec(DataType.string, NOTE, required=False)]))
 
 
-def example(taxi: str) -> pd.DataFrame:
-    """Two trips of a quiet Sunday and a Monday rush hour."""
+def example(predictor: Predictor) -> pd.DataFrame:
+    """Two trips of a quiet Sunday and a Monday rush hour, between zones that the model knows."""
+    trips = (predictor.features.usual_trips() or [(74, 75, 1.2)]) * 2
+    pickup_zone, dropoff_zone, miles = zip(*trips[:2], strict=True)
     pickup = pd.to_datetime(["2023-03-05 04:10:00", "2023-03-06 17:45:00"])
-    return pd.DataFrame(
-        {"PULocationID": [74, 74], "DOLocationID": [75, 236], "trip_distance": [1.2, 2.9], PICKUP[taxi]: pickup}
-    )
+    columns = {"PULocationID": pickup_zone, "DOLocationID": dropoff_zone, "trip_distance": miles}
+    return pd.DataFrame({**columns, PICKUP[predictor.taxi]: pickup})
 
 
 def model_name(predictor: Predictor, months: Sequence[str]) -> str:
@@ -73,7 +75,7 @@ def log(predictor: Predictor, run_id: str, name: str, params: Mapping[str, objec
         predictor.save(data)
         described = Described(
             signature(predictor.taxi, predictor.intervals is not None),
-            example(predictor.taxi),
+            example(predictor),
             params,
             metrics,
             {**tags, **({names.NOTE: description} if description else {})},

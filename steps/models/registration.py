@@ -52,7 +52,7 @@ class Registration:
         """Raw trips to try the model on."""
         from steps.models.logged_model import example
 
-        return example(self.predictor.taxi)
+        return example(self.predictor)
 
     @property
     def learned_months(self) -> list[str]:

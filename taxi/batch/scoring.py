@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from taxi.batch.tables import Table, TableError
-from taxi.models.predictor import PICKUP, Predictor
+from taxi.models.predictor import NOTE, PICKUP, Predictor
 from taxi.months.trips import PICKUP_YEARS
 
 NUMBERS = ("PULocationID", "DOLocationID", "trip_distance")
@@ -30,20 +30,25 @@ def columns(predictor: Predictor) -> list[str]:
     return [name for name in NUMBERS if name in predictor.features.uses] + [PICKUP[predictor.taxi]]
 
 
-# A row of the answers: minutes, the ends of their interval where the model has one, else null; null or the reason.
-SCHEMA = pa.schema(
-    {"duration": pa.float64(), "duration_low": pa.float64(), "duration_high": pa.float64(), "reason": pa.string()}
-)
+MINUTES = ("duration", "duration_low", "duration_high")
+# A row of the answers: minutes, the ends of their interval where the model has one, else null; null or the reason why
+# there is no answer; null or what was unknown to an answer.
+SCHEMA = pa.schema({**dict.fromkeys(MINUTES, pa.float64()), "reason": pa.string(), NOTE: pa.string()})
 
 
 def answers(
-    predictor: Predictor, table: Table, reasons: Counter[str], firsts: dict[str, str] | None = None
+    predictor: Predictor,
+    table: Table,
+    reasons: Counter[str],
+    firsts: dict[str, str] | None = None,
+    notes: Counter[str] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Batches of `SCHEMA`, a row for each row of `table` in its order; adds the reasons for no answer to `reasons`.
 
-    `firsts` gets the first value there was of each reason. Unknown zones, nulls in zones and distances, and absurd
-    distances are answered by the features' fallbacks, to the same bits as by the served model. Raises TableError for a
-    column of a type that holds no such values, and for values that can be read in two ways.
+    `firsts` gets the first value there was of each reason, `notes` the count of each note. Unknown zones, nulls in
+    zones and distances, and absurd distances are answered by the features' fallbacks, to the same bits as by the
+    served model, and noted. Raises TableError for a column of a type that holds no such values, and for values that
+    can be read in two ways.
     """
     pickup = PICKUP[predictor.taxi]
     dates = Dates(table, pickup)
@@ -54,8 +59,12 @@ def answers(
             _note_firsts(firsts, batch, reason, column_of)
         reasons.update(reason[~good].tolist())
         answer = predictor.answer(frame[good]) if good.any() else {}
-        columns = [_spread(answer.get(name), good) for name in SCHEMA.names[:3]]
-        yield pa.record_batch([*columns, pa.array(reason, pa.string())], schema=SCHEMA)
+        note = np.full(len(good), None, dtype=object)
+        note[good] = answer.get(NOTE)
+        if notes is not None:
+            notes.update(note[~pd.isna(note)].tolist())
+        columns = [_spread(answer.get(name), good) for name in MINUTES]
+        yield pa.record_batch([*columns, pa.array(reason, pa.string()), pa.array(note, pa.string())], schema=SCHEMA)
 
 
 def _note_firsts(

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 2
 DEFINITION = "features.json"
 ZONE_IDS = 266  # TLC's ids 1..265, and 0 for any other: unknown
+ZONES = ("PULocationID", "DOLocationID")
+BETWEEN_NOTES = "; "  # of one trip
+MAX_MILES = 100.0  # farther than any taxi drives in an hour: the meter was wrong
 
 
 class Learner(Protocol):
@@ -69,6 +72,14 @@ class FeatureMap(ABC):
         """Columns of shape (n,) from zones 0..265 (0 = unknown), miles or NaN, and pickup since 1970."""
 
     @abstractmethod
+    def _unseen(self, pickup_zone: np.ndarray, dropoff_zone: np.ndarray) -> dict[str, np.ndarray]:
+        """What training did not have -> which trips that is true of, bool of shape (n,). Zones 0..265 (0 = unknown)."""
+
+    @abstractmethod
+    def usual_trips(self) -> list[tuple[int, int, float]]:
+        """Two trips between zones that training had: pickup zone, drop-off zone, miles. Fewer if it had none."""
+
+    @abstractmethod
     def matrix(self, columns: dict[str, np.ndarray]) -> "Matrix":
         """X of a Split, shape (n, labels), from the columns of `transform` or `transform_frame`, each of shape (n,)."""
 
@@ -105,9 +116,29 @@ class FeatureMap(ABC):
                 f"the trips have no column {', '.join(absent)}\nFeatures {self.feature_set.name} need it."
             )
         microseconds = _microseconds(trips[pickup])
-        pickup_zone, dropoff_zone = (_zones(_numbers(trips, name)) for name in ("PULocationID", "DOLocationID"))
+        pickup_zone, dropoff_zone = (_zones(_numbers(trips, name)) for name in ZONES)
         miles = _numbers(trips, "trip_distance") if "trip_distance" in self.uses else np.full(len(trips), np.nan)
         return self._columns(pickup_zone, dropoff_zone, miles, microseconds)
+
+    def notes(self, trips: "pd.DataFrame") -> np.ndarray:
+        """What of each trip counts as unknown, as text for people; None if nothing does. Shape (n,), dtype object."""
+        places = {name: _zones(_numbers(trips, name)) for name in ZONES}
+        problems = {f"{name} is no zone (1 to {ZONE_IDS - 1})": zones == 0 for name, zones in places.items()}
+        problems |= self._unseen(*places.values())
+        if "trip_distance" in self.uses:
+            miles = _numbers(trips, "trip_distance")
+            missing = np.isnan(miles)
+            problems["trip_distance is missing"] = missing
+            problems[f"trip_distance is not above 0 and at most {MAX_MILES:.0f} miles"] = ~(
+                missing | ((miles > 0) & (miles <= MAX_MILES))
+            )
+        which = np.zeros(len(trips), np.int64)  # of each trip a bit for each problem
+        for bit, rows in enumerate(problems.values()):
+            which |= rows.astype(np.int64) << bit
+        notes = np.full(len(trips), None, dtype=object)
+        for bits in np.unique(which[which > 0]).tolist():
+            notes[which == bits] = BETWEEN_NOTES.join(text for bit, text in enumerate(problems) if bits >> bit & 1)
+        return notes
 
     def save(self, folder: Path) -> None:
         """Write the definition and one Parquet table: the same features give the same bytes."""

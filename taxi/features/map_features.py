@@ -3,11 +3,9 @@
 import numpy as np
 import pyarrow as pa
 
-from taxi.features.feature_map import ZONE_IDS, FeatureMap, zone_column
+from taxi.features.feature_map import MAX_MILES, ZONE_IDS, ZONES, FeatureMap, zone_column
 from taxi.features.holidays import is_holiday
 from taxi.features.zone_map import DIMENSIONS, DistanceSums, map_miles
-
-MAX_MILES = 100.0  # farther than any taxi drives in an hour: the meter was wrong
 
 _MINUTE = 60_000_000  # microseconds
 
@@ -39,6 +37,24 @@ class MapFeatures(FeatureMap):
             axes = [name for name in self.columns if name.startswith(f"{where}_map_")]
             columns |= {name: places[:, axis] for axis, name in enumerate(axes)}
         return {name: columns[name].astype(np.float32) for name in self.columns}
+
+    def _unseen(self, pickup_zone: np.ndarray, dropoff_zone: np.ndarray) -> dict[str, np.ndarray]:
+        nowhere = np.isnan(self.learned[:, 0])
+        nowhere[0] = False  # no zone at all, which is a note of its own
+        return {f"{name} was not in training": nowhere[zones]
+                for name, zones in zip(ZONES, (pickup_zone, dropoff_zone), strict=True)}  # fmt: skip
+
+    def usual_trips(self) -> list[tuple[int, int, float]]:
+        """From the zone in the middle of the map: to the nearest zone, and to one at the median distance."""
+        zones = np.flatnonzero(~np.isnan(self.learned[:, 0]))
+        if not len(zones):
+            return []
+        places = self.learned[zones]
+        miles = map_miles(places[:, None], places[None])
+        middle = int(np.argmin(miles.mean(axis=1)))
+        order = np.argsort(miles[middle], kind="stable")
+        ends = (order[min(1, len(order) - 1)], order[len(order) // 2])
+        return [(int(zones[middle]), int(zones[end]), round(max(float(miles[middle, end]), 0.5), 1)) for end in ends]
 
     def matrix(self, columns: dict[str, np.ndarray]) -> np.ndarray:
         """float32 of shape (n, k), row after row."""

@@ -47,6 +47,16 @@ class PairFeatures(FeatureMap):
         miles = np.where(np.isnan(miles), 0.0, miles)  # 0 is TLC's "not measured"
         return {"PU_DO": self._code[_pairs(pickup_zone, dropoff_zone)], "trip_distance": miles}
 
+    def _unseen(self, pickup_zone: np.ndarray, dropoff_zone: np.ndarray) -> dict[str, np.ndarray]:
+        no_zone = (pickup_zone == 0) | (dropoff_zone == 0)  # which is a note of its own
+        unseen = self._code[_pairs(pickup_zone, dropoff_zone)] < 0
+        return {"PULocationID and DOLocationID were no pair in training": unseen & ~no_zone}
+
+    def usual_trips(self) -> list[tuple[int, int, float]]:
+        """Of the pairs, the first and the middle one."""
+        pairs = [int(pair) for pair in self.learned[[0, len(self.learned) // 2]]] if len(self.learned) else []
+        return [(pair // ZONE_IDS, pair % ZONE_IDS, miles) for pair, miles in zip(pairs, (1.2, 2.9), strict=False)]
+
     def matrix(self, columns: dict[str, np.ndarray]) -> "csr_matrix":
         """CSR float64 of shape (n, pairs + 1): a pair never seen has no one, but its distance."""
         from scipy.sparse import csr_matrix

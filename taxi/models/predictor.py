@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PICKUP = {"green": "lpep_pickup_datetime", "yellow": "tpep_pickup_datetime"}
 
 INTERVALS = "intervals.json"
+NOTE = "note"  # the column of an answer that is text
 
 
 class PredictorError(ValueError):
@@ -47,12 +48,13 @@ class Predictor:
         return self.estimator.predict(self.features.matrix(self.features.transform_frame(trips, pickup)))
 
     def answer(self, trips: "pd.DataFrame") -> dict[str, np.ndarray]:
-        """``duration`` as from `predict`, with intervals ``duration_low`` and ``duration_high``, minutes, (n,)."""
-        minutes = self.predict(trips)
-        if self.intervals is None:
-            return {"duration": minutes}
-        low, high = self.intervals.bounds(minutes)
-        return {"duration": minutes, "duration_low": low, "duration_high": high}
+        """What is served, columns of shape (n,): ``duration`` as from `predict`, with intervals ``duration_low`` and
+        ``duration_high``, minutes; and ``note``, what of the trip was unknown, None if nothing was.
+        """
+        columns = {"duration": self.predict(trips)}
+        if self.intervals is not None:
+            columns["duration_low"], columns["duration_high"] = self.intervals.bounds(columns["duration"])
+        return {**columns, NOTE: self.features.notes(trips)}
 
     def predict_valid(self, batches: Iterable[pa.RecordBatch]) -> np.ndarray:
         """Minutes, float64 of shape (n,), for a stream of a dataset's valid trips: the same bits, a batch in memory."""

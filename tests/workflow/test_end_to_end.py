@@ -142,18 +142,21 @@ def served(place, first) -> Iterator[str]:
         yield f"{url}/invocations"
 
 
-TRIP = {"PULocationID": 74, "DOLocationID": 265, "trip_distance": 1.2, "lpep_pickup_datetime": "2023-04-01T08:00:00"}
+TRIP = {"PULocationID": 226, "DOLocationID": 260, "trip_distance": 1.2, "lpep_pickup_datetime": "2023-04-01T08:00:00"}
 
 
 def test_the_champion_is_served(served):
-    """`mlflow models serve` answers /invocations on raw trips; a zone that nobody ever saw is answered, too."""
+    """`mlflow models serve` answers /invocations on raw trips; of one with unknown zones or miles it says so."""
     import requests
 
-    for trip in (TRIP, {**TRIP, "PULocationID": 999}):
+    absurd = {"PULocationID": -75, "trip_distance": -5}
+    note = "PULocationID is no zone (1 to 265); trip_distance is not above 0 and at most 100 miles"
+    for trip, said in ((TRIP, None), ({**TRIP, **absurd}, note)):
         answer = requests.post(served, json={"dataframe_records": [trip]}, timeout=60)
         assert answer.status_code == 200, answer.text
         found = answer.json()["predictions"][0]
         assert 0 < found["duration_low"] <= found["duration"] <= found["duration_high"] < 120
+        assert found["note"] == said
 
 
 BAD = {
@@ -193,12 +196,15 @@ def test_batch_predictions_are_those_of_the_served_model(place, served, tmp_path
     table = pq.read_table(trips)
     pickup = [None if row == 7 else moment for row, moment in enumerate(table["lpep_pickup_datetime"].to_pylist())]
     at = table.schema.get_field_index("lpep_pickup_datetime")
-    pq.write_table(table.set_column(at, "lpep_pickup_datetime", pa.array(pickup, pa.timestamp("us"))), trips)
+    table = table.set_column(at, "lpep_pickup_datetime", pa.array(pickup, pa.timestamp("us")))
+    ends = [75 if row == 3 else zone for row, zone in enumerate(table["DOLocationID"].to_pylist())]  # nowhere here
+    at = table.schema.get_field_index("DOLocationID")
+    pq.write_table(table.set_column(at, "DOLocationID", pa.array(ends, pa.int64())), trips)
     result = place.run("predict", trips=trips, out="out.parquet")  # relative to where the user stands
     assert result.exit_code == 0, result.stderr
     assert "predicted 499 of 500 trips\nno prediction for 1: no pickup time\n" in result.stdout
     found = pq.read_table(out)
-    assert found.column_names == ["duration", "duration_low", "duration_high", "reason"]
+    assert found.column_names == ["duration", "duration_low", "duration_high", "reason", "note"]
     assert found["reason"].to_pylist() == [None] * 7 + ["no pickup time"] + [None] * 492
 
     good = [row for row in pq.read_table(trips, columns=list(TRIP)).to_pylist() if row["lpep_pickup_datetime"]]
@@ -208,7 +214,9 @@ def test_batch_predictions_are_those_of_the_served_model(place, served, tmp_path
     assert answer.json()["predictions"] == found.filter(found["reason"].is_null()).drop_columns(["reason"]).to_pylist()
 
     run = place.client.get_run(result.run_id)
-    assert run.data.metrics == {"rows": 500, "rows_predicted": 499, "rows_without": 1}
+    noted = [note for note in found["note"].to_pylist() if note]
+    assert "\n1 predicted although DOLocationID was not in training\n" in result.stdout
+    assert run.data.metrics == {"rows": 500, "rows_predicted": 499, "rows_without": 1, "rows_with_note": len(noted)}
     assert run_tags.inputs(run.data.tags)["trips"].digest == sha256_file(trips)
     assert run_tags.inputs(run.data.tags)["model"].uri == f"models:/{NAME}/1"
     assert run_tags.outputs(run.data.tags)["predictions"].uri == str(out)

@@ -84,7 +84,7 @@ def test_a_model_loaded_beside_other_versions_is_warned_of(logged, caplog):
 
 def test_a_model_answers_to_the_last_bit_where_nothing_of_the_project_is(logged, predictor):
     """In a process of its own, from the files alone, which stay as they were."""
-    trips = logged_model.example("green")
+    trips = logged_model.example(predictor)
     with open_artifact(logged.uri) as folder, Served() as served:
         before = sorted(folder.rglob("*"))
         served.ask(folder, trips)
@@ -92,9 +92,44 @@ def test_a_model_answers_to_the_last_bit_where_nothing_of_the_project_is(logged,
         assert sorted(folder.rglob("*")) == before
 
 
+def test_the_example_is_of_zones_that_the_model_knows(logged, predictor):
+    """Whoever tries it gets an answer of the model and not a fallback."""
+    import mlflow
+
+    with open_artifact(logged.uri) as folder:
+        example = mlflow.models.Model.load(folder).load_input_example(str(folder))
+    assert len(example) == 2
+    assert predictor.answer(example)["note"].tolist() == [None, None]
+
+
+def test_a_note_is_loaded_as_text_or_none(logged, predictor):
+    """Beside the numbers; NaN is what JSON does not have."""
+    import mlflow
+
+    known = logged_model.example(predictor)
+    trips = known.assign(PULocationID=[known["PULocationID"][0], -75])
+    with open_artifact(logged.uri) as folder:
+        model = mlflow.pyfunc.load_model(str(folder))
+        answer = model.predict(trips)
+    assert answer["note"].tolist() == [None, "PULocationID is no zone (1 to 265)"]
+    assert model.metadata.signature.outputs.input_names() == ["duration", "duration_low", "duration_high", "note"]
+    assert model.metadata.signature.outputs.required_input_names()[-1] == "duration_high"
+
+
+def test_a_model_with_another_note_is_refused(logged, predictor):
+    """The note is compared as the numbers are."""
+    trips = logged_model.example(predictor)
+    expected = predictor.answer(trips)
+    expected["note"][0] = "x"
+    with open_artifact(logged.uri) as folder, Served() as served:
+        served.ask(folder, trips)
+        with pytest.raises(ServingError, match="outside the project"):
+            served.check(expected)
+
+
 def test_a_model_that_answers_otherwise_is_refused(logged, predictor):
     """One bit is enough."""
-    trips = logged_model.example("green")
+    trips = logged_model.example(predictor)
     expected = predictor.answer(trips)
     expected["duration"] = np.nextafter(expected["duration"], np.inf, dtype=expected["duration"].dtype)
     with open_artifact(logged.uri) as folder, Served() as served:
@@ -105,7 +140,7 @@ def test_a_model_that_answers_otherwise_is_refused(logged, predictor):
 
 def test_a_model_that_needs_the_project_is_refused(logged, predictor, tmp_path):
     """Here it would load, since `taxi` can be imported; on a server it would not."""
-    trips = logged_model.example("green")
+    trips = logged_model.example(predictor)
     with open_artifact(logged.uri) as folder:
         shutil.copytree(folder, tmp_path / "model")
     shutil.rmtree(tmp_path / "model" / "code" / "taxi")

@@ -127,7 +127,7 @@ def contender(session: Session, number: str) -> promotion.Contender:
     taxi = "yellow" if number == YELLOW else "green"
     made, rows = predictor(SLOPES[number], taxi), Rows.read([test_month()])
     judged = Evaluation.of(made, rows, [test_month()])
-    figures = judged.figures(latency_ms(made, logged_model.example(taxi).iloc[:1]), model_bytes=20_000)
+    figures = judged.figures(latency_ms(made, logged_model.example(made).iloc[:1]), model_bytes=20_000)
     version = session.client.get_model_version(NAME, number)
     on = judged_on_by(session, version)
     return promotion.Contender(version, judged, figures, taxi, ["2023-03"], lambda: [test_month()], on)

@@ -154,11 +154,18 @@ def test_no_prediction_at_all_is_an_error_that_shows_the_first_value(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["trips.csv"]
     path.write_text(rows("gestern", "2023-03-01 00:15:00"))
     found = step.answered(Session(), Predictor(), path, str(out))
-    assert step.lines(*found) == ["predicted 1 of 2 trips",
-                                  "no prediction for 1: pickup time cannot be read, first 'gestern'"]  # fmt: skip
+    assert step.lines(found) == ["predicted 1 of 2 trips",
+                                 "no prediction for 1: pickup time cannot be read, first 'gestern'"]  # fmt: skip
     assert pq.read_table(out)["duration"].to_pylist() == [None, 15.0]
     path.write_text(HEADER)
-    assert step.answered(Session(), Predictor(), path, str(out))[0] == 0
+    assert step.answered(Session(), Predictor(), path, str(out)).rows == 0
+
+
+def test_what_was_unknown_is_counted_one_by_one():
+    """Of notes that say two things each is counted; the most frequent comes first."""
+    found = step.Counted(rows=1200, notes=Counter({"a": 1, "a; b": 1000, "b": 2}))
+    assert step.lines(found) == ["predicted 1,200 of 1,200 trips", "1,002 predicted although b",
+                                 "1,001 predicted although a"]  # fmt: skip
 
 
 def test_a_time_that_no_calendar_has_is_shown_as_nothing(tmp_path):

@@ -45,6 +45,62 @@ def one(features: FeatureMap, *row) -> dict[str, float]:
     return {name: float(column[0]) for name, column in features.transform_frame(frame(row)).items()}
 
 
+UNSEEN, NO_ZONE = "{} was not in training", "{} is no zone (1 to 265)"
+FAR = "trip_distance is not above 0 and at most 100 miles"
+
+
+@pytest.mark.parametrize(
+    ("row", "notes"),
+    [
+        ((1, 3, 8.0), []),
+        ((3, 1, 100.0), []),  # the map has no directions
+        ((4, 3, 8.0), [UNSEEN.format("PULocationID")]),
+        ((4, 265, 8.0), [UNSEEN.format("PULocationID"), UNSEEN.format("DOLocationID")]),
+        ((-75, 3, -5.0), [NO_ZONE.format("PULocationID"), FAR]),
+        ((1, 266, 100.1), [NO_ZONE.format("DOLocationID"), FAR]),
+        ((1.5, 3, 0.0), [NO_ZONE.format("PULocationID"), FAR]),
+        ((None, 3, None), [NO_ZONE.format("PULocationID"), "trip_distance is missing"]),
+    ],
+)
+def test_what_is_unknown_of_a_trip_is_noted(street, row, notes):
+    """It is answered by a fallback, and the number alone would not tell."""
+    beside = frame((1, 2, 3.0, NOON), (*row, NOON), (1, 2, 3.0, NOON))
+    assert street.notes(beside).tolist() == [None, "; ".join(notes) or None, None]
+
+
+def test_a_pair_that_training_did_not_have_is_noted():
+    """`course` knows pairs, in the direction that was driven; its zones may all be known."""
+    rows = [(1, 2, 3.0, NOON, 10.0), (2, 3, 4.0, NOON, 12.0)]
+    pairs = fit(FEATURE_SETS["course"], [[trips(*rows)]])
+    asked = frame((1, 2, 3.0, NOON), (2, 1, 3.0, NOON), (0, 1, 3.0, NOON))
+    unseen = "PULocationID and DOLocationID were no pair in training"
+    assert pairs.notes(asked).tolist() == [None, unseen, NO_ZONE.format("PULocationID")]
+
+
+def test_a_distance_that_is_not_asked_for_is_not_missed():
+    """`pickup` uses what is known at booking."""
+    booking = fit(FEATURE_SETS["pickup"], [[trips((1, 2, 3.0, NOON, 10.0))]])
+    assert booking.notes(frame((1, 2, -3.0, NOON)).drop(columns="trip_distance")).tolist() == [None]
+
+
+@pytest.mark.parametrize("name", FEATURE_SETS)
+def test_usual_trips_are_between_zones_that_training_had(name):
+    """They are the example that a logged model carries."""
+    rows = [(1, 2, 3.0, NOON, 10.0), (2, 3, 4.0, NOON, 12.0), (1, 3, 7.0, NOON, 20.0)]
+    features = fit(FEATURE_SETS[name], [[trips(*rows)]])
+    usual = features.usual_trips()
+    assert len(usual) == 2
+    assert features.notes(frame(*((*trip, NOON) for trip in usual))).tolist() == [None, None]
+    if name == "full":
+        assert [trip[:2] for trip in usual] == [(2, 1), (2, 1)]
+        assert usual[0][2] == pytest.approx(3.0, abs=0.1)
+
+
+def test_features_that_know_no_zone_have_no_usual_trip():
+    """No trip of the month can be used for the map."""
+    assert fit(FEATURE_SETS["full"], [[trips((1, 1, 0.0, NOON, 10.0))]]).usual_trips() == []
+
+
 def test_the_columns_of_one_trip(street):
     """Half past twelve on a Wednesday; eight miles driven between zones seven miles apart are a mile's detour."""
     found = one(street, 1, 3, 8.0, NOON)

@@ -108,13 +108,13 @@ def predictor(dataset: Dataset, intervals: bool) -> Predictor:
 
 
 def test_a_predictor_carries_its_intervals(dataset, tmp_path, tiny_trips):
-    """Loaded again it gives the same three columns; the middle one is `predict`'s, bit for bit."""
+    """Loaded again it gives the same columns; the duration is `predict`'s, bit for bit."""
     made = predictor(dataset, intervals=True)
     made.save(tmp_path / "predictor")
     loaded = Predictor.load(tmp_path / "predictor")
     raw = tiny_trips.to_pandas()
     answer = loaded.answer(raw)
-    assert list(answer) == ["duration", "duration_low", "duration_high"]
+    assert list(answer) == ["duration", "duration_low", "duration_high", "note"]
     assert answer["duration"].tobytes() == made.predict(raw).tobytes() == loaded.predict(raw).tobytes()
     assert all(answer["duration_low"] <= answer["duration"])
     assert all(answer["duration"] <= answer["duration_high"])
@@ -126,7 +126,7 @@ def test_a_predictor_without_intervals_gives_durations_alone(dataset, tmp_path, 
     assert sorted(path.name for path in (tmp_path / "predictor").iterdir()) == [
         "estimator", "features", "predictor.json"
     ]  # fmt: skip
-    assert list(Predictor.load(tmp_path / "predictor").answer(tiny_trips.to_pandas())) == ["duration"]
+    assert list(Predictor.load(tmp_path / "predictor").answer(tiny_trips.to_pandas())) == ["duration", "note"]
 
 
 def test_valid_trips_in_batches_are_answered_as_raw_ones(dataset):

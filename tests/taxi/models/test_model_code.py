@@ -26,6 +26,9 @@ from tests.support.records import METRICS, RECORD
 class _Features:
     """What a predictor needs of its features here: to be saved."""
 
+    def usual_trips(self) -> list:
+        return []
+
     def save(self, folder: Path) -> None:
         folder.mkdir()
         (folder / "features.json").write_text("{}")
