@@ -32,7 +32,9 @@ def test_commands_work_with_and_without_conda(page):
     """By the launcher of `make setup`, which finds out itself; any other `mlflow run` has to name its manager."""
     text = page.read_text().replace("\\\n", " ")
     for block in re.findall(r"```(?:console|sh)\n(.*?)```", text, re.S):
-        for line in block.splitlines():
+        lines = block.splitlines()
+        typed = [line for line in lines if line.startswith("$ ")] or lines  # beside "$ " all else is what it printed
+        for line in typed:
             if "mlflow run " in line:
                 assert ".venv/bin/mlflow run " in line or "--env-manager " in line, line
 
