@@ -45,5 +45,5 @@ def other(how: str) -> None:
     sys.exit(
         f"Error: this is not the environment that conda.yaml pins: {sys.executable} {how}\n"
         " Use `.venv/bin/mlflow run . --env-manager uv` (after `make setup`), or --env-manager conda or virtualenv."
-        " MLflow 2 takes `uv` without a word and uses its own environment."
+        " MLflow 2 takes `uv` without a word and uses its own environment. More: docs/faq.md#installing"
     )

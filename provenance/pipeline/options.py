@@ -142,6 +142,7 @@ def option(name: str, default: object, kind: object, text: str) -> Decorator:
 
 POSITIVE = click.IntRange(min=1)
 NOT_NEGATIVE = NumberType(min=0)
+ABOVE_ZERO = NumberType(min=0, min_open=True)
 
 OPTIONS: Mapping[str, Decorator] = {
     name: option(name, default, kind, text)

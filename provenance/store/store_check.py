@@ -113,7 +113,8 @@ def _check_place(database: sqlite3.Connection, uri: str, path: Path, run_id: str
         raise StoreError(
             f"{says}, but was moved or copied with them to {home}\n"
             " So nothing would be found there, and new files would go to the old place. Move it back, or have the store"
-            f" look here from now on: `python -m provenance.store.store_check {path}` in this project's folder."
+            f" look here from now on: `python -m provenance.store.store_check {path}` in this project's folder"
+            " (docs/faq.md#the-store)."
         )
     root = place.parents[1] if run_id and place.parent.name == run_id else place  # of <experiment>/<run id>/artifacts
     base = root.parents[1] if root.parent.name == "mlruns" else root.parent

@@ -71,6 +71,20 @@ def test_links_lead_somewhere(page):
         assert "://" in link or (page.parent / link).exists(), link
 
 
+def test_pages_that_messages_name_are_there():
+    """With their headings: a message that leads nowhere is worse than none."""
+    found = {
+        match.groups()
+        for package in ("provenance", "runtime", "search", "steps", "taxi")
+        for path in (ROOT / package).rglob("*.py")
+        for match in re.finditer(r"docs/([\w-]+\.md)(?:#([\w-]+))?", path.read_text())
+    }
+    assert ("faq.md", "the-store") in found
+    for page, heading in found:
+        headings = re.findall(r"(?m)^#+ (.+)$", (ROOT / "docs" / page).read_text())
+        assert heading is None or heading in [text.lower().replace(" ", "-") for text in headings], (page, heading)
+
+
 def test_every_entry_point_is_in_the_readmes_table():
     """The table is where people look for what there is."""
     table = set(re.findall(r"(?m)^\| `(\w+)` \|", (ROOT / "README.md").read_text()))

@@ -53,7 +53,7 @@ def test_a_bare_python_gets_a_line(tmp_path):
     command = [tmp_path / "bare" / "bin" / "python", "-m", "steps.hpo"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment())
     assert done.returncode == 1
-    assert "bare/bin/python lacks click, cloudpickle, dask and 2" in done.stderr
+    assert "bare/bin/python lacks click, cloudpickle, cryptography and 2" in done.stderr
     assert "Use `.venv/bin/mlflow run . --env-manager uv`" in done.stderr
     assert "Traceback" not in done.stderr
 
