@@ -61,6 +61,7 @@ def of_one_step(project: Edited) -> None:
     project.commit("steps/main.py", (", train.train, hpo.hpo, register.register", ""))
 
 
+@pytest.mark.slow
 def test_a_step_that_a_commit_broke_is_said_and_fails(edited, place):
     """Of a project of one step; stdout is the report alone, the step's own words are in it."""
     of_one_step(edited)
