@@ -94,7 +94,8 @@ def logged(folder: Path) -> dict[str, tuple[str, dict]]:
     from mlflow.models import infer_signature
 
     from steps.models import logged_model
-    from taxi.dataset.dataset import Dataset, build
+    from taxi.dataset.builder import build
+    from taxi.dataset.dataset import Dataset
     from taxi.features.fitting import FEATURE_SETS
     from taxi.models.families import FAMILIES
     from taxi.models.intervals import Intervals
@@ -124,7 +125,7 @@ def logged(folder: Path) -> dict[str, tuple[str, dict]]:
             name="bare",
             python_model=str(folder / "bare.py"),
             artifacts={"booster": str(folder / "booster.ubj")},
-            pip_requirements=logged_model.requirements("xgboost"),
+            pip_requirements=logged_model.source("xgboost").pins,
             signature=infer_signature(features, pd.DataFrame({"duration": [1.0]})),
         )
     split = {"columns": list(features), "data": features.astype(float).to_numpy().tolist()}
