@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
 import click
+import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Param, Run
 
+from provenance.pipeline import launch
 from provenance.pipeline.session import Session
 from provenance.record import names
 from tests.support import repository
-from tests.support.project import copied
+from tests.support.project import Workplace, copied
 
 
 def command(entry_point: str) -> click.Command:
@@ -50,6 +54,20 @@ def from_committed_copy(folder: Path, patch: pytest.MonkeyPatch) -> Path:
     repository.commit(copied(folder))
     patch.setattr(Session, "root", folder)
     return folder
+
+
+@contextlib.contextmanager
+def working_in(place: Workplace) -> Iterator[pytest.MonkeyPatch]:
+    """While it is open, steps of this process work in the folder and the store of `place`, in experiment 0."""
+    before = mlflow.get_tracking_uri()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", place.store)
+        patch.setenv("MLFLOW_EXPERIMENT_ID", "0")
+        patch.chdir(place.folder)
+        patch.setattr(launch, "launch", in_process)
+        mlflow.set_tracking_uri(place.store)
+        yield patch
+    mlflow.set_tracking_uri(before)
 
 
 def words(parameters: dict[str, str]) -> list[str]:

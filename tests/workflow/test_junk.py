@@ -4,17 +4,15 @@ import json
 import os
 import sqlite3
 
-import mlflow
 import pytest
 from click.testing import CliRunner, Result
 
-from provenance.pipeline import launch
 from provenance.pipeline.session import Session
 from provenance.record import names, run_tags
 from provenance.store.paging import every
 from provenance.store.project_identity import identity
 from steps.pipeline import PIPELINE
-from tests.support.in_process import chain, command, in_process, words
+from tests.support.in_process import chain, command, words, working_in
 from tests.support.malformed_runs import TEXTS, fill
 from tests.support.project import Result as Launched
 from tests.support.project import Workplace, workplace
@@ -29,13 +27,7 @@ NAME = "nyc-taxi-duration-sample"
 def place(tmp_path_factory, migrated_store):
     """A store in which the chain ran twice, with two champions, and then 600 junk runs and junk in the registry."""
     made = workplace(tmp_path_factory.mktemp("junk"), migrated_store)
-    before = mlflow.get_tracking_uri()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", made.store)
-        patch.setenv("MLFLOW_EXPERIMENT_ID", "0")
-        patch.chdir(made.folder)
-        patch.setattr(launch, "launch", in_process)
-        mlflow.set_tracking_uri(made.store)
+    with working_in(made):
         chain(made.client, SMALL)
         done = invoke("main", SMALL)
         assert done.exit_code == 0, done.output
@@ -44,7 +36,6 @@ def place(tmp_path_factory, migrated_store):
         fill(made.folder / "mlflow.db", real, identity(PIPELINE.root), COUNT, SEED)
         spoil_registry(made)
         yield made
-    mlflow.set_tracking_uri(before)
 
 
 def promote_another(place: Workplace) -> None:

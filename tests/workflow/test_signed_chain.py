@@ -4,11 +4,9 @@ import json
 import os
 from pathlib import Path
 
-import mlflow
 import pytest
 from click.testing import CliRunner, Result
 
-from provenance.pipeline import launch
 from provenance.pipeline.session import Session
 from provenance.record import names
 from provenance.record.artifacts import open_artifact
@@ -16,7 +14,7 @@ from provenance.reuse import cache
 from provenance.signing.signatures import Signatures
 from provenance.signing.signing_key import VARIABLE
 from tests.support.finished_runs import finish
-from tests.support.in_process import chain, command, in_process, words
+from tests.support.in_process import chain, command, words, working_in
 from tests.support.project import Workplace, workplace
 from tests.support.signing_keys import private_key, trust
 
@@ -28,22 +26,15 @@ NAME = "nyc-taxi-duration-sample"
 def place(tmp_path_factory, migrated_store):
     """A store in which ada, who signs and is trusted, ran the chain; her key and the trusted ones lie beside it."""
     made = workplace(tmp_path_factory.mktemp("signed"), migrated_store)
-    before = mlflow.get_tracking_uri()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", made.store)
-        patch.setenv("MLFLOW_EXPERIMENT_ID", "0")
-        patch.chdir(made.folder)
-        patch.setattr(launch, "launch", in_process)
+    with working_in(made) as patch:
         patch.setattr(Session, "signatures", property(lambda session: Signatures(made.folder)))
         key = private_key(made.folder, "ada")
         trust(made.folder, key, "ada")
         patch.setenv(VARIABLE, str(key))
-        mlflow.set_tracking_uri(made.store)
         chain(made.client, SMALL, trust="signed")
         done = invoke("main", SMALL, trust="signed")
         assert done.exit_code == 0, done.output
         yield made
-    mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture(autouse=True)
