@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from provenance.pipeline.cli import checked
+from provenance.pipeline.invocation import invocation
 from provenance.pipeline.options import StepCommand, engine_options
 from provenance.pipeline.output import echo
 from provenance.pipeline.report_run import report_run
@@ -56,7 +57,8 @@ def collect(pipeline: Pipeline, params: dict[str, Any]) -> None:
         if found.unmarked:
             echo(
                 f"left alone: {number_of(found.unmarked, 'run')} without the tag lineage.project, "
-                "made before it was written (delete by hand those that you know: `mlflow runs delete --run-id ID`)"
+                "made before it was written (delete by hand those that you know: "
+                f"`{invocation().program} runs delete --run-id ID`)"
             )
         echo("environments (delete a folder to have it built again):")
         for folder in garbage.environments(found.ours):

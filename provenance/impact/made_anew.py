@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from provenance.impact.answer import REPORT, TRIAL, VERSION, Answer, Item
 from provenance.impact.graph import Graph
 from provenance.impact.recorded import RecordedRun, record_of
 from provenance.pipeline.declaration import RUN as OF_THE_RUN
+from provenance.pipeline.invocation import invocation
 from provenance.record.lineage import normalise
 
 if TYPE_CHECKING:
@@ -32,16 +32,16 @@ def plan_commands(
     Only runs of the experiments to which the user or the team writes are followed: the parameters of any other run are
     a stranger's. experiments: id -> name.
     """
-    defaults = plan_parameters(session.root)
+    defaults, typed = plan_parameters(session.root), invocation()
     found: dict[str, None] = {}
     for run in _behind([item for one in answers for item in one.items], graph, session.own_experiments):
         experiment = experiments.get(run.experiment, DEFAULT_EXPERIMENT)
-        words = ["mlflow", "run", ".", "-e", PLAN]
-        words += [] if experiment == DEFAULT_EXPERIMENT else ["--experiment-name", experiment]
-        for name, value in sorted(_parameters(graph, run, session.pipeline).items()):
-            if name in defaults and name not in OF_THE_RUN and normalise(value) != normalise(defaults[name]):
-                words += ["-P", f"{name}={value}"]
-        found[shlex.join(words)] = None
+        given = {
+            name: value
+            for name, value in sorted(_parameters(graph, run, session.pipeline).items())
+            if name in defaults and name not in OF_THE_RUN and normalise(value) != normalise(defaults[name])
+        }
+        found[typed.command(PLAN, given, "" if experiment == DEFAULT_EXPERIMENT else experiment)] = None
         if len(found) == MOST:
             break
     return list(found)

@@ -76,6 +76,7 @@ def _deleted(entry_point: str, name: str, value: str) -> list[str]:
     from mlflow.exceptions import MlflowException
 
     from provenance.pipeline.forget import delete_once_launched
+    from provenance.pipeline.invocation import invocation
     from provenance.pipeline.launched_run import launched
     from provenance.store.project_identity import project_of
 
@@ -89,5 +90,6 @@ def _deleted(entry_point: str, name: str, value: str) -> list[str]:
     run_id = run.info.run_id
     # Later, not now: `mlflow run` will still write the status of the run.
     delete_once_launched(MlflowClient(), run_id, project_of(run, Path.cwd()))
+    remove = f"{invocation().program} gc --run-ids {run_id}"
     return [f" `mlflow run` has logged it in run {run_id}, which is deleted as soon as that ends. Look whether it is "
-            f"gone; its row leaves the store's database with: mlflow gc --run-ids {run_id}"]  # fmt: skip
+            f"gone; its row leaves the store's database with: {remove}"]  # fmt: skip

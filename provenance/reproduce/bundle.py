@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from provenance.git.command import git
 from provenance.git.source import check_commit
 from provenance.pipeline.declaration import Pipeline
+from provenance.pipeline.invocation import invocation
 from provenance.record.digest import JsonObject, check_name
 from provenance.record.lineage import Lineage
 from provenance.reproduce.recorded_run import RecordedRun, external_of, upstream
@@ -114,7 +115,8 @@ def open_bundle(path: Path, pipeline: Pipeline) -> Iterator[Bundle]:
 def _manifest(archive: zipfile.ZipFile, carried: set[str]) -> JsonObject:
     names = archive.namelist()
     if names.count(MANIFEST) != 1 or archive.getinfo(MANIFEST).file_size > TEXT_BYTES:
-        raise BundleError("the file has no manifest.json of a bundle\n Make it with: mlflow run . -e bundle")
+        make = invocation().command("bundle", {"run_id": "<id>", "out": "run.zip"})
+        raise BundleError(f"the file has no manifest.json of a bundle\n Make one where the run is: {make}")
     try:
         manifest: JsonObject = json.loads(archive.read(MANIFEST))
         if manifest["schema"] not in READABLE:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from provenance.pipeline.declaration import Pipeline
+from provenance.pipeline.invocation import invocation
 from provenance.record.lineage import Input, Lineage, Output
 from provenance.reproduce.verdict import Made, measured
 
@@ -41,7 +42,8 @@ def read(root: Path) -> dict[str, Made]:
         return {item["step"]: _made(item) for item in record["steps"]}
     except FileNotFoundError:
         raise ExpectedError(
-            f"{path} is missing, so there is nothing to compare with\n Make it: mlflow run . -e verify -P write=true"
+            f"{path} is missing, so there is nothing to compare with\n"
+            f" Make it: {invocation().command('verify', {'write': 'true'})}"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, ExpectedError):

@@ -115,7 +115,8 @@ class _Crate:
         root["name"] = f"{subject.name}: {steps}"
         root["description"] = (
             f"Runs of {subject.name} ({', '.join(subject.wanted)}) with everything they were made from: records, code, "
-            "patches and locks. `mlflow run <project> -e reproduce -P bundle=<this file>` runs them again and compares "
+            "patches and locks. After `pip install mlflow uv`, "
+            "`mlflow run <project> -e reproduce -P bundle=<this file> --env-manager uv` runs them again and compares "
             "every output and metric."
         )
         root["datePublished"] = _time(max(times, default=0))  # required; an archive has its own

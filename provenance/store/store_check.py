@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from provenance.bootstrap.first_use_lock import ANOTHER_STORE, USED, other_version, schema_revisions
+from provenance.pipeline.invocation import python_program
 
 OF_WINDOWS = re.compile(r"(file:/*)?/?[A-Za-z]:[\\/]|\\\\")
 ELSEWHERE = "Use --experiment-name with a new name, another MLFLOW_TRACKING_URI, or start in another folder."
@@ -110,10 +111,11 @@ def _check_place(database: sqlite3.Connection, uri: str, path: Path, run_id: str
     if home in Path(os.path.realpath(place)).parents:
         return
     if _moved(database, home, number):
+        correct = f"{python_program()} -m provenance.store.store_check {path}"
         raise StoreError(
             f"{says}, but was moved or copied with them to {home}\n"
             " So nothing would be found there, and new files would go to the old place. Move it back, or have the store"
-            f" look here from now on: `python -m provenance.store.store_check {path}` in this project's folder"
+            f" look here from now on: `{correct}` in this project's folder"
             " (docs/faq.md#the-store)."
         )
     root = place.parents[1] if run_id and place.parent.name == run_id else place  # of <experiment>/<run id>/artifacts

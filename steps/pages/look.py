@@ -5,7 +5,7 @@ from __future__ import annotations
 import mlflow
 
 from provenance.git.command import without_credentials
-from provenance.pipeline.invocation import launcher_folder
+from provenance.pipeline.invocation import OWN_LAUNCHER, invocation, launcher_folder
 from provenance.pipeline.session import Session
 from provenance.registry.promotions import throwaway
 
@@ -24,7 +24,8 @@ def look(session: Session, name: str, version: str) -> list[str]:
     served = store.startswith(("http://", "https://"))
     # A run of a git URL has a Makefile, too, in a folder that is none of the user's.
     ours = launcher_folder().resolve() == session.root.resolve() and (session.root / "Makefile").is_file()
-    start = "make ui" if ours else f"mlflow ui --backend-store-uri {store}"
+    program = invocation().program
+    start = "make ui" if ours and program == OWN_LAUNCHER else f"{program} ui --backend-store-uri {store}"
     base = f"{store.rstrip('/')}/#" if served else f"{HERE}/#"
     return [
         "look:" if served else f"look: {start}, then",

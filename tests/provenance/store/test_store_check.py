@@ -221,7 +221,7 @@ def test_a_moved_store_that_was_told_is_used_as_before(migrated_store, tmp_path)
     after = Workplace(tmp_path / "after")
     refused = after.run("preprocess", source="sample:1000")
     assert refused.exit_code == 1
-    (file,) = re.findall(r"`python -m provenance\.store\.store_check (\S+)`", refused.errors())
+    (file,) = re.findall(r"`\S+ -m provenance\.store\.store_check (\S+)`", refused.errors())
     assert not before.folder.exists()
     subprocess.run([sys.executable, "-m", "provenance.store.store_check", file], cwd=ROOT, check=True)
     again = after.run("preprocess", source="sample:1000")

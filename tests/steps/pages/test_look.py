@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import mlflow
 import pytest
 
+from provenance.pipeline.invocation import Invocation
 from provenance.record import names
 from steps.pages import look as module
 from steps.pages.look import look
@@ -13,17 +14,23 @@ from steps.pages.look import look
 ROOT = Path(__file__).resolve().parents[3]
 INFO = SimpleNamespace(experiment_id="7", run_id="1" * 32)
 SESSION = SimpleNamespace(open_run=SimpleNamespace(info=INFO), root=ROOT)
+PAGES = "ui --backend-store-uri sqlite:////x/mlflow.db, then"
 PATHS = [f"experiments/7/runs/{'1' * 32}?workflowType=machine_learning", "models/trips/versions/3"]
 
 
 @pytest.mark.parametrize(
-    ("folder", "start"),
-    [(ROOT, "look: make ui, then"), (Path("/"), "look: mlflow ui --backend-store-uri sqlite:////x/mlflow.db, then")],
+    ("folder", "program", "start"),
+    [
+        (ROOT, ".venv/bin/mlflow", "look: make ui, then"),
+        (ROOT, "mlflow", f"look: mlflow {PAGES}"),
+        (Path("/"), "/p/.venv/bin/mlflow", f"look: /p/.venv/bin/mlflow {PAGES}"),
+    ],
 )
-def test_a_store_on_this_machine_needs_its_pages_started(monkeypatch, folder, start):
-    """With make where the user stands in the project, which has a Makefile; elsewhere with MLflow's own command."""
+def test_a_store_on_this_machine_needs_its_pages_started(monkeypatch, folder, program, start):
+    """With make where the user has its launcher and stands in the project; else by the user's own MLflow."""
     monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: "sqlite:////x/mlflow.db")
     monkeypatch.setattr(module, "launcher_folder", lambda: folder)
+    monkeypatch.setattr(module, "invocation", lambda: Invocation(program))
     assert look(SESSION, "trips", "3") == [start, *(f"  http://127.0.0.1:5000/#/{path}" for path in PATHS)]
 
 
