@@ -1,5 +1,6 @@
 """Show progress of long work on stderr: a bar on a terminal, otherwise one line for each tenth."""
 
+import os
 import sys
 import threading
 import time
@@ -13,6 +14,8 @@ Item = TypeVar("Item")
 SILENT_SECONDS = 2  # shorter work needs no progress
 LOOK_SECONDS = 0.5  # between two checks of a folder that another process fills
 
+AS_LINES = "PROGRESS_AS_LINES"  # in the environment of a process that shares its terminal with another one
+
 _wanted = True
 
 
@@ -20,6 +23,18 @@ def show(wanted: bool) -> None:
     """Turn the progress of this process on or off. At the start it is on."""
     global _wanted
     _wanted = wanted
+
+
+@contextmanager
+def as_lines() -> Iterator[None]:
+    """Processes that are started meanwhile print lines on a terminal, because another process draws a bar there."""
+    given = AS_LINES in os.environ
+    os.environ[AS_LINES] = "true"
+    try:
+        yield
+    finally:
+        if not given:
+            del os.environ[AS_LINES]
 
 
 class Bar(Protocol):
@@ -31,9 +46,9 @@ class Bar(Protocol):
 
 
 def bar(what: str, total: int | None, unit: str, shown: bool = True) -> Bar:
-    """tqdm's bar on a terminal, otherwise `Lines`."""
+    """tqdm's bar on a terminal that this process has to itself, otherwise `Lines`."""
     shown = shown and _wanted
-    if not shown or not sys.stderr.isatty():
+    if not shown or not sys.stderr.isatty() or AS_LINES in os.environ:
         return Lines(what, total, unit, shown)
     from tqdm import tqdm
 

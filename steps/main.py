@@ -22,15 +22,13 @@ def main(**params) -> None:
     from provenance.pipeline.chain_run import run_chain
     from provenance.pipeline.graph import Graph
     from provenance.record import names
-    from runtime.progress import numbered
     from steps.pages import results
     from steps.pipeline import PIPELINE
 
     params = prepared(params)
 
     def steps(session) -> dict:
-        graph = Graph(session, params)
-        return {step: graph.made_by(step, reuse=params["reuse"]) for step in numbered(PIPELINE.names, "main")}
+        return Graph(session, params).make(PIPELINE.names, "main", reuse=params["reuse"])
 
     def conclude(session, made: dict) -> int:
         for line in summary(session, made):

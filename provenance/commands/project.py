@@ -92,12 +92,9 @@ def run_all(pipeline: Pipeline, params: dict[str, Any]) -> None:
     """The chain as one run, and what its last step reports."""
     from provenance.pipeline.chain_run import run_chain
     from provenance.pipeline.graph import Graph
-    from runtime.progress import numbered
 
     def steps(session: Session) -> dict[str, Hit]:
-        graph = Graph(session, params)
-        numbering = numbered(pipeline.names, pipeline.chains[0])
-        return {name: graph.made_by(name, reuse=params["reuse"]) for name in numbering}
+        return Graph(session, params).make(pipeline.names, pipeline.chains[0], reuse=params["reuse"])
 
     def conclude(session: Session, made: dict[str, Hit]) -> int:
         for line in report(session, made[pipeline.names[-1]]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -240,6 +240,21 @@ class Pipeline:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(step.name for step in self.steps)
+
+    def independent(self, names: Sequence[str]) -> list[list[str]]:
+        """The steps `names`, in their order, in groups. No step of a group needs another one of it, even indirectly."""
+        groups: list[list[str]] = []
+        for name in names:
+            if groups and not self._above(name) & set(groups[-1]):
+                groups[-1].append(name)
+            else:
+                groups.append([name])
+        return groups
+
+    def _above(self, name: str) -> set[str]:
+        """The steps that step `name` needs, directly or not."""
+        direct = {need.step for need in self.step(name).needs}
+        return direct.union(*(self._above(step) for step in direct))
 
     @property
     def location(self) -> str:

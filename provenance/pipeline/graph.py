@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 
 from provenance.pipeline import launch
 from provenance.pipeline.declaration import RUN, Need, Parameters, Pipeline, Step
@@ -12,8 +13,10 @@ from provenance.record.digest import DigestError
 from provenance.record.lineage import Input, Lineage, normalise
 from provenance.registry import aliases
 from provenance.reuse.cache import Hit, Miss, RunProblem, RunProblemKind
+from runtime.progress import numbered
 
 AUTO = "auto"
+LITTLE = 64_000_000  # bytes; steps that read more run one after the other, since each may need all the memory
 
 
 class InputError(ValueError):
@@ -47,27 +50,62 @@ class Graph:
         self.reused: list[str] = []
         self.ran: list[str] = []
 
+    def make(self, steps: Sequence[str], chain: str, *, reuse: bool = True) -> dict[str, Hit]:
+        """The outputs of several steps of entry point `chain`, by step, each after the steps that it needs.
+
+        Steps that run and do not need each other run side by side, unless they read much: then each has the machine's
+        memory to itself.
+        """
+        numbers = numbered(steps, chain)
+        for group in self.pipeline.independent(steps):
+            together = all(map(self._reads_little, group))
+            to_run: dict[str, dict[str, str]] = {}
+            for name in itertools.islice(numbers, len(group)):
+                to_run |= self._unless_made(name, reuse)
+                if not together:
+                    self._run(to_run)
+                    to_run = {}
+            self._run(to_run)
+        return {name: self.made[name] for name in steps}
+
     def made_by(self, name: str, *, reuse: bool = True) -> Hit:
         """The outputs of step `name` with these parameters: those of a finished run, or of a run that starts now."""
-        if name not in self.made:
-            step = self.pipeline.step(name)
-            lineage = self.lineage(step, self.made_by)
-            found = self.found(step, lineage) if reuse else Miss()
-            if isinstance(found, Hit):
-                self.session.say(f"{name}: reused run {found.run_id} (by {found.user}, {self.session.when(found)})")
-                self.reused.append(name)
-            else:
-                for reason in found.reasons:
-                    self.session.say(f"{name}: cannot reuse: {reason}")
-                self._check_can_be_taken(name)
-                given = {item.role: item.uri for item in lineage.inputs}
-                parameters = parameters_for(self.pipeline, step, self.params)
-                parameters |= {need.param: given[need.param] for need in step.needs}
-                run = launch.launch(self.session, name, parameters)
-                found = self.session.hit(run.info.run_id)
-                self.ran.append(name)
-            self.made[name] = found
+        self._run(self._unless_made(name, reuse))
         return self.made[name]
+
+    def _unless_made(self, name: str, reuse: bool) -> dict[str, dict[str, str]]:
+        """Step `name` with the parameters for its run. Empty if its outputs are known or a finished run has them."""
+        if name in self.made:
+            return {}
+        step = self.pipeline.step(name)
+        lineage = self.lineage(step, self.made_by)
+        found = self.found(step, lineage) if reuse else Miss()
+        if isinstance(found, Hit):
+            self.session.say(f"{name}: reused run {found.run_id} (by {found.user}, {self.session.when(found)})")
+            self.reused.append(name)
+            self.made[name] = found
+            return {}
+        for reason in found.reasons:
+            self.session.say(f"{name}: cannot reuse: {reason}")
+        self._check_can_be_taken(name)
+        given = {item.role: item.uri for item in lineage.inputs}
+        parameters = parameters_for(self.pipeline, step, self.params)
+        return {name: parameters | {need.param: given[need.param] for need in step.needs}}
+
+    def _run(self, steps: Mapping[str, Mapping[str, str]]) -> None:
+        """Run these steps, given with their parameters, side by side."""
+        if steps:
+            for name, run in launch.launch_all(self.session, steps).items():
+                self.made[name] = self.session.hit(run.info.run_id)
+                self.ran.append(name)
+
+    def _reads_little(self, name: str) -> bool:
+        """Whether step `name` reads outputs alone, all known and small together."""
+        step = self.pipeline.step(name)
+        if step.external or any(need.step not in self.made for need in step.needs):
+            return False
+        read = [self.made[need.step].outputs[need.output] for need in step.needs]
+        return sum(size for output in read for size, _ in output.files.values()) <= LITTLE
 
     def _check_can_be_taken(self, name: str) -> None:
         """Raise WouldBeRefused before the run of step `name` starts, if only signed runs are taken and it is not."""

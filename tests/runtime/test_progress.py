@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,6 +43,17 @@ def test_a_process_that_is_told_to_be_quiet_is(at_once, capsys):
         progress.show(True)
     list(progress.counted([1], "weigh", 1, "kg"))
     assert told(capsys) == ["weigh: 100 % of 1 kg"]
+
+
+def test_a_process_beside_one_that_draws_prints_lines(monkeypatch):
+    """And those started later draw again."""
+    monkeypatch.setattr("sys.stderr", SimpleNamespace(isatty=lambda: True))
+    with progress.as_lines():
+        with progress.as_lines():
+            pass
+        assert isinstance(progress.bar("weigh", 4, "kg"), progress.Lines)
+    monkeypatch.undo()
+    assert progress.AS_LINES not in os.environ
 
 
 def test_steps_are_numbered_and_not_estimated(capsys, monkeypatch):

@@ -49,6 +49,11 @@ def in_process(session: Session, step: str, parameters: dict[str, str]) -> Run:
     return client.get_run(run.info.run_id)
 
 
+def all_in_process(session: Session, steps: dict[str, dict[str, str]]) -> dict[str, Run]:
+    """`launch.launch_all`, but one step after the other."""
+    return {step: in_process(session, step, parameters) for step, parameters in steps.items()}
+
+
 def from_committed_copy(folder: Path, patch: pytest.MonkeyPatch) -> Path:
     """Have steps of this process believe to run in a committed copy of this project, made in `folder`."""
     repository.commit(copied(folder))
@@ -65,6 +70,7 @@ def working_in(place: Workplace) -> Iterator[pytest.MonkeyPatch]:
         patch.setenv("MLFLOW_EXPERIMENT_ID", "0")
         patch.chdir(place.folder)
         patch.setattr(launch, "launch", in_process)
+        patch.setattr(launch, "launch_all", all_in_process)
         mlflow.set_tracking_uri(place.store)
         yield patch
     mlflow.set_tracking_uri(before)

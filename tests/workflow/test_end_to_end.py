@@ -55,6 +55,16 @@ def test_the_steps_are_child_runs_named_after_themselves(place, first):
     assert sorted(int(run.data.tags[names.TRIAL]) for run in trials) == [0, 1, 2, 3]
 
 
+def test_the_baseline_and_the_search_run_side_by_side(place, first):
+    """Neither reads what the other makes, so the chain need not wait for one to begin the other."""
+    query = f"tags.`{names.PARENT}` = '{first.run_id}'"
+    runs = {run.info.run_name: run.info for run in place.client.search_runs(["0"], query)}
+    assert runs["train"].start_time < runs["hpo"].end_time and runs["hpo"].start_time < runs["train"].end_time
+    assert runs["preprocess"].end_time <= min(runs["train"].start_time, runs["hpo"].start_time)
+    assert max(runs["train"].end_time, runs["hpo"].end_time) <= runs["register"].start_time
+    assert "main: step 2 of 4 (train)\nmain: step 3 of 4 (hpo)\n" in first.stderr
+
+
 def test_a_run_has_few_tags(place, first):
     """MLflow shows them all, above the metrics. What a finished run needs no longer is gone."""
     runs = place.client.search_runs(["0"], f"tags.{names.CHAIN} = '{first.run_id}'")
