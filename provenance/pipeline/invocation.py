@@ -1,6 +1,6 @@
 """How the user started the step: the process, folder and command of `mlflow run`. The step itself has another folder.
 
-Every command that a message, page or model card shows is made here, so that it works for this user as it stands.
+Every command that is shown is made here: in a message as this user starts one, on a page for anybody who reads it.
 """
 
 import getopt
@@ -95,6 +95,11 @@ def invocation() -> Invocation:
         return Invocation(_program(pid, script), without_credentials(given[0]), kept)
     except (OSError, ValueError, IndexError, getopt.GetoptError):
         return Invocation(OWN_LAUNCHER if Path(OWN_LAUNCHER).is_file() else "mlflow")
+
+
+def for_others(entry_point: str, params: Mapping[str, str]) -> str:
+    """A command for a page that others read, too: it names no folder of this user, and needs `make setup` alone."""
+    return Invocation(OWN_LAUNCHER).command(entry_point, params)
 
 
 def python_program() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from provenance.pipeline.invocation import invocation
+from provenance.pipeline.invocation import for_others
 from provenance.record.run_page import spaced
 from steps.pages import city
 from taxi.dataset.manifest import Manifest
@@ -132,10 +132,10 @@ def _origin(of: Subject) -> str:
     def link(run_id: str) -> str:
         return f"[{run_id}](#/experiments/{of.experiment_id}/runs/{run_id})"
 
-    command = invocation().command("reproduce", {"run_id": of.run_id, "depth": "all"})
+    command = for_others("reproduce", {"run_id": of.run_id, "depth": "all"})
     return (
         f"Registered by run {link(of.run_id)} of search {link(of.search_run_id)}. To make it again from the raw months "
-        f"and compare every bit:\n\n```\n{command}\n```"
+        f"and compare every bit, in this project's folder after `make setup`:\n\n```\n{command}\n```"
     )
 
 

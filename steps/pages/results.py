@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from provenance.pipeline.invocation import invocation
+from provenance.pipeline.invocation import for_others
 from provenance.pipeline.session import Session
 from provenance.record import names
 from provenance.registry.aliases import version_of
@@ -38,7 +38,7 @@ def hpo(session: Session, hit: Hit) -> tuple[str, ...]:
     params = f"{hit.outputs[names.SEARCH].uri}/{names.BEST_PARAMS_FILE}"
     return (
         f"Validation RMSE **{best:.4f} minutes** ({family}): trial {hit.metrics['best_trial']:.0f}, the best.",
-        f"To fit it alone: `{invocation().command('train', {'model': family, 'params': params})}`",
+        f"To fit it alone: `{for_others('train', {'model': family, 'params': params})}`",
     )
 
 

@@ -14,8 +14,8 @@ from tests.support.project import ROOT
 
 # A step, seen from its child: `mlflow run`, its shell, a step, that step's shell, and the step that shows a command.
 SHOW = (
-    "from provenance.pipeline.invocation import invocation as i, python_program as p\n"
-    "print(i().command('train', {'params': 'a b'}), i().program, p(), sep='\\n')"
+    "from provenance.pipeline.invocation import for_others as o, invocation as i, python_program as p\n"
+    "print(i().command('train', {'params': 'a b'}), i().program, p(), o('train', {}), sep='\\n')"
 )
 ITSELF = "import subprocess, sys; sys.exit(subprocess.run(['bash', '-c', sys.argv[1]]).returncode)"
 
@@ -34,7 +34,9 @@ def shown(tmp_path):
         script = f"{shlex.join(typed)}; true"
         done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=variables, capture_output=True, text=True)
         assert done.returncode == 0 and not done.stderr, done.stderr
-        return done.stdout.splitlines()
+        *lines, for_others = done.stdout.splitlines()
+        assert for_others == ".venv/bin/mlflow run . -e train"  # a page has no folder, URL or option of this user
+        return lines
 
     return run
 

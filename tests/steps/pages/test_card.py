@@ -55,7 +55,7 @@ def test_the_card_says_what_it_is_how_good_and_how_to_make_it_again():
         "| pickups in zone 7 | 100 | 2.00 min |",
         "It needs the metered distance",
         f"run [{RUN}](#/experiments/5/runs/{RUN})",
-        f"\nmlflow run . -e reproduce -P run_id={RUN} -P depth=all\n",
+        f"\n.venv/bin/mlflow run . -e reproduce -P run_id={RUN} -P depth=all\n",
     ):
         assert part in text, part
     assert len(text) < LENGTH / 1.5

@@ -57,7 +57,7 @@ def test_train_and_hpo_say_the_validation_error_first():
     found = hit("hpo", {"model": "linear"}, {"val_rmse": 4.375, "best_trial": 7.0}, outputs=(search,))
     result, command = results.hpo(None, found)
     assert result == "Validation RMSE **4.3750 minutes** (linear): trial 7, the best."
-    assert f"`mlflow run . -e train -P model=linear -P params=runs:/{RUN}/search/best_params.json`" in command
+    assert f"`.venv/bin/mlflow run . -e train -P model=linear -P params=runs:/{RUN}/search/best_params.json`" in command
 
 
 def test_the_chain_says_the_versions_error_and_what_to_compare_it_with():
