@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
+import xgboost as xgb
 
 from taxi.dataset.dataset import Dataset, build
 from taxi.dataset.split import Split
@@ -49,6 +50,29 @@ def test_the_model_is_the_same_however_the_rows_come(dataset, monkeypatch):
     assert "_whole" not in vars(stored[0])
     monkeypatch.setattr(quantile_bins, "EXTERNAL_ROWS", 1000)
     assert model_digest(dataset.split("train"), dataset.split("val")) == expected
+    monkeypatch.setattr(quantile_bins, "PLAIN_ROWS", 0)
+    assert model_digest(dataset.split("train"), dataset.split("val")) == expected
+
+
+def test_a_small_validation_split_is_answered_the_same_without_bins(monkeypatch):
+    """Also with missing numbers, and codes that training lacks: else the size of a split would choose the model."""
+    rng = np.random.default_rng(7)
+
+    def split(rows: int, codes: int) -> Split:
+        X = np.column_stack([rng.normal(size=rows), rng.integers(0, codes, rows)]).astype(np.float32)
+        X[rng.random(X.shape) < 0.1] = np.nan
+        y = np.nan_to_num(X[:, 0]) + np.nan_to_num(X[:, 1] % 5) + rng.normal(size=rows)
+        return Split(X, y, ("miles", "zone"), frozenset({"zone"}))
+
+    train, val = split(4000, 20), split(2000, 40)
+    plain = BOOSTING.fit(train, val, PARAMS, seed=42)
+    assert not isinstance(train.memo["binned"][3], xgb.QuantileDMatrix)
+    train.memo.clear()
+    monkeypatch.setattr(quantile_bins, "PLAIN_ROWS", 0)
+    binned = BOOSTING.fit(train, val, PARAMS, seed=42)
+    assert isinstance(train.memo["binned"][3], xgb.QuantileDMatrix)
+    assert plain.booster.save_raw("ubj") == binned.booster.save_raw("ubj")
+    assert plain.curves == binned.curves
 
 
 def test_bins_on_the_disk_lie_in_the_scratch_folder_given(dataset, monkeypatch, tmp_path):
