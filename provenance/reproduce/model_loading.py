@@ -17,7 +17,8 @@ from provenance.record.digest import DigestError, digest_json, sha256_file
 from provenance.record.lineage import Output
 
 MODEL = "MLmodel"
-REQUIREMENTS = ("requirements.txt", "conda.yaml", "python_env.yaml")  # the packages to install before a model is loaded
+_TEXTS = ("requirements.txt", "constraints.txt")
+REQUIREMENTS = (*_TEXTS, "conda.yaml", "python_env.yaml")  # the packages to install before a model is loaded
 MOST_BYTES = 1_000_000  # the largest settings file that is parsed
 # Fields of MLmodel that differ each time a model is logged and that have no effect on loading.
 _OF_THE_MOMENT = ("artifact_path", "mlflow_version", "model_id", "model_size_bytes", "model_uuid", "run_id",
@@ -85,7 +86,7 @@ def _bytecode(folder: Path, at_home: bool) -> dict[str, str]:
 
 def _digest(name: str, content: bytes) -> str:
     """The digest of a settings file. A file that MLflow cannot have written is compared by its text."""
-    if name != "requirements.txt" and len(content) <= MOST_BYTES:
+    if name not in _TEXTS and len(content) <= MOST_BYTES:
         try:
             text = content.decode()
             if not any(

@@ -7,14 +7,15 @@ from dataclasses import replace
 import pytest
 
 from provenance.record.difference import Difference, DifferenceKind
-from provenance.record.lineage import Input
+from provenance.record.lineage import Input, Output
 from provenance.record.problem import Problem, ProblemKind
 from provenance.record.run_page import run_link
 from provenance.reproduce.differences import find_differences
+from provenance.reproduce.model_loading import REQUIREMENTS, ModelFile
 from provenance.reproduce.report import markdown, result, table
-from provenance.reproduce.verdict import NO_CAUSE, Grade, Verdict, failed, judge, relative
+from provenance.reproduce.verdict import NO_CAUSE, Grade, Made, Verdict, failed, judge, relative
 from steps.pipeline import PIPELINE
-from tests.support.records import ENVIRONMENT, METRICS, RECORD, B, environment, made, of_months
+from tests.support.records import ENVIRONMENT, METRICS, RECORD, A, B, environment, made, of_months
 
 MORE = {**METRICS, "val_rmse": 5.5 * (1 + 1e-9)}
 WORSE = {**METRICS, "val_rmse": 5.6}
@@ -46,6 +47,30 @@ def test_the_same_digests_and_metrics_are_identical():
 def test_grades(repeated, grade):
     """Bytes, then metrics, then metrics within the tolerance of 1e-6."""
     assert judge(made(), repeated, PIPELINE, tolerance=1e-6).grade is grade
+
+
+@pytest.mark.parametrize(
+    ("path", "grade", "first"),
+    [
+        ("constraints.txt", Grade.METRICS, "packages: installed: numpy 2.3.5 -> "),
+        ("code/steps/train.py", Grade.DIVERGED, "model: model code/steps/train.py is not what the recorded code makes"),
+    ],
+)
+def test_a_model_lists_the_packages_that_were_there(path, grade, first):
+    """Other ones are the cause, and what the model says of them is not; its code is not what packages decide."""
+    mlmodel = {ModelFile("model", "MLmodel"): A}
+
+    def run(digest: str, **facts) -> Made:
+        files = {name: (1, digest if name == path else A) for name in ("MLmodel", path)}
+        output = Output("model", "models:/m-2", A, files, (*files,))
+        listed = {ModelFile("model", path): digest} if path in REQUIREMENTS else {}
+        return replace(made(), lineage=replace(RECORD, outputs=(output,), **facts), settings={**mlmodel, **listed})
+
+    older = {"packages": {**ENVIRONMENT["packages"], "numpy": "2.3.5"}, "differences": [["numpy", "2.4.6", "2.3.5"]]}
+    original = run(B, environment=environment(**older))
+    verdict = judge(original, run(A), PIPELINE, same_code=True)
+    assert verdict.grade is grade
+    assert verdict.explanations[0].startswith(first)
 
 
 def test_an_output_that_differs_without_any_metric_has_diverged():
