@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support import documented
 from tests.support.project import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "benchmarks" / "RESULTS.md"]
+PAGES = [*(ROOT / page for page in documented.PAGES), ROOT / "benchmarks" / "RESULTS.md"]
 ENTRY_POINTS = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
 TARGETS = set(re.findall(r"(?m)^([a-z]+):", (ROOT / "Makefile").read_text()))
 
@@ -31,12 +32,11 @@ def test_commands_name_entry_points_and_parameters_that_there_are(page):
 def test_commands_work_with_and_without_conda(page):
     """By the launcher of `make setup`, which finds out itself; any other `mlflow run` has to name its manager."""
     text = page.read_text().replace("\\\n", " ")
-    for block in re.findall(r"```(?:console|sh)\n(.*?)```", text, re.S):
-        lines = block.splitlines()
-        typed = [line for line in lines if line.startswith("$ ")] or lines  # beside "$ " all else is what it printed
-        for line in typed:
-            if "mlflow run " in line:
-                assert ".venv/bin/mlflow run " in line or "--env-manager " in line, line
+    typed = [command.text for command in documented.commands(text)]
+    inline = re.findall(r"`(\S*mlflow run [^`\n]+ -[^`\n]+)`", documented.BLOCK.sub("", text))
+    for line in [*typed, *inline]:
+        if "mlflow run " in line:
+            assert ".venv/bin/mlflow run " in line or "--env-manager " in line, line
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
