@@ -355,3 +355,22 @@ def shown(desk: Desk) -> list[str]:
     pages = rows(desk, "SELECT value FROM tags WHERE key = 'mlflow.note.content'")
     pages += rows(desk, "SELECT description FROM model_versions")
     return [text for (page,) in pages for text in re.findall(r"(?:`|^)(\S*mlflow [a-z]+ [^`\n]+)", page, re.M)]
+
+
+@pytest.mark.slow
+def test_readmes_commands_work_with_an_mlflow_of_ones_own(begun):
+    """As README says, `mlflow` in place of `.venv/bin/mlflow` and `--env-manager uv`."""
+    shutil.rmtree(begun.clone)
+    repository.run(begun.clone.parent, "clone", "-q", begun.url, str(begun.clone))
+    shutil.copy(begun.months / "green_tripdata_2023-04.parquet", begun.clone)
+    [chain] = [one.text for one in of_page("README.md") if re.match(r"mlflow run \. ", one.text)]
+    [expected] = [one for one in of_page("README.md") if one.text == "make run"]
+    printed = begun.type(chain)
+    check_printed(expected, printed, begun)
+    look = re.search(r"(?m)^look: (.+), then$", printed[0])
+    assert look and look[1].startswith("mlflow ui --backend-store-uri ")
+    own = [one.text for one in of_page("README.md") if one.text.startswith(".venv/bin/mlflow run") and not why_not(one)]
+    assert len(own) > 4
+    fill_in_runs(begun)
+    for text in [*own, *(text for text in shown(begun) if " -e train " in text)]:
+        begun.type(f"{text.removeprefix('.venv/bin/')} --env-manager uv")
