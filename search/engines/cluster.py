@@ -1,5 +1,6 @@
 """A Dask cluster at hand: reached, with workers that would compute the same bits, and with our code on them."""
 
+import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -52,7 +53,7 @@ class Cluster:
                 plugin, self._call = shipment(code, versions)
                 self.client.register_plugin(plugin, name=code.name)
         except BaseException:
-            self.client.close()
+            self.close()
             raise
 
     def workers(self) -> list[str]:
@@ -75,14 +76,14 @@ class Cluster:
         from distributed.client import ClosedClientError
         from distributed.comm.core import CommClosedError
 
+        if self.client.status != "running":  # Dask would keep what it is given for half a minute, and then drop it
+            raise self._lost()
         try:
             yield
         except ImportError as error:  # of a worker that has no code, or must not use it; see `shipment`
             raise EngineError(str(error)) from None
-        except CancelledError as error:
-            if getattr(error, "reason", None) != "scheduler-connection-lost":
-                raise
-            raise self._lost() from None
+        except CancelledError:  # for any of Dask's reasons: nobody asks for the result of a task that we cancelled
+            raise self._forgotten() if self.client.status == "running" else self._lost() from None
         except (CommClosedError, ClosedClientError):
             raise self._lost() from None
         except OSError:  # TimeoutError, too
@@ -91,12 +92,24 @@ class Cluster:
             raise self._lost() from None
 
     def close(self) -> None:
-        self.client.close()
+        """Of a client that still waits for a scheduler which is gone, Dask would log that, with a traceback."""
+        log = logging.getLogger("distributed.client")
+        log.disabled = self.client.status == "connecting"
+        try:
+            self.client.close()
+        finally:
+            log.disabled = False
 
     def _lost(self) -> EngineError:
         return EngineError(
             f"the Dask scheduler at {self.address} is gone\n"
             "Start one, or mend the network to it, and run again: what is finished is reused."
+        )
+
+    def _forgotten(self) -> EngineError:
+        return EngineError(
+            f"the Dask scheduler at {self.address} does not know the tasks of this run any more: it was restarted, "
+            "or the network to it broke off\nRun again: what is finished is reused."
         )
 
     def _versions(self) -> dict[str, str | None]:

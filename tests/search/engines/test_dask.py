@@ -1,7 +1,9 @@
 """A real Dask cluster on loopback: scheduler and workers as processes of their own, in a folder without our code."""
 
+import logging
 import os
 import shutil
+import time
 from functools import partial
 from importlib import metadata
 
@@ -166,6 +168,35 @@ def test_a_worker_that_comes_later_with_other_packages_ends_the_search(cluster, 
     found = f"has xgboost 0.1 (here {metadata.version('xgboost')})"
     assert f"a Dask worker that has come since, {found}" in str(error.value)
     assert str(error.value).endswith("start it in the environment of this project's lock. Run again.")
+
+
+def test_a_scheduler_that_is_gone_ends_the_next_trial_at_once(tmp_path, monkeypatch):
+    """Dask would keep the trial for half a minute, in case another scheduler comes; and log a traceback at the end."""
+    logged: list[logging.LogRecord] = []
+    monkeypatch.setattr(logging.getLogger("distributed.client"), "callHandlers", logged.append)
+    with two_workers(tmp_path) as address:
+        engine = DaskEngine(address, Toy(), ten, CODE)
+        engine.submit(0, {"x": 1}).result(timeout=60)
+    with engine:
+        while engine.cluster.client.status == "running":
+            time.sleep(0.05)
+        began = time.monotonic()
+        with pytest.raises(EngineError, match="is gone\nStart one, or mend the network to it"):
+            engine.submit(1, {"x": 1}).result(timeout=60)
+    assert time.monotonic() - began < 15
+    assert logged == []
+
+
+def test_a_trial_that_the_scheduler_has_forgotten_ends_the_search_with_what_to_do(cluster):
+    """As when it was restarted, or lost the client for a moment. For any of Dask's reasons, or for none."""
+    from distributed import Client, Future
+
+    with DaskEngine(cluster, Toy(), ten, CODE) as engine:
+        task = engine.cluster.submit(time.sleep, 3)
+        with Client(scheduler(cluster), set_as_default=False) as other:
+            other.cancel([Future(task.key, other)], force=True)
+            with pytest.raises(EngineError, match=r"does not know .* any more: .*\nRun again: what is finished"):
+                engine.cluster.result(task)
 
 
 PEM = "distributed.comm.tls"
