@@ -85,22 +85,23 @@ class Host:
                 _enter(own.fileno())
 
     def kill(self) -> None:
-        """SIGKILL for all that was started here, with all its children: as when its power is cut."""
+        """SIGKILL for all that runs here, whoever started it: as when its power is cut."""
+        while pids := self.pids():
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
         for process in self.processes:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         self.processes.clear()
 
     def pids(self) -> list[int]:
+        """Of all processes here but this one, which may be `inside`."""
         done = subprocess.run(["ip", "netns", "pids", self.namespace], capture_output=True, text=True, check=False)
-        return list(map(int, done.stdout.split()))
+        return [pid for pid in map(int, done.stdout.split()) if pid != os.getpid()]
 
     def remove(self) -> None:
         self.kill()
-        for pid in self.pids():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
         subprocess.run(["ip", "netns", "delete", self.namespace], capture_output=True, check=False)
 
 

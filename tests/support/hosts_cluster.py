@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.hosts import Network, network
-from tests.support.project import LAUNCHER, ROOT, Result, environment
-from tests.support.team import server_environment
+from tests.support.project import Result, environment, finished, mlflow_run
+from tests.support.team import Secrets, server_environment
 
 PORT, SERVER_PORT = 8786, 5000
 START_SECONDS = 120
-USER, PASSWORD = "ada", "a password of ada's"
+RUN_SECONDS = 600  # until a run has come to its trials, on a machine that is busy
+EXPERIMENT = "trips"
+USER = "ada"
 
 
 @dataclass
@@ -24,6 +26,7 @@ class HostsCluster:
     network: Network
     folder: Path
     variables: dict[str, str] = field(default_factory=dict)  # of every process: where the certificates are, who it is
+    secrets: Secrets = field(default_factory=Secrets)
 
     @property
     def engine(self) -> str:
@@ -59,10 +62,11 @@ class HostsCluster:
         (folder / "auth.ini").write_text(
             f"[mlflow]\ndefault_permission = NO_PERMISSIONS\ndatabase_uri = sqlite:///{folder}/users.db\n"
             "admin_username = admin\nauthorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+            "auth_cache_ttl_seconds = 60\n"
         )
         variables = environment({
-            "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"), "MLFLOW_AUTH_ADMIN_PASSWORD": "the admin's own",
-            "MLFLOW_FLASK_SERVER_SECRET_KEY": "a key", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"), "MLFLOW_AUTH_ADMIN_PASSWORD": self.secrets["admin"],
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": self.secrets["session"], "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         })  # fmt: skip
         command = [programs / "mlflow", "server", "--app-name", "basic-auth", "--host", host.address,
                    "--port", SERVER_PORT, "--workers", 1, "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
@@ -71,18 +75,20 @@ class HostsCluster:
         add = (
             "import requests, sys, time\n"
             "def ask(): return requests.post(sys.argv[1] + '/api/2.0/mlflow/users/create', timeout=60,\n"
-            "    json={'username': sys.argv[2], 'password': sys.argv[3]}, auth=('admin', \"the admin's own\"))\n"
-            "for _ in range(300):\n"
+            "    json={'username': sys.argv[2], 'password': sys.argv[3]}, auth=('admin', sys.argv[4]))\n"
+            "for _ in range(1200):\n"
             "    try: answer = ask(); break\n"
             "    except requests.ConnectionError: time.sleep(0.5)\n"
             "assert answer.ok, answer.text\n"
         )
-        done = self.on("client", sys.executable, "-c", add, self.server, USER, PASSWORD)
+        done = self.on(
+            "client", sys.executable, "-c", add, self.server, USER, self.secrets[USER], self.secrets["admin"]
+        )
         assert done.returncode == 0, done.stderr + self.log("server").read_text()[-3000:]
         self.variables |= {
             "MLFLOW_TRACKING_URI": self.server,
             "MLFLOW_TRACKING_USERNAME": USER,
-            "MLFLOW_TRACKING_PASSWORD": PASSWORD,
+            "MLFLOW_TRACKING_PASSWORD": self.secrets[USER],
         }
 
     def on(self, host: str, *words: object, **variables: str) -> subprocess.CompletedProcess:
@@ -92,18 +98,35 @@ class HostsCluster:
 
     def mlflow_run(self, entry_point: str, **params: object) -> Result:
         """`mlflow run -e ENTRY_POINT -P name=value ...` on the client's host."""
-        done = self.on("client", *self._mlflow_run(entry_point, params))
-        return Result(done.returncode, done.stdout, done.stderr)
+        words = self._mlflow_run(entry_point, params)
+        return finished(self.network.hosts["client"].command(*words), self.folder, environment(self.variables))
 
     def start_mlflow_run(self, entry_point: str, **params: object) -> subprocess.Popen:
         """The same, not waited for; `log("client")` has what it says."""
+        self.log("client").unlink(missing_ok=True)
         words = self._mlflow_run(entry_point, params)
         client, env = self.network.hosts["client"], environment(self.variables)
         return client.start(*words, log=self.log("client"), cwd=self.folder, env=env)
 
-    def _mlflow_run(self, entry_point: str, params: Mapping[str, object]) -> list[object]:
-        given = [word for name, value in params.items() for word in ("-P", f"{name}={value}")]
-        return [LAUNCHER, "run", ROOT, "-e", entry_point, "--env-manager", "local", *given]
+    def _mlflow_run(self, entry_point: str, params: Mapping[str, object]) -> list[str]:
+        return mlflow_run(entry_point, experiment=EXPERIMENT, engine=self.engine, **params)
+
+    def wait_for_trial_on(self, worker: str) -> None:
+        """Until a worker of that name runs a trial."""
+        from distributed import Client
+
+        begin, deadline = f"tls://{self.network.hosts[worker].address}:", time.monotonic() + RUN_SECONDS
+        with (
+            settings_in_force(self.variables),
+            self.network.hosts["client"].inside(),
+            Client(self.address, set_as_default=False) as dask,
+        ):
+            while not any(
+                address.startswith(begin) and any(str(key).startswith("trial-") for key in keys)
+                for address, keys in dask.processing().items()
+            ):
+                assert time.monotonic() < deadline, self.log("client").read_text()[-3000:]
+                time.sleep(0.02)
 
     def _dask(self, host: str, command: str, *words: object, **variables: str) -> None:
         env = {name: value for name, value in environment(self.variables).items() if name != "PYTHONPATH"}

@@ -2,21 +2,12 @@
 
 import pytest
 
-from provenance.record import names, run_tags
+from provenance.record import names
+from tests.support.chain_outputs import digests, made
 from tests.support.cluster import two_workers
 from tests.support.project import SMALL, workplace
 
 pytestmark = pytest.mark.slow
-
-
-def made(place, run_id):
-    """Step -> its outputs' digests, of the runs below `run_id`."""
-    runs = place.client.search_runs(["0"], f"tags.`{names.PARENT}` = '{run_id}'")
-    return {run.data.tags[names.STEP]: digests(run) for run in runs if names.STEP in run.data.tags}
-
-
-def digests(run):
-    return {name: output.digest for name, output in run_tags.outputs(run.data.tags).items()}
 
 
 def test_main_and_preprocess_on_a_cluster_leave_what_they_leave_here(tmp_path, migrated_store):
@@ -24,7 +15,7 @@ def test_main_and_preprocess_on_a_cluster_leave_what_they_leave_here(tmp_path, m
     here, there = (workplace(tmp_path / name, migrated_store) for name in ("here", "there"))
     local = here.run("main", **SMALL)
     assert local.exit_code == 0, local.stderr
-    expected = made(here, local.run_id)
+    expected = made(here.client, local.run_id)
     assert expected.keys() == {"preprocess", "train", "hpo", "register"} and all(expected.values())
     (tmp_path / "cluster").mkdir()
     with two_workers(tmp_path / "cluster") as engine:
@@ -35,7 +26,7 @@ def test_main_and_preprocess_on_a_cluster_leave_what_they_leave_here(tmp_path, m
         assert chain.exit_code == 0, chain.stderr
         code = list((tmp_path / "cluster").rglob("code-*"))  # shipped to both
         assert len(code) == 2
-    assert made(there, chain.run_id) == expected
+    assert made(there.client, chain.run_id) == expected
     hpo = there.client.search_runs(["0"], f"tags.`{names.STEP}` = 'hpo'")[0]
     again = there.run("reproduce", run_id=hpo.info.run_id, patch="true")
     assert again.exit_code == 0, again.stderr
