@@ -231,12 +231,15 @@ def rows(desk: Desk, query: str) -> list[tuple[str, ...]]:
 
 
 def fill_in_runs(desk: Desk) -> None:
-    """The newest run of `train`, and beside it another one of the same project, if there is one."""
+    """The newest run of `train` that is no repetition, and another one of the same project, if there is one."""
     found = rows(
         desk,
         "SELECT runs.run_uuid, project.value FROM runs"
         " JOIN tags step USING (run_uuid) JOIN tags project USING (run_uuid)"
-        " WHERE step.key = 'lineage.step' AND step.value = 'train' AND project.key = 'lineage.project'"
+        " LEFT JOIN tags parent ON parent.run_uuid = runs.run_uuid AND parent.key = 'mlflow.parentRunId'"
+        " LEFT JOIN tags above ON above.run_uuid = parent.value AND above.key = 'lineage.step'"
+        " WHERE step.key = 'lineage.step' AND step.value = 'train' AND coalesce(above.value, 'main') = 'main'"
+        " AND project.key = 'lineage.project'"
         " ORDER BY start_time DESC",
     )
     newest, *older = [run_id for run_id, project in found if project == found[0][1]]
