@@ -237,7 +237,7 @@ def fill_in_runs(desk: Desk) -> None:
         "SELECT runs.run_uuid, project.value FROM runs"
         " JOIN tags step USING (run_uuid) JOIN tags project USING (run_uuid)"
         " LEFT JOIN tags parent ON parent.run_uuid = runs.run_uuid AND parent.key = 'mlflow.parentRunId'"
-        " LEFT JOIN tags above ON above.run_uuid = parent.value AND above.key = 'lineage.step'"
+        " LEFT JOIN tags above ON above.run_uuid = parent.value AND above.key = 'mlflow.project.entryPoint'"
         " WHERE step.key = 'lineage.step' AND step.value = 'train' AND coalesce(above.value, 'main') = 'main'"
         " AND project.key = 'lineage.project'"
         " ORDER BY start_time DESC",
