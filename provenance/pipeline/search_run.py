@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mlflow.entities import Metric
 
@@ -26,8 +26,10 @@ from runtime.files import write_json
 from runtime.progress import counted, following, number_of
 from search.engines.engine import Engine
 from search.space import space_table
-from search.study import Settings, Study
 from search.trial import TrialResult
+
+if TYPE_CHECKING:
+    from search.study import Study  # which imports hyperopt: a step that reuses a run has no need of it
 
 ENDS = ("max_evals", "stop_after", "top_n")  # parameters that only limit the number of trials or of kept models
 
@@ -81,6 +83,8 @@ def run_search(
     EngineError
         If the engine fails.
     """
+    from search.study import Settings
+
     settings, key = Settings.of(step.params), search_key(step.lineage, ENDS)
     set_tags(step.client, step.run_id, {names.SEARCH_KEY: key})
     trials = Trials(key, settings.top_n, study.metric, models.verify)
