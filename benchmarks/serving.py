@@ -24,7 +24,8 @@ import time
 import urllib.request
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from bench import ROOT
+
 sys.path.insert(0, str(ROOT))
 BAR = 0.95
 TRIP = {"PULocationID": 74, "DOLocationID": 75, "trip_distance": 1.2, "lpep_pickup_datetime": "2023-04-03T08:15:00"}
