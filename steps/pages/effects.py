@@ -13,7 +13,8 @@ from taxi.models.boosting import BoostingEstimator
 from taxi.models.families import Estimator
 from taxi.models.quantile_bins import filled
 
-SHAP_ROWS = 400  # a fifth of a second for the deepest trees
+SHAP_ROWS = 400
+SHAP_LEAVES = 10_000_000  # rows times leaves: about a second, at most; 100 rows show the picture of a larger model
 DEPENDENCE_ROWS, DEPENDENCE_POINTS = 300, 16
 
 
@@ -37,6 +38,12 @@ def spread_rows(features: FeatureMap, batches: Iterable[pa.RecordBatch], rows: i
             columns = features.transform(batch.take(pa.array(here)))
             parts.append(features.matrix({name: columns[name].to_numpy() for name in columns.schema.names}))
     return np.concatenate(parts)
+
+
+def shap_rows(estimator: BoostingEstimator) -> int:
+    """How many rows to explain: fewer for many deep trees, since the time goes by rows times leaves."""
+    leaves = estimator.booster.num_boosted_rounds() * 2**estimator.params.max_depth
+    return max(100, min(SHAP_ROWS, SHAP_LEAVES // leaves))
 
 
 def shap_values(estimator: BoostingEstimator, X: np.ndarray) -> np.ndarray:

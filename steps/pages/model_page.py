@@ -66,7 +66,9 @@ def of_effects(predictor: Predictor, dataset: Dataset) -> Iterator[tuple[str, Fi
     rows = dataset.manifest.rows("test")
     X = effects.spread_rows(features, dataset.batches("test"), rows, effects.SHAP_ROWS)
     if isinstance(estimator, BoostingEstimator):
-        yield "shap_summary", model_plots.shap_summary(effects.shap_values(estimator, X), X, features.columns, note)
+        some = X[np.linspace(0, len(X) - 1, min(len(X), effects.shap_rows(estimator))).astype(int)]
+        shares_of = effects.shap_values(estimator, some)
+        yield "shap_summary", model_plots.shap_summary(shares_of, some, features.columns, note)
     wanted = sorted(shares, key=lambda name: -shares[name])[:MOST_DEPENDENCE]
     units = {column.name: column.unit for column in features.feature_set.columns}
     found = effects.dependence(estimator, X[:: max(1, len(X) // effects.DEPENDENCE_ROWS)], features.columns, wanted)
