@@ -29,7 +29,6 @@ ENTRY_POINTS = {
     "main": MAIN,
     "plan": MAIN,
     "gc": [],
-    "rollback": [],
 }
 OURS = {"steps", "provenance", "taxi", "search", "runtime"}
 

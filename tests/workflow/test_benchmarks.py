@@ -20,9 +20,9 @@ def test_a_script_says_what_it_measures(script):
     assert f"python benchmarks/{script.name}" in " ".join(done.stdout.split())
 
 
-# The least work that each can be given. Not here: chain and margins, of many minutes; cached and startup, which build
-# an environment; serving, which needs wrk.
+# The least work that each can be given. Not here: chain and margins, of many minutes; serving, which needs wrk.
 LEAST = {
+    "cached": "--runs 1 --env-manager local",
     "gate": "--seeds 20",
     "hosts": "--trials 1 --delays 0 --model-bytes 0",
     "impact": "--chains 12 --runs 1",
@@ -36,6 +36,7 @@ LEAST = {
     "search_speed": "--source sample --trials 2 --runs 1",
     "shared_fit": "--source sample:3000 --members 2 --runs 1",
     "shared_machine": "--chains 2 --rows 1000",
+    "startup": "--runs 1 --env-manager local",
 }
 
 
