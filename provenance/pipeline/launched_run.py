@@ -21,9 +21,15 @@ def own_run(entry_point: str) -> Iterator[Run]:
     """The open MLflow run of this step. It is created now if no launcher created one."""
     import mlflow
 
+    from provenance.pipeline.shutdown import let_go
+
     launched(entry_point)
     with mlflow.start_run() as run:
-        yield run
+        try:
+            yield run
+        except KeyboardInterrupt as error:
+            let_go(error)  # before MLflow writes the end of the run
+            raise
     _remove_process_tags(run.info.run_id)
 
 

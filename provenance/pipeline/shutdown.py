@@ -1,12 +1,14 @@
 """How a step ends early: by a signal, or because its launcher ended. Its run gets the status KILLED."""
 
 import contextlib
+import logging
 import os
 import select
 import signal
 import subprocess
 import sys
 import threading
+import traceback
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -43,15 +45,30 @@ def handle_shutdown() -> None:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """Raise KeyboardInterrupt once. A second SIGTERM must not disturb the cleaning up, but a second Ctrl-C may."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Not SIG_IGN: of a signal that came at the same time Python would print that it is "ignored due to race condition".
+    signal.signal(signal.SIGTERM, _ignore)
     if signal.getsignal(signal.SIGHUP) is _interrupt:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, _ignore)
     if signal.getsignal(signal.SIGINT) is _interrupt:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault(
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1"
     )  # a server that does not answer must not delay the end
+    # The database's connection pool would log a traceback if it was cut off just then; it drops that connection.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     raise KeyboardInterrupt
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Do nothing: the step is ending already."""
+
+
+def let_go(error: KeyboardInterrupt) -> None:
+    """Release what the interrupted calls held, such as a cursor whose read locks a sqlite store for everybody."""
+    cause: BaseException | None = error
+    while cause is not None:
+        traceback.clear_frames(cause.__traceback__)
+        cause = cause.__context__
 
 
 def interrupted(run_id: str | None, by_launcher: int = 0) -> Interrupted:
@@ -62,6 +79,7 @@ def interrupted(run_id: str | None, by_launcher: int = 0) -> Interrupted:
     """
     from mlflow import MlflowClient, last_active_run
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     from provenance.record import names
 
@@ -74,7 +92,7 @@ def interrupted(run_id: str | None, by_launcher: int = 0) -> Interrupted:
         run = client.get_run(run_id)
         if run.info.status != "FINISHED":
             client.set_terminated(run_id, "KILLED")
-    except (MlflowException, OSError):
+    except (MlflowException, SQLAlchemyError, OSError):  # MLflow does not wrap an error of opening the store
         return Interrupted(KEPT)
     if names.PARENT in run.data.tags:  # the step that started this one prints the message
         return Interrupted("")

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from provenance.pipeline.shutdown import let_go
 from tests.support.project import ROOT
 
 STEP = """
@@ -50,6 +52,35 @@ def test_a_signal_lets_the_step_clear_up_and_a_second_sigterm_does_not_disturb_i
     started, pid, _ = begun([sys.executable, str(step)])
     os.kill(pid, word)
     assert started.communicate(timeout=30)[0] == "cleared up\n"
+
+
+def test_two_signals_at_once_leave_no_noise(step):
+    """Ctrl-C tells the whole group, and the step above tells its steps as well."""
+    started, pid, _ = begun([sys.executable, str(step)])
+    for word in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
+        os.kill(pid, word)
+    assert started.communicate(timeout=30) == ("cleared up\n", "")
+
+
+def test_what_was_interrupted_holds_no_lock(tmp_path):
+    """Else the run's end could not be written, and no other step could read, for the 20 seconds that MLflow waits."""
+    path = tmp_path / "store.db"
+    with sqlite3.connect(path) as store:
+        store.execute("create table runs (id)")
+        store.executemany("insert into runs values (?)", [(n,) for n in range(9)])
+
+    def read() -> None:
+        rows = sqlite3.connect(path).execute("select id from runs")
+        next(rows)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        read()
+    other = sqlite3.connect(path, timeout=0, isolation_level=None)
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("insert into runs values (9)")
+    let_go(caught.value)
+    other.execute("insert into runs values (9)")
 
 
 def test_a_step_ends_with_the_mlflow_run_that_started_it(step):
