@@ -1,6 +1,7 @@
 """Steps that run side by side: which may, and what becomes of the others when one fails or all are interrupted."""
 
 import _thread
+import signal
 import threading
 import time
 from dataclasses import replace
@@ -23,7 +24,7 @@ name: two
 entry_points:
   quick: {command: "true"}
   bad: {command: "while [ ! -e slow.pid ]; do sleep 0.05; done; exit 3"}
-  slow: {command: "echo $$ > slow.pid; exec sleep 600"}
+  slow: {command: "echo $$ > slow.pid; exec sleep 100"}
   said: {command: "echo $PROGRESS_AS_LINES > said"}
   last: {command: "echo $PROGRESS_AS_LINES > last"}
 """
@@ -68,9 +69,13 @@ def test_an_interruption_ends_all(session):
         slow_process(session)
         _thread.interrupt_main()
 
-    threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        launch.launch_all(session, {"slow": {}, "last": {}})
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        threading.Thread(target=interrupt, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            launch.launch_all(session, {"slow": {}, "last": {}})
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert process_name(slow_process(session)) is None
     assert statuses(session)["slow"] == "KILLED"
 
