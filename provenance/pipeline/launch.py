@@ -27,6 +27,7 @@ from mlflow.projects.utils import (
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_BACKEND
 from mlflow.utils.process import ShellCommandException
 
+from provenance.pipeline.shutdown import let_go
 from provenance.record import names
 from provenance.store.paging import every
 from provenance.store.project_identity import is_ours
@@ -179,7 +180,8 @@ def _ended(client: MlflowClient, run_id: str) -> Iterator[None]:
     left, status = {"RUNNING"}, "FAILED"
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        let_go(error)  # before the end of the run is written
         left, status = {"RUNNING", "FAILED"}, "KILLED"  # MLflow marks an interrupted step as failed
         raise
     finally:
