@@ -79,7 +79,6 @@ def interrupted(run_id: str | None, by_launcher: int = 0) -> Interrupted:
     """
     from mlflow import MlflowClient, last_active_run
     from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
 
     from provenance.record import names
 
@@ -92,7 +91,11 @@ def interrupted(run_id: str | None, by_launcher: int = 0) -> Interrupted:
         run = client.get_run(run_id)
         if run.info.status != "FINISHED":
             client.set_terminated(run_id, "KILLED")
-    except (MlflowException, SQLAlchemyError, OSError):  # MLflow does not wrap an error of opening the store
+    except (MlflowException, OSError):
+        return Interrupted(KEPT)
+    except Exception as error:
+        if not type(error).__module__.startswith("sqlalchemy."):  # MLflow does not wrap an error of opening the store
+            raise
         return Interrupted(KEPT)
     if names.PARENT in run.data.tags:  # the step that started this one prints the message
         return Interrupted("")
