@@ -11,7 +11,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from provenance.pipeline import forget, launch
-from provenance.pipeline.graph import Graph
 from provenance.pipeline.session import Session
 from provenance.record import names
 from provenance.reuse.cache import read
@@ -19,9 +18,8 @@ from steps import names as trip_names
 from steps.main import main
 from steps.pipeline import PIPELINE
 from steps.refresh import refresh
-from steps.train import params_text
 from tests.support.finished_runs import TRAIN, finish
-from tests.support.in_process import in_process, words
+from tests.support.in_process import chain, words, working_in
 from tests.support.mirror import cut_off, publish
 from tests.support.project import Workplace, workplace
 
@@ -38,22 +36,9 @@ def made(tmp_path_factory, migrated_store):
     months.mkdir()
     for month in MONTHS:
         publish(months, month)
+    with working_in(place):
+        chain(place.client, {**MADE_WITH, "source": str(months), "model_name": NAME})
     before = mlflow.get_tracking_uri()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", place.store)
-        patch.setenv("MLFLOW_EXPERIMENT_ID", "0")
-        patch.chdir(place.folder)
-        patch.setattr(launch, "launch", in_process)
-        mlflow.set_tracking_uri(place.store)
-        given = {**MADE_WITH, "source": str(months), "model_name": NAME}
-        parsed = {**main.make_context("main", words(given)).params, "quiet": True}
-        parent = place.client.create_run("0")
-        graph = Graph(
-            Session(PIPELINE, place.client, parent, quiet=True), parsed | {"params": params_text(parsed["params"])}
-        )
-        for step in PIPELINE.names:
-            graph.made_by(step)
-        place.client.set_terminated(parent.info.run_id)
     yield place
     mlflow.set_tracking_uri(before)
 
