@@ -64,7 +64,7 @@ class Study:
             max_evals=settings.max_evals,
             batch=settings.batch,
             seed=settings.seed,
-            workers=engine.workers,
+            workers=engine.workers + 1,  # one waits there, so that no worker waits for this thread
             stop_after=settings.stop_after,
             known=known,
             on_unlike=on_unlike,

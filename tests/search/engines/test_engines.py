@@ -5,15 +5,20 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from hyperopt import hp
 
+from provenance.pipeline.declaration import Metric
 from runtime.cores import cores
+from search.engines.engine import Engine
 from search.engines.error import EngineError
 from search.engines.local import LocalEngine
+from search.space import Dimension
+from search.study import Settings, Study
 from search.tpe import search
 from search.trial import DIED, TrialResult
 from tests.support.objectives import Toy, no_data, no_memory, starts, ten
@@ -27,6 +32,35 @@ def run(objective, numbers, workers=2, **options):
     with LocalEngine(objective, ten, workers, **options) as engine:
         futures = [engine.submit(number, {"x": number}) for number in numbers]
         return [future.result(timeout=60) for future in futures]
+
+
+class Begun(Engine):
+    """One trial at a time, in a thread. `began` has an event for each trial."""
+
+    def __init__(self, trials):
+        super().__init__(ten, workers=1)
+        self.began = [threading.Event() for _ in range(trials)]
+
+    def run(self, number, params):
+        self.began[number].set()
+        return TrialResult(number, params, "ok", params["x"] ** 2)
+
+    def stop(self):
+        pass
+
+
+def test_no_worker_waits_while_a_result_is_written():
+    """Writing takes 20 ms and more in a store, and a second on a slow server. Meanwhile two more trials begin."""
+    study = Study([Dimension("x", -5.0, 5.0)], Metric("loss", "min"), ten)
+    kept = []
+
+    def keep(result):
+        later = min(result.number + 2, 5)
+        kept.append((result.number, engine.began[later].wait(timeout=10)))
+
+    with Begun(trials=6) as engine:
+        study.search(engine, Settings(max_evals=6), {}, lambda result: None, keep, lambda result: None)
+    assert kept == [(number, True) for number in range(6)]
 
 
 def alive(pid):
