@@ -8,14 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from taxi.dataset.dataset import Dataset
 from taxi.features.fitting import FeatureMap
 from taxi.models.boosting import BoostingEstimator
 from taxi.models.families import Estimator
+from taxi.models.predictor import Predictor
 from taxi.models.quantile_bins import filled
 
 SHAP_ROWS = 400
 SHAP_LEAVES = 10_000_000  # rows times leaves: about a second, at most; 100 rows show the picture of a larger model
 DEPENDENCE_ROWS, DEPENDENCE_POINTS = 300, 16
+MOST_DEPENDENCE = 6  # columns, the most important ones
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,37 @@ class Dependence:
     column: str
     values: np.ndarray
     minutes: np.ndarray
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Trips X, and the SHAP value in minutes of each number in it; both of shape (trips, columns)."""
+
+    X: np.ndarray
+    shap: np.ndarray
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What a model's answers are made of. A family other than xgboost has no `explained`; columns of codes nothing."""
+
+    explained: Explained | None = None
+    dependence: Sequence[Dependence] = ()
+
+
+def of_model(predictor: Predictor, dataset: Dataset) -> Effects:
+    """The effects on some of the test trips."""
+    features, estimator = predictor.features, predictor.estimator
+    if features.categorical or features.labels != features.columns:
+        return Effects()
+    X = spread_rows(features, dataset.batches("test"), dataset.manifest.rows("test"), SHAP_ROWS)
+    shares = estimator.importance()
+    wanted = sorted(shares, key=lambda name: -shares[name])[:MOST_DEPENDENCE]
+    found = dependence(estimator, X[:: max(1, len(X) // DEPENDENCE_ROWS)], features.columns, wanted)
+    if not isinstance(estimator, BoostingEstimator):
+        return Effects(None, found)
+    some = X[np.linspace(0, len(X) - 1, min(len(X), shap_rows(estimator))).astype(int)]
+    return Effects(Explained(some, shap_values(estimator, some)), found)
 
 
 def spread_rows(features: FeatureMap, batches: Iterable[pa.RecordBatch], rows: int, count: int) -> np.ndarray:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +18,8 @@ from runtime import plotting
 from steps.pages import effects, model_plots, zones
 from taxi.dataset.dataset import Dataset
 from taxi.evaluation.evaluate import Evaluation
-from taxi.models.boosting import BoostingEstimator
 from taxi.models.predictor import Predictor
 
-MOST_DEPENDENCE = 6  # panels
 IMPORTANCE = {
     "xgboost": "share of gain (squared error that splits on the column take away)",
     "random_forest": "share of the squared error that splits on the column take away",
@@ -31,8 +31,10 @@ def log_model_plots(
     client: MlflowClient, run_id: str, predictor: Predictor, judged: Evaluation, dataset: Dataset, made_up: bool
 ) -> None:
     """The registered model's errors on the test months, and what its answers are made of, under ``plots/``."""
-    with tempfile.TemporaryDirectory(prefix="plots-") as folder:
-        for name, figure in [*of_errors(predictor, judged, dataset, made_up), *of_effects(predictor, dataset)]:
+    with tempfile.TemporaryDirectory(prefix="plots-") as folder, ThreadPoolExecutor(1, "effects") as beside:
+        # The model answers for a second, while this thread draws.
+        found = beside.submit(effects.of_model, predictor, dataset)
+        for name, figure in chain(of_errors(predictor, judged, dataset, made_up), of_effects(predictor, found)):
             plotting.save(figure, Path(folder, f"{name}.png"))
         client.log_artifacts(run_id, folder, names.PLOTS)
 
@@ -55,21 +57,15 @@ def of_errors(
         yield "interval_coverage", model_plots.interval_coverage(rows.y, judged.predicted, judged.low, judged.high)
 
 
-def of_effects(predictor: Predictor, dataset: Dataset) -> Iterator[tuple[str, Figure]]:
-    """Of columns that are numbers; one of codes has an importance alone."""
-    features, estimator = predictor.features, predictor.estimator
-    shares = estimator.importance()
+def of_effects(predictor: Predictor, found: Future[effects.Effects]) -> Iterator[tuple[str, Figure]]:
+    """What `found` has, once it is there; the importance of columns first."""
+    features, family = predictor.features, predictor.estimator.family
     note = model_plots.MAP_NOTE if features.learns == "zones" else ""
-    yield "importance", model_plots.importance(shares, IMPORTANCE[estimator.family], note)
-    if features.categorical or features.labels != features.columns:
-        return
-    rows = dataset.manifest.rows("test")
-    X = effects.spread_rows(features, dataset.batches("test"), rows, effects.SHAP_ROWS)
-    if isinstance(estimator, BoostingEstimator):
-        some = X[np.linspace(0, len(X) - 1, min(len(X), effects.shap_rows(estimator))).astype(int)]
-        shares_of = effects.shap_values(estimator, some)
-        yield "shap_summary", model_plots.shap_summary(shares_of, some, features.columns, note)
-    wanted = sorted(shares, key=lambda name: -shares[name])[:MOST_DEPENDENCE]
-    units = {column.name: column.unit for column in features.feature_set.columns}
-    found = effects.dependence(estimator, X[:: max(1, len(X) // effects.DEPENDENCE_ROWS)], features.columns, wanted)
-    yield "partial_dependence", model_plots.partial_dependence(found, units)
+    yield "importance", model_plots.importance(predictor.estimator.importance(), IMPORTANCE[family], note)
+    made = found.result()
+    if made.explained:
+        explained = made.explained
+        yield "shap_summary", model_plots.shap_summary(explained.shap, explained.X, features.columns, note)
+    if made.dependence:
+        units = {column.name: column.unit for column in features.feature_set.columns}
+        yield "partial_dependence", model_plots.partial_dependence(made.dependence, units)
