@@ -18,6 +18,8 @@ from provenance.record.difference import Difference, DifferenceKind, changed_val
 from provenance.record.digest import digest_json, sha256_file
 from provenance.record.syntax import DECLARATION, CodeError, Module, parse
 
+INIT = "__init__.py"
+
 __all__ = ["CodeError", "changed", "closure", "digest", "unchanged"]
 
 
@@ -32,12 +34,13 @@ def closure(root: str | Path, module: str, packages: Iterable[str] | None = None
     does not contain the possible names as text.
     """
     root = Path(root)
-    if not _files(root, module):
+    tree = _Tree(root)
+    if not tree.files(module):
         raise CodeError(f"{root} has no module {module!r}. Give one that is there, such as 'steps.main'.")
     collecting = gc.isenabled()
     gc.disable()  # syntax trees are many small objects that stay in use: garbage collection would triple the time
     try:
-        return dict(sorted(_closure(root, module, None if packages is None else tuple(packages)).items()))
+        return dict(sorted(_closure(tree, module, None if packages is None else tuple(packages)).items()))
     finally:
         if collecting:
             gc.enable()
@@ -71,7 +74,40 @@ def unchanged(root: str | Path, module: str, recorded: Mapping[str, str]) -> Non
         )
 
 
-def _closure(root: Path, module: str, packages: tuple[str, ...] | None) -> dict[str, str]:
+class _Tree:
+    """The files below `root`, each folder looked at once: most names that modules import are no modules."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._names: dict[str, frozenset[str]] = {}  # folder -> what lies in it
+
+    def _has(self, folder: str, name: str) -> bool:
+        if folder not in self._names:
+            try:
+                self._names[folder] = frozenset(os.listdir(os.path.join(self.root, folder)))
+            except (FileNotFoundError, NotADirectoryError):
+                self._names[folder] = frozenset()
+        return name in self._names[folder] and os.path.isfile(os.path.join(self.root, folder, name))
+
+    def files(self, name: str) -> list[tuple[str, str]]:
+        """(module, path in the project) of module `name` and of the packages above it; [] if it is not in here."""
+        parts = name.split(".")
+        if not all(part.isidentifier() for part in parts):
+            return []
+        above = ["/".join(parts[:end]) for end in range(1, len(parts))]
+        whole, folder = "/".join(parts), above[-1] if above else ""
+        if self._has(whole, INIT):
+            path = f"{whole}/{INIT}"
+        elif self._has(folder, f"{parts[-1]}.py"):
+            path = f"{whole}.py"
+        else:
+            return []
+        inits = [(package.replace("/", "."), f"{package}/{INIT}") for package in above if self._has(package, INIT)]
+        return [*inits, (name, path)]
+
+
+def _closure(tree: _Tree, module: str, packages: tuple[str, ...] | None) -> dict[str, str]:
+    root = tree.root
     digests: dict[str, str] = {}
     pending, seen = [module], set()
     while pending:
@@ -79,37 +115,24 @@ def _closure(root: Path, module: str, packages: tuple[str, ...] | None) -> dict[
         if name in seen:
             continue
         seen.add(name)
-        for owner, file in _files(root, name):
+        for owner, path in tree.files(name):
             if packages is not None and owner != module and not _is_in(owner, packages):
                 continue
-            path = file.relative_to(root).as_posix()
             if path in digests:
                 continue
-            source = parse(file.read_bytes(), path)
+            source = parse(Path(root, path).read_bytes(), path)
             digests[path] = source.digest
-            digests |= _data_files(root, file, source.data_files)
-            package = owner if file.name == "__init__.py" else owner.rpartition(".")[0]
+            digests |= _data_files(root, path, source.data_files)
+            package = owner if path.endswith(f"/{INIT}") else owner.rpartition(".")[0]
             for imported in source.imports:
                 pending += _names(root, path, package, *imported)
             if source.computed:
-                pending += _choices(root, path, source)
+                pending += _choices(tree, path, source)
     return digests
 
 
 def _is_in(module: str, packages: tuple[str, ...]) -> bool:
     return any(f"{module}.".startswith(f"{package}.") for package in packages)
-
-
-def _files(root: Path, name: str) -> list[tuple[str, Path]]:
-    """(module, file) of module `name` and of the packages above it; [] if it is not a module of this project."""
-    parts = name.split(".")
-    if not all(part.isidentifier() for part in parts):
-        return []
-    packages = [(".".join(parts[:end]), root.joinpath(*parts[:end], "__init__.py")) for end in range(1, len(parts))]
-    for file in (root.joinpath(*parts, "__init__.py"), root.joinpath(*parts[:-1], f"{parts[-1]}.py")):
-        if file.is_file():
-            return [*((owner, init) for owner, init in packages if init.is_file()), (name, file)]
-    return []
 
 
 def _names(root: Path, path: str, package: str, base: str, names: tuple[str, ...], dots: int) -> Iterator[str]:
@@ -130,9 +153,9 @@ def _names(root: Path, path: str, package: str, base: str, names: tuple[str, ...
             yield f"{base}.{name}"
 
 
-def _choices(root: Path, path: str, source: Module) -> list[str]:
+def _choices(tree: _Tree, path: str, source: Module) -> list[str]:
     """The modules that import_module(variable) can load: those whose names are text in the same module."""
-    choices = [text for text in source.texts if _files(root, text)]
+    choices = [text for text in source.texts if tree.files(text)]
     if not choices:
         raise CodeError(
             f"{path}, line {source.computed}: which module is imported is known only at run time. "
@@ -141,14 +164,13 @@ def _choices(root: Path, path: str, source: Module) -> list[str]:
     return choices
 
 
-def _data_files(root: Path, module: Path, names: tuple[str, ...]) -> dict[str, str]:
+def _data_files(root: Path, module: str, names: tuple[str, ...]) -> dict[str, str]:
     digests, home = {}, Path(os.path.abspath(root))  # a package may be a link out of the project, its engine's
     for name in names:
-        file = Path(os.path.abspath(module.parent / name))
+        file = Path(os.path.abspath(root / Path(module).parent / name))
         if not file.is_file() or not file.is_relative_to(home):
-            where = module.relative_to(root).as_posix()
             raise CodeError(
-                f"{where} names {name!r} in {DECLARATION}, which is no file of the project. Add or undeclare it."
+                f"{module} names {name!r} in {DECLARATION}, which is no file of the project. Add or undeclare it."
             )
         digests[file.relative_to(home).as_posix()] = sha256_file(file)
     return digests
