@@ -47,7 +47,7 @@ bench: setup ## every published figure; benchmarks/RESULTS.md has the last ones
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 ui: setup ## MLflow's pages on the same store
-	@echo 'runs: http://127.0.0.1:5000/#/experiments/0/runs?workflowType=machine_learning'
+	@echo "runs: http://127.0.0.1:$${MLFLOW_PORT:-5000}/#/experiments/0/runs?workflowType=machine_learning"
 	@$(BIN)/mlflow ui
 
 pictures: setup ## docs/pictures/ anew, of the newest `make run`; needs Chromium

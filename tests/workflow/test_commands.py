@@ -289,6 +289,8 @@ def served(desk: Desk, text: str, url: str) -> Iterator[None]:
     ports = {"ui": desk.variables["MLFLOW_PORT"], "serve": desk.words["5001"]}
     with background(["bash", "-c", f"exec {text}"], log, desk.variables, desk.clone) as server:
         wait_for_answer(url.format(**ports), log, server)
+        if text == "make ui":  # its first line is where to look
+            assert log.read_text().startswith(f"runs: http://127.0.0.1:{ports['ui']}/#/")
         yield
 
 
