@@ -16,7 +16,7 @@ from provenance.pipeline.cli import Refused, checked
 from provenance.pipeline.declaration import Parameters
 from provenance.pipeline.output import echo
 from provenance.pipeline.report_run import publish_report, report_run
-from steps.options import StepCommand, options
+from steps.options import StepCommand, options, xgboost_alone
 from steps.pipeline import PIPELINE
 from steps.raw_months import fetching
 from taxi.months.month import Month
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=StepCommand)
 @options("registered", "source", "months", "fail_above", "quiet")
-@checked
+@checked(early=xgboost_alone)
 def drift(**params: Any) -> None:
     """Compare new months with those a model learned from; exit 1 if its RMSE rose by more than fail_above per cent."""
     from mlflow.entities import Metric

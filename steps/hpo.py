@@ -14,11 +14,13 @@ from steps.options import DATA, RUN, TRIALS, StepCommand, options
 
 def workers_begin(engine: str, model: str, **params) -> None:
     """Let the workers' process import, for seconds, while this one does."""
+    import steps.xgboost_alone  # noqa: F401
+
     if engine == "local":
         from search.engines.local import prepare
         from taxi.models.objective import modules
 
-        prepare(modules(model))
+        prepare(("steps.xgboost_alone", *modules(model)))
 
 
 @click.command(cls=StepCommand)

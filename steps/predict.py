@@ -17,7 +17,7 @@ from provenance.pipeline.cli import Refused, checked
 from provenance.pipeline.declaration import Parameters
 from provenance.pipeline.output import echo
 from provenance.pipeline.report_run import report_run
-from steps.options import StepCommand, options
+from steps.options import StepCommand, options, xgboost_alone
 from steps.pipeline import PIPELINE
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=StepCommand)
 @options("registered", "trips", "out", "trust", "quiet")
-@checked
+@checked(early=xgboost_alone)
 def predict(**params: Any) -> None:
     """Predict every row of a file of raw trips, in its order; a row that cannot be predicted says why."""
     from provenance.record.writer import record_finish, record_start, set_tags, upload_patch

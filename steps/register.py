@@ -12,12 +12,12 @@ import click
 from provenance.pipeline.cli import checked
 from provenance.pipeline.step_run import StepRun, run_step
 from provenance.record import names
-from steps.options import DATA, RUN, TRIALS, StepCommand, options
+from steps.options import DATA, RUN, TRIALS, StepCommand, options, xgboost_alone
 
 
 @click.command(cls=StepCommand)
 @options("search", "select", "refit", "model_name", "model", *TRIALS, *DATA, *RUN)
-@checked
+@checked(early=xgboost_alone)
 def register(**params) -> None:
     """Choose among the best trials of an hpo run, judge on test, fit again, register; champion if the gate opens."""
     from steps.pages import results

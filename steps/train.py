@@ -12,12 +12,12 @@ import click
 
 from provenance.pipeline.cli import checked
 from provenance.pipeline.step_run import StepRun, run_step
-from steps.options import DATA, RUN, StepCommand, options
+from steps.options import DATA, RUN, StepCommand, options, xgboost_alone
 
 
 @click.command(cls=StepCommand)
 @options("dataset", "model", "params", "seed", "fit_workers", *DATA, "engine", *RUN)
-@checked
+@checked(early=xgboost_alone)
 def train(**params) -> None:
     """Fit one model of a family and log it: it takes raw trips and gives minutes."""
     from provenance.record import names

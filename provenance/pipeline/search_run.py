@@ -41,6 +41,10 @@ class SearchFailed(ValueError):
 class TrialModels(Protocol):
     """What a project does with the models of its trials."""
 
+    def import_libraries(self) -> None:
+        """Import what the other methods need. It is called in a thread of its own while trials run."""
+        ...
+
     def verify(self, result: TrialResult, files: dict[str, bytes]) -> bool:
         """Whether the files are a model that has the scores in the result. The files may come from a stranger."""
         ...
@@ -94,7 +98,9 @@ def run_search(
     step.explain(space_table(study.dimensions))
     with runs, following("hpo", "trials", step.session.progress) as progress, engine as running:
         step.say(f"{number_of(running.workers, 'trial')} at once, one thread each")
-        threading.Thread(target=needed_at_the_end, daemon=True, name="imports").start()  # while others work
+        threading.Thread(
+            target=needed_at_the_end, args=[models], daemon=True, name="imports"
+        ).start()  # while others work
 
         def on_told(result: TrialResult) -> None:
             runs.follow(result)
@@ -129,10 +135,13 @@ def unlike(step: StepRun, runs: TrialRuns, result: TrialResult) -> None:
     runs.forget(result)
 
 
-def needed_at_the_end() -> None:
-    """Import modules that are needed after the search. This takes a second."""
+def needed_at_the_end(models: TrialModels) -> None:
+    """Import modules that are needed after the search. This takes seconds."""
+    from sklearn import ensemble, inspection  # noqa: F401
+
     from provenance.pages import search_page  # noqa: F401
-    from provenance.registry import logged_model  # noqa: F401
+
+    models.import_libraries()
 
 
 def warn_of_edges(step: StepRun, study: Study, results: list[TrialResult]) -> None:

@@ -30,6 +30,11 @@ class TripModels:
     def val(self) -> StoredSplit:
         return self.dataset.split("val")
 
+    def import_libraries(self) -> None:
+        """Import what a model is loaded and logged with."""
+        self.objective.import_modules()
+        from provenance.registry import logged_model  # noqa: F401
+
     def verify(self, result: TrialResult, files: dict[str, bytes]) -> bool:
         """Whether the files are a model that has the scores on the validation months which the result says."""
         from taxi.models.objective import rescored

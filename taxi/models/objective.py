@@ -35,6 +35,10 @@ class Objective:
         """Slow to import: once for all workers, in advance."""
         return modules(self.family)
 
+    def import_modules(self) -> None:
+        for module in self.modules:
+            import_module(module)
+
     @property
     def streams(self) -> bool:
         """Whether a trial reads its splits part by part."""
@@ -50,8 +54,7 @@ class Objective:
 
     def __call__(self, data: Sequence[AnySplit], number: int, params: Params) -> TrialResult:
         """Fit on the first split of `data`, score on the second. Over time is a failed trial; errors are raised."""
-        for module in self.modules:
-            import_module(module)
+        self.import_modules()
         from taxi.evaluation.metrics import measured, metrics
         from taxi.models.families import FAMILIES, TrialTimeout
 

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from provenance.record.code import closure
 from tests.support.project import ROOT, Workplace, environment, workplace
 
 # What takes long to import, and what MLflow does not import itself. (It does import pandas, pyarrow, NumPy, SciPy.)
@@ -36,7 +37,7 @@ def test_a_step_imports_what_its_work_needs(tmp_path, migrated_store):
     """A dataset takes no model library, and only what draws takes matplotlib; without work nothing of it is needed."""
     place = workplace(tmp_path, migrated_store)
     assert imported(place, "preprocess", *SMALL) == {"pyarrow.parquet"}
-    assert not imported(place, "train", *SMALL) & {"matplotlib", "hyperopt", "distributed"}
+    assert not imported(place, "train", *SMALL) & {"matplotlib", "hyperopt", "distributed", "sklearn"}
     assert imported(place, "train", *SMALL) == set()
     assert imported(place, "plan", *CHAIN) == set()
     assert imported(place, "gc") == set()
@@ -46,7 +47,34 @@ def test_a_step_imports_what_its_work_needs(tmp_path, migrated_store):
 def test_what_has_nothing_to_do_imports_nothing_heavy(tmp_path, migrated_store):
     """Every step of a chain that ran before, the chain itself, and what reports on it."""
     place = workplace(tmp_path, migrated_store)
-    for step in ("preprocess", "train", "hpo", "register"):
-        imported(place, step, *(CHAIN if step in ("hpo", "register") else SMALL))
+    for step in ("preprocess", "train", "hpo"):
+        imported(place, step, *(CHAIN if step == "hpo" else SMALL))
+    assert "sklearn" not in imported(place, "register", *CHAIN)  # a model of XGBoost takes none
     for step in ("hpo", "register", "main", "plan"):
         assert imported(place, step, *CHAIN) == set(), step
+
+
+def run_alone(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_xgboost_alone_is_whole_but_for_scikit_learn():
+    """It fits; scikit-learn itself is there for whoever else imports it, and may be imported first."""
+    code = """
+import {first}sys, numpy as np
+import steps.xgboost_alone
+import xgboost as xgb
+print("sklearn" in sys.modules, hasattr(xgb.compat.XGBModelBase, "get_params"))
+print(xgb.train({{}}, xgb.DMatrix(np.eye(4), np.arange(4.0)), 2).num_boosted_rounds())
+import sklearn.linear_model
+"""
+    assert run_alone(code.format(first="")).split() == ["False", "False", "2"]
+    assert run_alone(code.format(first="sklearn, ")).split() == ["True", "True", "2"]
+
+
+def test_what_others_load_leaves_xgboost_whole():
+    """A notebook with a registered model, and a cluster's worker with a trial, may use all of XGBoost besides."""
+    for module in ("steps.models.served", "taxi.models.objective", "taxi.distributed.shared_fit"):
+        assert "steps/xgboost_alone.py" not in closure(ROOT, module)
+    code = "from taxi.models.objective import Objective; Objective('xgboost', 'full', 1).import_modules()"
+    assert run_alone(f"{code}; import xgboost; print(xgboost.XGBRegressor().get_params()['n_estimators'])") == "None\n"
