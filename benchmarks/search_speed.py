@@ -2,12 +2,12 @@
 
     python benchmarks/search_speed.py [--source ../shared/tlc | sample] [--trials 12] [--runs 3]
 
-The same trials four ways, alternating: a bare loop that fits and scores them in a process with no hyperopt and no
-MLflow; two such processes side by side, each with all of them, which is what this machine can do at best; and the
-search with one worker and with two, from opening the dataset to the last trial in the tracking store. Imports are not
-counted: each side has had them. Then trials that do nothing, here and on a Dask cluster of two workers on loopback:
-what is left is the cost of suggesting, sending, taking in, and writing to a store (sqlite, as `mlflow run` has it).
-Without the real months the sample stands in, whose trials are ten times shorter.
+The same trials six ways, alternating: a bare loop that fits and scores them in a process with no hyperopt and no
+MLflow; two such processes side by side, each with all of them, which is what this machine can do at best; the search
+with one worker and with two, from opening the dataset to the last trial in the tracking store; and the same two without
+a store. Imports are not counted: each side has had them. Then trials that do nothing, here and on a Dask cluster of two
+workers on loopback: what is left is the cost of suggesting, sending, taking in, and writing to a store (sqlite, as
+`mlflow run` has it). Without the real months the sample stands in, whose trials are ten times shorter.
 """
 
 import argparse
@@ -85,25 +85,26 @@ def fits(folder: Path, source: str, trials: int, runs: int) -> None:
     objective, space = Objective("xgboost", "full", seed=42), FAMILIES["xgboost"].space("full")
     client = store(folder)
 
-    def searched(workers: int):
+    def searched(workers: int, stored: bool = True):
         kept = trial_runs(client)
+        told = {"on_finished": kept.log, "on_told": kept.follow} if stored else {}
         began = time.perf_counter()
         with kept, open_engine("local", objective, dataset, "", workers) as engine:
-            results = search(
-                space, engine.submit, max_evals=trials, workers=workers, on_finished=kept.log, on_told=kept.follow
-            )
+            # One more than there are workers, as Study.search does.
+            results = search(space, engine.submit, max_evals=trials, workers=workers + 1, **told)
         return time.perf_counter() - began, results
 
     _, first = searched(2)
     wanted = json.dumps([[result.params, result.loss] for result in first])
-    times: dict[str, list[float]] = {"bare loop": [], "two bare loops": [], "1 worker": [], "2 workers": []}
+    names = ("bare loop", "two bare loops", "1 worker", "2 workers", "1 without store", "2 without store")
+    times: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(runs):
         times["bare loop"] += bare(folder / "dataset", wanted, 1)
         times["two bare loops"].append(max(bare(folder / "dataset", wanted, 2)))
-        for workers in (1, 2):
-            seconds, results = searched(workers)
+        for name, workers, stored in zip(names[2:], (1, 2, 1, 2), (True, True, False, False), strict=True):
+            seconds, results = searched(workers, stored)
             assert results == first
-            times[f"{workers} worker{'s' * (workers > 1)}"].append(seconds)
+            times[name].append(seconds)
     middle = {name: statistics.median(seconds) for name, seconds in times.items()}
     trips = f"{dataset.manifest.rows('train'):,} trips"
     print(
@@ -112,9 +113,11 @@ def fits(folder: Path, source: str, trials: int, runs: int) -> None:
     for name, seconds in middle.items():
         done = trials * (2 if name == "two bare loops" else 1)
         low, high = min(times[name]), max(times[name])
-        print(f"  {name:<14} {seconds:6.2f} s ({low:.2f} to {high:.2f})  {done / seconds:6.2f} trials/s")
+        print(f"  {name:<15} {seconds:6.2f} s ({low:.2f} to {high:.2f})  {done / seconds:6.2f} trials/s")
     print(f"  1 worker / bare loop              {middle['1 worker'] / middle['bare loop']:.2f}  (bar: at most 1.1)")
     print(f"  trials/s, 2 workers / 1           {middle['1 worker'] / middle['2 workers']:.2f}  (bar: at least 1.7)")
+    one, two = middle["1 without store"], middle["2 without store"]
+    print(f"  the same without a store          {one / middle['bare loop']:.2f} and {one / two:.2f}")
     both = 2 * middle["bare loop"] / middle["two bare loops"]
     print(f"  trials/s, two bare loops / one    {both:.2f}  (what the machine allows)")
 
