@@ -203,13 +203,13 @@ def unfinished(client: MlflowClient, model_name: str, key: str, project: str) ->
 def _is_unfinished(client: MlflowClient, version: ModelVersion, project: str) -> bool:
     try:
         run = client.get_run(version.tags.get(names.REGISTERED_BY, ""))
+        if run.info.status == "RUNNING":
+            if not heartbeat.is_dead(client, run, time.time()):
+                return False
+            run = client.get_run(run.info.run_id)  # its last act may have been to record the version
     except MlflowException:
         return False  # the run cannot be read
-    return (
-        is_ours(run, project)
-        and names.OUTPUTS not in run.data.tags
-        and (run.info.status != "RUNNING" or heartbeat.is_dead(client, run, time.time()))
-    )
+    return is_ours(run, project) and names.OUTPUTS not in run.data.tags
 
 
 def versions(client: MlflowClient, model_name: str) -> list[ModelVersion]:

@@ -87,6 +87,17 @@ def is_dead(client: MlflowClient, run: Run, now: float) -> bool:
     return beat is not None and now - beat > SILENT_SECONDS
 
 
+def died(client: MlflowClient, run: Run) -> bool:
+    """Whether the process of a run ended without ending the run.
+
+    `run` may be of some seconds ago: its process may have ended it since, and then itself.
+    """
+    if run.info.status != "RUNNING" or not is_dead(client, run, time.time()):
+        return False
+    run = client.get_run(run.info.run_id)
+    return run.info.status == "RUNNING" and is_dead(client, run, time.time())
+
+
 def _process_here(run: Run) -> int | None:
     """The process id of a run on this host; None for another host or a malformed process id."""
     match = _PROCESS.fullmatch(run.data.tags.get(names.PROCESS, ""))
@@ -137,8 +148,8 @@ def mark_dead_runs(client: MlflowClient, experiment_ids: list[str], project: str
     except MlflowException:
         return buried
     for run in running:
-        if is_ours(run, project) and is_dead(client, run, time.time()):
-            with contextlib.suppress(MlflowException):
+        with contextlib.suppress(MlflowException):
+            if is_ours(run, project) and died(client, run):
                 client.set_terminated(run.info.run_id, "KILLED")
                 buried.append(run.info.run_id)
                 revoke_below(client, run, project)

@@ -194,6 +194,24 @@ def test_the_version_of_a_run_that_is_still_at_work_is_left_alone(chain, monkeyp
     assert versions.unfinished(chain.client, NAME, version.tags[names.KEY], project) == []
 
 
+def test_a_version_that_is_recorded_while_it_is_looked_at_is_left_alone(client, monkeypatch):
+    """Its run was at work, and had recorded the version and ended when its process was looked for."""
+    experiment = client.get_experiment_by_name("trips").experiment_id
+    client.create_registered_model("recorded")
+    run_id = client.create_run(experiment, tags={names.PROJECT: "ours"}).info.run_id
+    model = client.create_logged_model(experiment, name="model", source_run_id=run_id)
+    client.finalize_logged_model(model.model_id, "READY")
+    client.create_model_version("recorded", f"models:/{model.model_id}", tags={names.KEY: "k", "run_id": run_id})
+
+    def ended_by_now(client, run, now):
+        client.set_tag(run_id, names.OUTPUTS, "a" * 64)
+        client.set_terminated(run_id)
+        return True
+
+    monkeypatch.setattr(heartbeat, "is_dead", ended_by_now)
+    assert versions.unfinished(client, "recorded", "k", "ours") == []
+
+
 def test_the_version_of_another_projects_run_is_left_alone(client):
     """It says our key, and its run is dead: whose it is, its run says."""
     experiment = client.get_experiment_by_name("trips").experiment_id

@@ -73,6 +73,22 @@ def test_runs_of_dead_processes_are_marked_and_living_ones_left(client, experime
     assert statuses == ["KILLED", "KILLED", "RUNNING", "RUNNING"]
 
 
+def test_a_run_that_ends_while_it_is_looked_at_stays_as_it_ended(client, experiment, monkeypatch):
+    """It was RUNNING when runs were listed. On a busy machine its process had ended, well, before it was looked for."""
+    run = running(client, experiment, **of(os.getpid()))
+    listed = client.search_runs
+
+    def ends_after(*args, **kwargs):
+        found = listed(*args, **kwargs)
+        client.set_terminated(run.info.run_id)
+        monkeypatch.setattr(heartbeat, "process_name", lambda pid: None)
+        return found
+
+    monkeypatch.setattr(client, "search_runs", ends_after)
+    assert heartbeat.mark_dead_runs(client, [experiment], OURS) == []
+    assert client.get_run(run.info.run_id).info.status == "FINISHED"
+
+
 def test_what_a_killed_check_had_repeated_cannot_be_reused(client, experiment):
     """It could not take its child runs' outputs back any more; who comes next does. A main's steps stay usable."""
     children = {}
