@@ -98,9 +98,9 @@ def run_search(
     step.explain(space_table(study.dimensions))
     with runs, following("hpo", "trials", step.session.progress) as progress, engine as running:
         step.say(f"{number_of(running.workers, 'trial')} at once, one thread each")
-        threading.Thread(
-            target=needed_at_the_end, args=[models], daemon=True, name="imports"
-        ).start()  # while others work
+        # While others work:
+        later = (models, settings.max_evals)
+        threading.Thread(target=needed_at_the_end, args=later, daemon=True, name="imports").start()
 
         def on_told(result: TrialResult) -> None:
             runs.follow(result)
@@ -135,11 +135,12 @@ def unlike(step: StepRun, runs: TrialRuns, result: TrialResult) -> None:
     runs.forget(result)
 
 
-def needed_at_the_end(models: TrialModels) -> None:
-    """Import modules that are needed after the search. This takes seconds."""
-    from sklearn import ensemble, inspection  # noqa: F401
+def needed_at_the_end(models: TrialModels, trials: int) -> None:
+    """Import modules that are needed after a search of `trials` trials. This takes seconds."""
+    from provenance.pages import importance, search_page  # noqa: F401
 
-    from provenance.pages import search_page  # noqa: F401
+    if trials >= importance.LEAST_TRIALS:
+        from sklearn import ensemble, inspection  # noqa: F401
 
     models.import_libraries()
 
