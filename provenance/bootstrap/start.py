@@ -29,6 +29,7 @@ def start_step() -> None:
     check_packages()
     no_usage_data()
     lock_first_use()  # a step may start other steps
+    gc.set_threshold(50_000)  # of 700: nearly all that a step makes until it works stays
     atexit.register(gc.freeze)  # the interpreter's end looks for garbage among all that was imported: a second
     if "MLFLOW_RUN_ID" in os.environ:  # a step of `mlflow run`, which will ask
         look_early()
