@@ -13,8 +13,8 @@ setup: .venv/ready ## the launcher: .venv/bin/mlflow, with uv beside it
 # launcher.pth puts .venv/bin last on PATH, so that .venv/bin/mlflow finds uv without an activated environment and
 # `conda activate` does not find .venv (first with --env-manager local, which runs the python on PATH); has MLflow make
 # an environment or a database while no other process does (provenance/bootstrap/first_use_lock.py), convert no other version's database, and
-# send no usage data; and looks for garbage rarely, at its end not at all: what is imported stays. That is one and a half
-# seconds. Last, all is checked and compiled, as a step would on first use.
+# send no usage data; and has `mlflow` look for garbage rarely, at its end not at all: what is imported stays. That is one
+# and a half seconds. Last, all is checked and compiled, as a step would on first use.
 .venv/ready: requirements.lock requirements-dev.lock launcher.pth provenance/bootstrap/first_use_lock.py
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { \
 	echo "Error: make needs Python 3.11 or newer, and $(or $(PYTHON),python3) is none." \

@@ -73,7 +73,7 @@ def compare(given: argparse.Namespace, place: Path, store: Path, source: Path, s
     base = middle["the course's way"]
     for name, seconds in middle.items():
         used = f"{processor[name]:6.1f} s of processor time"
-        print(f"  {name:<22} {seconds:7.1f} s  {seconds / base:5.2f} of the course's  {used}  RMSE {answers[name]} min")
+        print(f"  {name:<22} {seconds:7.1f} s  {seconds / base:6.3f} of the course's  {used}  RMSE {answers[name]} min")
 
 
 def new(place: Path, store: Path) -> Path:

@@ -56,9 +56,11 @@ def main() -> None:
     if given.bare:
         return bare_loop(given.bare)
 
+    from provenance.bootstrap.start import collect_rarely
     from search.engines.local import prepare
     from taxi.models.objective import modules
 
+    collect_rarely()  # as a step does
     prepare(modules("xgboost"))
     packages = ", ".join(f"{name} {version(name)}" for name in ("xgboost", "hyperopt", "distributed"))
     print(f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores, {packages}")

@@ -138,7 +138,9 @@ class Metric(Protocol):
     """The metric by which trials are compared."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Such as ``val_rmse``."""
+        ...
 
     @property
     def unit(self) -> str:
@@ -146,7 +148,9 @@ class Metric(Protocol):
         ...
 
     @property
-    def greater_is_better(self) -> bool: ...
+    def greater_is_better(self) -> bool:
+        """True for a score, False for an error."""
+        ...
 
 
 def loss_of(metric: Metric, value: float) -> float:
@@ -192,7 +196,9 @@ def one_thread() -> AbstractContextManager[None]:
 class Savable(Protocol):
     """An estimator that can be saved."""
 
-    def save(self, folder: Path) -> None: ...
+    def save(self, folder: Path) -> None:
+        """Write files into `folder`."""
+        ...
 
 
 def saved_files(estimator: Savable) -> dict[str, bytes]:

@@ -66,6 +66,7 @@ def drift(**params: Any) -> None:
 
 
 def months(params: Parameters, taxi: str, scratch: Path) -> list[Month]:
+    """The new months, found at the source. Raises ValueError or DataSourceError."""
     from taxi.months.month import parse_months
     from taxi.sources.locate import locate
 

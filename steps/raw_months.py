@@ -55,11 +55,13 @@ class RawMonths:
         return {month.name: month.path for month in locate(location, taxi, months, **fetching())}
 
     def file_name(self, params: Parameters, role: str) -> str:
+        """TLC's name of the month's file."""
         from taxi.months.month import file_name
 
         return file_name(str(params["taxi"]), role)
 
     def made_by_code(self, location: str) -> bool:
+        """Whether `location` is the embedded sample."""
         from taxi.sources.locate import sample_rows
 
         return sample_rows(location) is not None

@@ -57,6 +57,7 @@ class Found:
 
     @property
     def nothing(self) -> bool:
+        """Whether there is a champion and no month that could change it."""
         return self.champion is not None and self.news.nothing
 
 
@@ -171,6 +172,7 @@ def candidates(params: Parameters, made_of: Mapping[str, str], count: int) -> It
 
 
 def this_month() -> str:
+    """``YYYY-MM`` in UTC."""
     return f"{datetime.now(UTC):%Y-%m}"
 
 

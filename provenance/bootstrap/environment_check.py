@@ -113,6 +113,7 @@ def infos() -> dict[str, Path]:
 
 
 def absent() -> list[str]:
+    """Packages that the lock pins for every platform and that are not installed."""
     here = infos()
     return sorted(name for name in pinned() if name not in here)
 
@@ -176,6 +177,7 @@ def install(environment: Path, lacks: list[str]) -> str | None:
 
 
 def failure(command: list[str]) -> str | None:
+    """What `command` wrote to stderr if it failed, else None."""
     done = subprocess.run(command, cwd=LOCK.parent, stderr=subprocess.PIPE, text=True)
     return None if done.returncode == 0 else done.stderr.strip() or f"{command[0]} ended in {done.returncode}"
 
@@ -215,4 +217,5 @@ def in_use(path: Path) -> bool:
 
 
 def some(names: list[str]) -> str:
+    """The first three names, and how many more."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -42,6 +42,7 @@ def check_packages() -> None:
 
 
 def other(how: str) -> None:
+    """Exit: this is not the pinned environment, and what to do."""
     sys.exit(
         f"Error: this is not the environment that conda.yaml pins: {sys.executable} {how}\n"
         " Use `.venv/bin/mlflow run . --env-manager uv` (after `make setup`), or --env-manager conda or virtualenv."

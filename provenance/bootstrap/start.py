@@ -15,9 +15,6 @@ def start_step() -> None:
     from provenance.bootstrap.platform_check import check_packages, check_platform
 
     check_platform()
-    import atexit
-    import gc
-
     from provenance.bootstrap.source_imports import import_from_source
 
     import_from_source()
@@ -29,7 +26,19 @@ def start_step() -> None:
     check_packages()
     no_usage_data()
     lock_first_use()  # a step may start other steps
-    gc.set_threshold(50_000)  # of 700: nearly all that a step makes until it works stays
-    atexit.register(gc.freeze)  # the interpreter's end looks for garbage among all that was imported: a second
+    collect_rarely()
     if "MLFLOW_RUN_ID" in os.environ:  # a step of `mlflow run`, which will ask
         look_early()
+
+
+def collect_rarely() -> None:
+    """Look for garbage seldom, and not at the interpreter's end.
+
+    Nearly all that a step makes is in use until its end, MLflow's hundreds of thousands of objects above all: a look at
+    all of them takes a tenth of a second and frees nothing.
+    """
+    import atexit
+    import gc
+
+    gc.set_threshold(50_000)  # new objects, in place of 700
+    atexit.register(gc.freeze)

@@ -76,6 +76,7 @@ class Scratch:
 
     @property
     def index(self) -> dict[str, str]:
+        """The variable by which git uses this repository's index."""
         return {"GIT_INDEX_FILE": str(self.folder / "index")}
 
     def run(self, *arguments: str, stdin: bytes = b"", cwd: Path | None = None) -> bytes:

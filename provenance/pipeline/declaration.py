@@ -239,6 +239,7 @@ class Pipeline:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Names of the steps in the order in which they run."""
         return tuple(step.name for step in self.steps)
 
     def independent(self, names: Sequence[str]) -> list[list[str]]:

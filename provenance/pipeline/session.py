@@ -80,6 +80,7 @@ class Session:
 
     @cached_property
     def experiments(self) -> list[str]:
+        """Ids of all experiments of the store."""
         return cache.experiments(self.client)
 
     @cached_property
@@ -140,6 +141,7 @@ class Session:
 
     @cached_property
     def environment(self) -> environment.Environment:
+        """The installed packages and how they were installed."""
         manager = self.run.data.tags.get(names.PROJECT_ENV, "local") if self.run else "local"
         return environment.current(self.root, manager)
 
@@ -185,6 +187,7 @@ class Session:
         environment.unchanged(self.root, self.environment)
 
     def find(self, lineage: Lineage) -> Hit | Miss:
+        """A finished run that may be reused for `lineage`, or why there is none."""
         return cache.find(self.client, self.trusted_experiments, lineage, self.pipeline, self.refused)
 
     def hit(self, run_id: str, below: tuple[str, ...] = (), own: bool = False) -> Hit:
@@ -233,4 +236,5 @@ class Session:
 
     @staticmethod
     def when(hit: Hit) -> str:
+        """When the run ended, in local time."""
         return time.strftime("%Y-%m-%d %H:%M", time.localtime(hit.end_time / 1000))

@@ -26,6 +26,7 @@ class Interrupted(click.ClickException):
     exit_code = 128 + signal.SIGINT
 
     def show(self, file: IO[Any] | None = None) -> None:
+        """Print the message on stderr; nothing if there is none."""
         if self.message:
             with contextlib.suppress(OSError):  # the terminal is closed
                 click.echo(self.message, err=True)

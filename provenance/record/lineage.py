@@ -84,6 +84,7 @@ class Lineage:
         return replace(self, inputs=tuple(replace(item, digest=digests[item.role]) for item in self.inputs))
 
     def with_key(self) -> Lineage:
+        """A copy whose `key` is computed from the other fields."""
         return replace(self, key=digest_json(self.components()))
 
     @property
@@ -116,9 +117,11 @@ class Lineage:
         return {path: self.code.get(path, "") for path in self.keyed} if self.engine else dict(self.code)
 
     def outputs_digest(self) -> str:
+        """SHA-256 over the records of the outputs, hex."""
         return digest_json([asdict(output) for output in self.outputs])
 
     def to_json(self) -> str:
+        """The content of ``lineage.json``; `from_json` reads it."""
         record = {"schema": self.schema, **asdict(self)}
         if self.schema == 1:
             del record["engine"], record["keyed"]

@@ -53,6 +53,7 @@ def artifact_link(experiment: str, run_id: str, path: str) -> str:
 
 
 def version_link(name: str, version: str) -> str:
+    """A link to MLflow's page of a model version."""
     return f"[{name} version {version}](#/models/{name}/versions/{version})"
 
 
@@ -70,6 +71,7 @@ def spaced(markdown: str) -> str:
 
 
 def run_link(run_id: str, name: str = "") -> str:
+    """A link to MLflow's page of a run."""
     return f"[{name or f'run {run_id[:SHORT]}'}](#/runs/{run_id})"
 
 

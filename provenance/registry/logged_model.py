@@ -77,6 +77,7 @@ class LockedPyfunc:
         self._root = root
 
     def save_model(self, path: str, **kwargs: object) -> None:
+        """Save as `mlflow.pyfunc.save_model` does with `kwargs`, then put the lock in place of the requirements."""
         mlflow.pyfunc.save_model(path=path, **kwargs)
         folder = Path(path)
         shutil.copy(self._root / LOCK, folder / LOCK_FILE)

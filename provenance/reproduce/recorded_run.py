@@ -51,10 +51,12 @@ class RecordedRun:
 
     @property
     def run_id(self) -> str:
+        """The id of the run that made the outputs."""
         return self.made.run_id
 
     @property
     def lineage(self) -> Lineage:
+        """The record of that run."""
         return self.made.lineage
 
     @property

@@ -109,6 +109,7 @@ class StepVerdict:
 
     @property
     def grade(self) -> Grade:
+        """How close the repetition came: see `Grade`."""
         if self.error or self.damage or self.other_code:
             return Grade.DIVERGED
         apart = [relative(before, after) for _, before, after in self.metrics]
@@ -157,6 +158,7 @@ class Verdict:
 
     @property
     def grade(self) -> Grade:
+        """The lowest grade of the steps."""
         return min(step.grade for step in self.steps)
 
     @property

@@ -42,6 +42,7 @@ class Hit:
 
     @property
     def outputs(self) -> dict[str, Output]:
+        """By name."""
         return {output.name: output for output in self.lineage.outputs}
 
 

@@ -67,6 +67,7 @@ class RunSigner:
 
     @property
     def keyid(self) -> str:
+        """The id of the public key."""
         return str(self.key.public_key.keyid)
 
     def run(self, record: Record) -> str:

@@ -57,6 +57,7 @@ class Cluster:
             raise
 
     def workers(self) -> list[str]:
+        """Addresses of the workers that are connected."""
         with self.errors():
             return sorted(self.client.nthreads())
 

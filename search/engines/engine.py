@@ -68,6 +68,7 @@ class Engine(ABC):
         """End what runs, so that every waiting `run` returns or raises."""
 
     def close(self) -> None:
+        """End what runs and wait for the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self.stop()
         self._threads.shutdown(wait=True)

@@ -50,9 +50,11 @@ class JudgedOn:
 
     @property
     def made_up(self) -> bool:
+        """Whether the trips are of the embedded sample."""
         return self.city.startswith(MADE_UP)
 
     def tags(self) -> dict[str, str]:
+        """What is known, as tags of a model version."""
         found = {trip_names.CITY: self.city, trip_names.TAXI: self.taxi, trip_names.TEST_MONTHS: self.months,
                  trip_names.TRIPS_KEPT: self.kept, trip_names.TEST_DATA: self.digest}  # fmt: skip
         return {name: text for name, text in found.items() if text}
@@ -174,6 +176,7 @@ def not_comparable(one: JudgedOn, champion: JudgedOn, who: str) -> str | None:
 
 
 def other_taxi(who: str, theirs: str, ours: str) -> str:
+    """Why two models of different taxis are not compared."""
     return f"{who} is for {theirs} taxis; register {ours} ones under another model_name"
 
 

@@ -50,6 +50,7 @@ class Registered:
 
     @property
     def input(self) -> Input:
+        """The model as an input of a run's record."""
         return Input("model", self.uri, self.digest)
 
 

@@ -56,6 +56,7 @@ class Registration:
 
     @property
     def learned_months(self) -> list[str]:
+        """The months that the registered model was fitted to."""
         return [month for split in self.learned for month in self.dataset.manifest.months(split)]
 
 

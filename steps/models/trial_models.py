@@ -24,10 +24,12 @@ class TripModels:
 
     @property
     def family(self) -> str:
+        """The family of the search's models."""
         return self.objective.family
 
     @cached_property
     def val(self) -> StoredSplit:
+        """The validation months."""
         return self.dataset.split("val")
 
     def import_libraries(self) -> None:
@@ -42,6 +44,7 @@ class TripModels:
         return rescored(self.family, files, self.val) == (result.metrics, result.best_iteration)
 
     def fit_again(self, result: TrialResult) -> TrialResult:
+        """The same trial once more, in this process."""
         return self.objective((self.dataset.split("train"), self.val), result.number, result.params)
 
     def log(self, result: TrialResult, files: dict[str, bytes], run_id: str) -> Output:

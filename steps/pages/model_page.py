@@ -42,6 +42,7 @@ def log_model_plots(
 def of_errors(
     predictor: Predictor, judged: Evaluation, dataset: Dataset, made_up: bool
 ) -> Iterator[tuple[str, Figure]]:
+    """File name and figure of each plot of the model's errors on the test months."""
     rows, error = judged.rows, judged.error
     miles = np.concatenate([batch["trip_distance"].to_numpy() for batch in dataset.batches("test")])
     called = partial(zones.name, made_up=made_up)

@@ -21,6 +21,7 @@ SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 
 def preprocess(session: Session, hit: Hit) -> tuple[str, ...]:
+    """Of a dataset: how many trips of which months."""
     rows = {split: int(hit.metrics[f"{split}_rows"]) for split in SPLITS if f"{split}_rows" in hit.metrics}
     parts = [f"{count:,} {SPLITS[split]} ({hit.lineage.params[f'{split}_months']})" for split, count in rows.items()]
     result = f"**{sum(rows.values()):,} {hit.lineage.params['taxi']} trips**: {', '.join(parts)}."
@@ -28,12 +29,14 @@ def preprocess(session: Session, hit: Hit) -> tuple[str, ...]:
 
 
 def train(session: Session, hit: Hit) -> tuple[str, ...]:
+    """Of a fitted model: its validation RMSE."""
     val, learned = hit.metrics["val_rmse"], hit.metrics["train_rmse"]
     family = hit.lineage.params["model"]
     return (f"Validation RMSE **{val:.4f} minutes** ({family}); {learned:.4f} on the training months.",)
 
 
 def hpo(session: Session, hit: Hit) -> tuple[str, ...]:
+    """Of a search: its best trial, and the command that fits it alone."""
     family, best = hit.lineage.params["model"], hit.metrics["val_rmse"]
     params = f"{hit.outputs[names.SEARCH].uri}/{names.BEST_PARAMS_FILE}"
     return (
@@ -43,6 +46,7 @@ def hpo(session: Session, hit: Hit) -> tuple[str, ...]:
 
 
 def register(session: Session, hit: Hit) -> tuple[str, ...]:
+    """Of a registered version: its RMSE on the test months."""
     tags = session.client.get_model_version(*version_of(hit)).tags
     return (tested(hit.metrics), *city.note(tags.get(trip_names.CITY, "").startswith(MADE_UP)))
 

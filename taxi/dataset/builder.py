@@ -180,6 +180,7 @@ class _Reading:
         self._read = dict.fromkeys(months, 0)
 
     def told(self, month: Month, read: int) -> None:
+        """Rows of `month` that were read so far. Called from several threads."""
         with self._turn:
             self._read[month] = read
             self._progress(sum(self._read.values()), self._total)

@@ -22,10 +22,12 @@ class Manifest:
 
     @property
     def taxi(self) -> str:
+        """``green`` or ``yellow``."""
         return self.record["taxi"]
 
     @property
     def feature_set(self) -> str:
+        """Name of the feature set, such as ``full``."""
         return self.record["feature_set"]
 
     @property
@@ -35,9 +37,11 @@ class Manifest:
 
     @property
     def splits(self) -> tuple[str, ...]:
+        """Those that the dataset has, in the order of `SPLITS`."""
         return tuple(split for split in SPLITS if split in self.record["splits"])
 
     def months(self, split: str) -> list[str]:
+        """Months of the split, ``YYYY-MM``."""
         return list(self.record["splits"][split])
 
     def month_span(self, split: str) -> str:
@@ -54,6 +58,7 @@ class Manifest:
         return [self.record["months"][month]["kept"] for month in self.months(split)]
 
     def files(self, split: str) -> list[str]:
+        """Paths of the split's months in the dataset's folder."""
         return [f"{split}/{month}.parquet" for month in self.months(split)]
 
     def split_digest(self, split: str) -> str:

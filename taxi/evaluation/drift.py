@@ -72,6 +72,7 @@ class Profile:
     pairs: np.ndarray = field(default_factory=lambda: np.zeros(ZONE_IDS * ZONE_IDS, np.int64))
 
     def add(self, batch: pa.RecordBatch) -> None:
+        """Count the valid trips of a batch."""
         bins = binned(batch)
         for name, counted in self.counts.items():
             counted += np.bincount(bins[name], minlength=len(counted))
@@ -102,6 +103,7 @@ class Shift:
         return "moved far" if self.psi > MOVED_FAR else "moved"
 
     def to_dict(self) -> dict[str, Any]:
+        """The fields and `level`, for JSON."""
         return {**asdict(self), "level": self.level}
 
 

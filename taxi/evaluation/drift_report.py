@@ -47,6 +47,7 @@ class Drift:
 
     @property
     def moved(self) -> list[Shift]:
+        """The columns that did not stay steady."""
         return [shift for shift in self.shifts if shift.level != "steady"]
 
     def slices(self, *slicings: str) -> list[Carried]:
@@ -56,6 +57,7 @@ class Drift:
         return sorted(found, key=lambda item: -abs(item.total))
 
     def metrics(self) -> dict[str, float]:
+        """Metrics of a drift run by name: minutes, shares, PSI per column."""
         return {
             "new_trips": self.now.trips,
             "new_rmse": self.now.rmse,

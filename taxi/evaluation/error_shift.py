@@ -77,6 +77,7 @@ class Errors:
 
     @property
     def mse(self) -> float:
+        """Square minutes."""
         return float(self.squares["weekday"].sum()) / self.trips
 
     @property
@@ -129,9 +130,11 @@ class Carried:
 
     @property
     def total(self) -> float:
+        """Square minutes: `mix` and `within` together."""
         return self.mix + self.within
 
     def to_dict(self) -> dict[str, Any]:
+        """The fields and `total`, for JSON."""
         return {**vars(self), "total": self.total}
 
 

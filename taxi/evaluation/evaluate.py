@@ -49,10 +49,12 @@ class Evaluation:
 
     @cached_property
     def hours(self) -> list[Slice]:
+        """Errors by hour of the day."""
         return by_hour(self.rows, self.error)
 
     @cached_property
     def zones(self) -> list[Slice]:
+        """Errors by group of pickup zones."""
         return by_zone_group(self.rows, self.error)
 
     @property
@@ -71,6 +73,7 @@ class Evaluation:
         return found
 
     def figures(self, latency_ms: float, model_bytes: int) -> Figures:
+        """What the gate looks at; `latency_ms` as from `latency_ms`, `model_bytes` the size of the model's files."""
         hour, zones = worst(self.hours), worst(self.zones)
         return Figures(
             rmse=float(self.squared.mean() ** 0.5),

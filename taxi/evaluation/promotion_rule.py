@@ -84,6 +84,7 @@ class Decision:
 
     @property
     def word(self) -> str:
+        """``champion`` or ``candidate``."""
         return "champion" if self.promote else "candidate"
 
 

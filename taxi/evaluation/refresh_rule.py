@@ -20,6 +20,7 @@ class Lengths:
 
     @property
     def total(self) -> int:
+        """Months of the whole window."""
         return self.train + self.val + self.test
 
 
@@ -69,6 +70,7 @@ class News:
 
     @property
     def nothing(self) -> bool:
+        """Whether no month is new and none moved."""
         return not self.new and not self.moved
 
 
@@ -93,6 +95,7 @@ class RefreshDecision:
 
     @property
     def word(self) -> str:
+        """``retrain`` or ``keep``."""
         return "retrain" if self.retrain else "keep"
 
 

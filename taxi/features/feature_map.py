@@ -54,10 +54,12 @@ class FeatureMap(ABC):
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """Names of the feature columns."""
         return tuple(column.name for column in self.feature_set.columns)
 
     @property
     def labels(self) -> tuple[str, ...]:
+        """Names of the columns of X: the same, unless a feature takes several."""
         return self.columns
 
     @property

@@ -23,9 +23,11 @@ class Fitting:
         self._learner = self._kind.learner()
 
     def add(self, batch: pa.RecordBatch) -> None:
+        """Learn of the valid trips of a batch of a training month."""
         self._learner.add(batch)
 
     def finish(self) -> FeatureMap:
+        """The features, learned of what was added."""
         return self._kind(self.feature_set, self._learner.result())
 
 

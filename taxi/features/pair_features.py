@@ -19,6 +19,7 @@ class PairsSeen:
         self._seen = np.zeros(ZONE_IDS * ZONE_IDS, bool)
 
     def add(self, batch: pa.RecordBatch) -> None:
+        """Note the pairs of a batch of valid trips."""
         self._seen[_pairs(batch["PULocationID"].to_numpy(), batch["DOLocationID"].to_numpy())] = True
 
     def result(self) -> np.ndarray:
@@ -39,6 +40,7 @@ class PairFeatures(FeatureMap):
 
     @property
     def labels(self) -> tuple[str, ...]:
+        """``PU_DO=<pickup>_<drop-off>`` for each pair seen, then ``trip_distance``."""
         return (*(f"PU_DO={_name(pair)}" for pair in self.learned.tolist()), "trip_distance")
 
     def _columns(

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BoostingParams(Params):
+    """Hyperparameters of XGBoost's regression trees, with the defaults of the feature sets `full` and `pickup`."""
+
     family: ClassVar[str] = "xgboost"
     ranges: ClassVar = {
         "n_estimators": Range(1, 20_000),
@@ -53,6 +55,8 @@ class BoostingParams(Params):
 
 
 class BoostingEstimator:
+    """A fitted booster. `best_iteration`: the round, from 0, of the lowest validation RMSE, or the last."""
+
     family = "xgboost"
 
     def __init__(
@@ -87,6 +91,7 @@ class BoostingEstimator:
         return {name: by_column[name] / total for name in sorted(by_column, key=lambda name: -by_column[name])}
 
     def save(self, folder: Path) -> None:
+        """Write ``model.ubj``, XGBoost's own format, and ``model.json``."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "model.ubj").write_bytes(self.booster.save_raw("ubj"))
@@ -97,9 +102,12 @@ class BoostingEstimator:
 
     @classmethod
     def load(cls, folder: Path) -> "BoostingEstimator":
+        """What `save` wrote, checked before XGBoost reads it.
+
+        Raises ModelError, or as a broken file makes its reader: see Family.load.
+        """
         import xgboost as xgb
 
-        """Raises ModelError, or as a broken file makes its reader: see Family.load."""
         folder = Path(folder)
         meta = read_json(folder / "model.json")
         if meta.get("family") != cls.family:

@@ -87,6 +87,7 @@ class Family:
     streams: bool = False
 
     def default_params(self, features: str = "full") -> Params:
+        """The defaults for a feature set."""
         return self.kind.default_params(features)
 
     def parse(self, values: Mapping[str, Any], features: str = "full") -> Params:

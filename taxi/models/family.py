@@ -73,6 +73,7 @@ class Params:
         return cls(**{**(asdict(defaults) if defaults else {}), **values})
 
     def as_dict(self) -> dict[str, Any]:
+        """Hyperparameter -> value."""
         return asdict(self)
 
 

@@ -26,6 +26,8 @@ MISSING = -1.0  # stands for NaN: below every feature's own values, so that a tr
 
 @dataclass(frozen=True)
 class ForestParams(Params):
+    """Hyperparameters of scikit-learn's RandomForestRegressor."""
+
     family: ClassVar[str] = "random_forest"
     ranges: ClassVar = {
         "max_depth": Range(1, 64),
@@ -61,6 +63,7 @@ class ForestEstimator:
         return {self.columns[i]: float(weights[i]) for i in np.argsort(-weights, kind="stable")}
 
     def save(self, folder: Path) -> None:
+        """Write ``model.skops`` and ``model.json``."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         skops_file.dump(self.model, folder / "model.skops")

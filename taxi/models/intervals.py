@@ -52,6 +52,7 @@ class Intervals:
         return np.minimum(low, predicted), predicted + np.asarray(self.above)[place]
 
     def save(self, path: Path) -> None:
+        """Write them as JSON to the file `path`."""
         path.write_text(json.dumps({"schema": 1, **asdict(self)}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
     @classmethod

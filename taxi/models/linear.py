@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LinearParams(Params):
+    """`alpha`: penalty on squared weights; 0 is least squares without one."""
+
     family: ClassVar[str] = "linear"
     ranges: ClassVar = {"alpha": Range(0.0, 1e9)}
 
@@ -66,6 +68,7 @@ class LinearEstimator:
         return {names[i]: float(weights[i]) / total for i in order}
 
     def save(self, folder: Path) -> None:
+        """Write ``model.skops`` and ``model.json``."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         skops_file.dump([self.scaler, self.regression], folder / "model.skops")

@@ -36,6 +36,7 @@ class Objective:
         return modules(self.family)
 
     def import_modules(self) -> None:
+        """Import `modules` in this process."""
         for module in self.modules:
             import_module(module)
 
