@@ -1,5 +1,7 @@
 """One fit shared by several: the same model wherever its members are and whatever befalls them."""
 
+import socket
+from contextlib import suppress
 from dataclasses import replace
 
 import cloudpickle
@@ -14,6 +16,7 @@ from taxi.dataset.dataset import Dataset, build
 from taxi.dataset.manifest import MANIFEST
 from taxi.distributed import shared_fit
 from taxi.distributed.shared_fit import Member, fit_shared
+from taxi.distributed.tracker import here
 from taxi.evaluation.metrics import measured, metrics
 from taxi.features.fitting import FEATURE_SETS
 from taxi.models.boosting import BoostingParams
@@ -68,11 +71,11 @@ def test_shares_together_have_every_trip_once(members, folder):
 
 def test_a_cluster_fits_the_model_that_as_many_processes_here_fit(folder, cluster):
     """Bit for bit; by its error it is as good as the model of one process, whose bytes are others."""
-    here = fit_shared("local", member(folder))
-    assert files_digest(fit_shared(cluster, member(folder), CODE)) == files_digest(here)
+    local = fit_shared("local", member(folder))
+    assert files_digest(fit_shared(cluster, member(folder), CODE)) == files_digest(local)
     dataset = Dataset.open(folder)
     train, val = dataset.load("train"), dataset.load("val")
-    with estimator_folder(here) as place:
+    with estimator_folder(local) as place:
         shared = load("xgboost", place)
     alone = FAMILIES["xgboost"].fit(train, val, QUICK, 42)
     assert shared.booster.save_raw() != alone.booster.save_raw()
@@ -104,6 +107,18 @@ def test_what_one_member_cannot_do_is_told_and_nobody_waits_for_it(where, folder
     with pytest.raises(EngineError, match=r"a member of the shared fit failed: ArithmeticError: no answer"):
         fit_shared("local" if where == "here" else cluster, troubled(folder, tmp_path, "raises"), CODE)
     assert len(starts(tmp_path, 1)) == 1
+
+
+def test_leaving_ends_a_tracker_that_listens_to_a_member():
+    """XGBoost's own end waits for a member that has connected and says nothing."""
+    tracker = here(2)
+    joining = tracker.__enter__()
+    with socket.create_connection((joining["dmlc_tracker_uri"], joining["dmlc_tracker_port"]), timeout=60) as silent:
+        assert silent.recv(1)  # it asks who that is
+        tracker.__exit__(None, None, None)
+        with suppress(ConnectionResetError):
+            while silent.recv(64):
+                pass
 
 
 def test_a_cluster_with_fewer_workers_is_named(folder, cluster, monkeypatch):
