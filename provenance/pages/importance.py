@@ -17,9 +17,7 @@ def hyperparameter_importance(results: Sequence[TrialResult]) -> dict[str, float
     """Share of each hyperparameter in the loss, largest first, from the finished trials; empty for too few of them.
 
     Randomised trees learn the loss from the parameters; a share is how much worse they get with that column shuffled.
-    A search tries its favourites more often than the rest: with twenty trials this is a hint, no proof. (On bowls of
-    known shares it names the largest in 9 of 10 searches, the same by which it was chosen; a random forest's own
-    importances in 6.)
+    A search tries its favourites more often than the rest: with twenty trials this is a hint, no proof.
     """
     finished = [result for result in results if result.status == "ok"]
     if len(finished) < LEAST_TRIALS:

@@ -1,12 +1,14 @@
 """One fit shared by several: the same model wherever its members are and whatever befalls them."""
 
 import socket
-from contextlib import suppress
+import venv
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 import cloudpickle
 import numpy as np
 import pytest
+from distributed import Client
 
 import tests.support.objectives
 from runtime.files import sha256_file
@@ -111,14 +113,34 @@ def test_what_one_member_cannot_do_is_told_and_nobody_waits_for_it(where, folder
 
 def test_leaving_ends_a_tracker_that_listens_to_a_member():
     """XGBoost's own end waits for a member that has connected and says nothing."""
-    tracker = here(2)
-    joining = tracker.__enter__()
-    with socket.create_connection((joining["dmlc_tracker_uri"], joining["dmlc_tracker_port"]), timeout=60) as silent:
-        assert silent.recv(1)  # it asks who that is
-        tracker.__exit__(None, None, None)
-        with suppress(ConnectionResetError):
-            while silent.recv(64):
-                pass
+    with ExitStack() as tracker:
+        joining = tracker.enter_context(here(2))
+        address = joining["dmlc_tracker_uri"], joining["dmlc_tracker_port"]
+        with socket.create_connection(address, timeout=60) as silent:
+            assert silent.recv(1)  # it asks who that is
+            tracker.close()
+            with suppress(ConnectionResetError):
+                while silent.recv(64):
+                    pass
+
+
+def test_a_scheduler_that_has_not_got_xgboost_is_named(folder, cluster, tmp_path):
+    """And where to start it instead."""
+    venv.create(tmp_path / "bare")
+
+    def started_by(python):
+        import sys
+
+        before, sys.executable = sys.executable, python
+        return before
+
+    with Client(cluster.replace("dask:", "tcp:")) as client:
+        before = client.run_on_scheduler(started_by, str(tmp_path / "bare" / "bin" / "python"))
+        try:
+            with pytest.raises(EngineError, match=r"No module named 'xgboost'\nStart it in the environment"):
+                fit_shared(cluster, member(folder), CODE)
+        finally:
+            client.run_on_scheduler(started_by, before)
 
 
 def test_a_cluster_with_fewer_workers_is_named(folder, cluster, monkeypatch):
